@@ -1,0 +1,1 @@
+//! ReLU, leaky ReLU and GELU, forward and backward.

@@ -1,0 +1,1 @@
+//! Plain row-major matrix product.

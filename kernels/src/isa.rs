@@ -1,0 +1,136 @@
+//! Which SIMD path a kernel takes.
+
+use crate::simd::Portable;
+#[cfg(target_arch = "x86_64")]
+use crate::simd::{Avx2, Avx512};
+use std::fmt;
+
+/// A SIMD path that this processor has.
+///
+/// Only detection makes one, so holding an `Isa` is the proof that its instructions exist. Find it
+/// once and pass it down: it is a small `Copy` value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Isa(pub(crate) Path);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Path {
+    #[cfg(target_arch = "x86_64")]
+    Avx512(Avx512),
+    #[cfg(target_arch = "x86_64")]
+    Avx2(Avx2),
+    Portable(Portable),
+}
+
+/// Lowers the path below what the processor has: `avx2` or `portable`.
+pub const ISA_VARIABLE: &str = "BOBBIN_ISA";
+
+/// A comma-separated list of paths that [`Isa::available`] must find; a missing one is a panic, so
+/// that a test run that promises a path cannot pass without it.
+pub const REQUIRED_VARIABLE: &str = "BOBBIN_REQUIRE_ISA";
+
+/// The value of `BOBBIN_ISA` that is not the name of a path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnknownIsa(String);
+
+impl fmt::Display for UnknownIsa {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{ISA_VARIABLE}={}: expected avx512, avx2 or portable", self.0)
+    }
+}
+
+impl std::error::Error for UnknownIsa {}
+
+impl Isa {
+    /// The widest path of this processor.
+    pub fn detect() -> Isa {
+        Self::detected().next().expect("the portable path is always there")
+    }
+
+    /// The widest path of this processor that `BOBBIN_ISA` allows. A path that the processor lacks
+    /// falls to the next: the variable lowers, it never raises.
+    pub fn from_env() -> Result<Isa, UnknownIsa> {
+        match std::env::var(ISA_VARIABLE) {
+            Ok(name) => Self::at_most(&name).ok_or(UnknownIsa(name)),
+            Err(_) => Ok(Self::detect()),
+        }
+    }
+
+    /// The widest path of this processor that is not above the path of this name.
+    fn at_most(name: &str) -> Option<Isa> {
+        let rank = NAMES.iter().position(|known| *known == name)?;
+        Self::detected()
+            .find(|isa| NAMES.iter().position(|known| *known == isa.name()) >= Some(rank))
+    }
+
+    /// Every path of this processor, widest first. For tests, which run on all of them.
+    ///
+    /// # Panics
+    /// If `BOBBIN_REQUIRE_ISA` names a path that is not there.
+    pub fn available() -> Vec<Isa> {
+        let found: Vec<Isa> = Self::detected().collect();
+        let required = std::env::var(REQUIRED_VARIABLE).unwrap_or_default();
+        for name in required.split(',').filter(|name| !name.is_empty()) {
+            assert!(
+                found.iter().any(|isa| isa.name() == name),
+                "{REQUIRED_VARIABLE} asks for the path `{name}`, which this processor lacks"
+            );
+        }
+        found
+    }
+
+    fn detected() -> impl Iterator<Item = Isa> {
+        #[cfg(target_arch = "x86_64")]
+        let wide = [Avx512::detect().map(Path::Avx512), Avx2::detect().map(Path::Avx2)];
+        #[cfg(not(target_arch = "x86_64"))]
+        let wide: [Option<Path>; 0] = [];
+        wide.into_iter().flatten().chain([Path::Portable(Portable)]).map(Isa)
+    }
+
+    /// `avx512`, `avx2` or `portable`.
+    pub fn name(self) -> &'static str {
+        match self.0 {
+            #[cfg(target_arch = "x86_64")]
+            Path::Avx512(_) => "avx512",
+            #[cfg(target_arch = "x86_64")]
+            Path::Avx2(_) => "avx2",
+            Path::Portable(_) => "portable",
+        }
+    }
+}
+
+/// From the widest path to the narrowest.
+const NAMES: [&str; 3] = ["avx512", "avx2", "portable"];
+
+impl fmt::Display for Isa {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Evaluates `$body` with `$simd` bound to the token of the path: once per kernel call, at the
+/// crate's face.
+macro_rules! dispatch {
+    ($isa:expr, $simd:ident => $body:expr) => {
+        match $isa.0 {
+            #[cfg(target_arch = "x86_64")]
+            $crate::isa::Path::Avx512($simd) => $body,
+            #[cfg(target_arch = "x86_64")]
+            $crate::isa::Path::Avx2($simd) => $body,
+            $crate::isa::Path::Portable($simd) => $body,
+        }
+    };
+}
+pub(crate) use dispatch;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn variable_lowers_and_never_raises() {
+        assert_eq!(Isa::at_most("portable").unwrap().name(), "portable");
+        assert_ne!(Isa::at_most("avx2").unwrap().name(), "avx512");
+        assert_eq!(Isa::at_most("avx512"), Some(Isa::detect()));
+        assert_eq!(Isa::at_most("sse9"), None);
+    }
+}

@@ -1,0 +1,42 @@
+//! `f32` arithmetic on slices, with explicit SIMD: the bottom of Bobbin.
+//!
+//! Activations are laid out sixteen images to a vector ([`Layout`]); parameters are plain row-major
+//! slices in PyTorch's shapes. Every function checks the lengths of its slices once, picks the SIMD
+//! path ([`Isa`]) and computes; none allocates, starts a thread or does input or output.
+//!
+//! The order of every sum is stated in the documentation of its kernel and depends on the shape
+//! alone, never on tiles, caches, or SIMD path. AVX-512 and AVX2 give the same bits; the portable
+//! path, where it has no fused multiply-add, rounds twice where they round once.
+
+mod activation;
+mod batch_norm;
+mod contract;
+mod correlate;
+mod gemm;
+mod geometry;
+mod images;
+mod isa;
+mod math;
+mod optimizer;
+mod outer;
+mod patches;
+mod pointwise;
+mod pool;
+pub mod reference;
+mod simd;
+mod softmax;
+
+pub use geometry::{Layout, Window};
+pub use isa::{ISA_VARIABLE, Isa, REQUIRED_VARIABLE, UnknownIsa};
+
+/// Images to a vector.
+pub const LANES: usize = 16;
+
+/// What a kernel does with the values that its output holds already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Store {
+    /// Replaces them without reading them.
+    Overwrite,
+    /// Adds to them.
+    Accumulate,
+}

@@ -1,0 +1,1 @@
+//! Fused optimiser updates.

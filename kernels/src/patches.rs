@@ -1,0 +1,1 @@
+//! The im2col matrix as a view.

@@ -1,0 +1,1 @@
+//! Max-pool and average-pool.

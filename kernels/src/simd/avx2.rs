@@ -1,0 +1,231 @@
+//! AVX2 with FMA: a vector is two `ymm` registers, lanes 0–7 and 8–15.
+
+use super::{Simd, token};
+use crate::LANES;
+use std::arch::x86_64::*;
+
+token!(Avx2, "AVX2 with FMA.", "avx2", "fma");
+
+type Half = __m256;
+
+// SAFETY, for every block below: `self` exists only where the processor has the features
+// (`Avx2::detect`), and loads and stores go through references to sixteen values.
+#[allow(clippy::undocumented_unsafe_blocks)]
+impl Simd for Avx2 {
+    type Vector = [Half; 2];
+    type Mask = [Half; 2];
+
+    // Six vectors are 12 of 16 registers; two hold the column, one the weight.
+    const ACCUMULATORS: usize = 6;
+    const COLUMNS: usize = 1;
+
+    #[inline(always)]
+    fn vectorize<R>(self, f: impl FnOnce() -> R) -> R {
+        unsafe { Self::trampoline(f) }
+    }
+
+    #[inline(always)]
+    fn splat(self, x: f32) -> [Half; 2] {
+        unsafe { [_mm256_set1_ps(x); 2] }
+    }
+    #[inline(always)]
+    fn load(self, from: &[f32; LANES]) -> [Half; 2] {
+        unsafe { [_mm256_loadu_ps(from.as_ptr()), _mm256_loadu_ps(from[8..].as_ptr())] }
+    }
+    #[inline(always)]
+    fn store(self, to: &mut [f32; LANES], v: [Half; 2]) {
+        unsafe {
+            _mm256_storeu_ps(to.as_mut_ptr(), v[0]);
+            _mm256_storeu_ps(to[8..].as_mut_ptr(), v[1]);
+        }
+    }
+    #[inline(always)]
+    fn load_u8(self, from: &[u8; LANES]) -> [Half; 2] {
+        unsafe {
+            let bytes = _mm_loadu_si128(from.as_ptr().cast());
+            let low = _mm256_cvtepu8_epi32(bytes);
+            let high = _mm256_cvtepu8_epi32(_mm_srli_si128::<8>(bytes));
+            [_mm256_cvtepi32_ps(low), _mm256_cvtepi32_ps(high)]
+        }
+    }
+
+    #[inline(always)]
+    fn add(self, a: [Half; 2], b: [Half; 2]) -> [Half; 2] {
+        unsafe { [_mm256_add_ps(a[0], b[0]), _mm256_add_ps(a[1], b[1])] }
+    }
+    #[inline(always)]
+    fn sub(self, a: [Half; 2], b: [Half; 2]) -> [Half; 2] {
+        unsafe { [_mm256_sub_ps(a[0], b[0]), _mm256_sub_ps(a[1], b[1])] }
+    }
+    #[inline(always)]
+    fn mul(self, a: [Half; 2], b: [Half; 2]) -> [Half; 2] {
+        unsafe { [_mm256_mul_ps(a[0], b[0]), _mm256_mul_ps(a[1], b[1])] }
+    }
+    #[inline(always)]
+    fn div(self, a: [Half; 2], b: [Half; 2]) -> [Half; 2] {
+        unsafe { [_mm256_div_ps(a[0], b[0]), _mm256_div_ps(a[1], b[1])] }
+    }
+    #[inline(always)]
+    fn sqrt(self, a: [Half; 2]) -> [Half; 2] {
+        unsafe { [_mm256_sqrt_ps(a[0]), _mm256_sqrt_ps(a[1])] }
+    }
+    #[inline(always)]
+    fn mul_add(self, a: [Half; 2], b: [Half; 2], c: [Half; 2]) -> [Half; 2] {
+        unsafe { [_mm256_fmadd_ps(a[0], b[0], c[0]), _mm256_fmadd_ps(a[1], b[1], c[1])] }
+    }
+    #[inline(always)]
+    fn max(self, a: [Half; 2], b: [Half; 2]) -> [Half; 2] {
+        unsafe { [_mm256_max_ps(a[0], b[0]), _mm256_max_ps(a[1], b[1])] }
+    }
+    #[inline(always)]
+    fn round(self, a: [Half; 2]) -> [Half; 2] {
+        const MODE: i32 = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
+        unsafe { [_mm256_round_ps::<MODE>(a[0]), _mm256_round_ps::<MODE>(a[1])] }
+    }
+    #[inline(always)]
+    fn scale(self, x: [Half; 2], n: [Half; 2]) -> [Half; 2] {
+        [scale(x[0], n[0]), scale(x[1], n[1])]
+    }
+    #[inline(always)]
+    fn split(self, x: [Half; 2]) -> ([Half; 2], [Half; 2]) {
+        let (low, high) = (split(x[0]), split(x[1]));
+        ([low.0, high.0], [low.1, high.1])
+    }
+
+    #[inline(always)]
+    fn gt(self, a: [Half; 2], b: [Half; 2]) -> [Half; 2] {
+        unsafe {
+            [_mm256_cmp_ps::<_CMP_GT_OQ>(a[0], b[0]), _mm256_cmp_ps::<_CMP_GT_OQ>(a[1], b[1])]
+        }
+    }
+    #[inline(always)]
+    fn eq(self, a: [Half; 2], b: [Half; 2]) -> [Half; 2] {
+        unsafe {
+            [_mm256_cmp_ps::<_CMP_EQ_OQ>(a[0], b[0]), _mm256_cmp_ps::<_CMP_EQ_OQ>(a[1], b[1])]
+        }
+    }
+    #[inline(always)]
+    fn unordered(self, a: [Half; 2], b: [Half; 2]) -> [Half; 2] {
+        unsafe {
+            [_mm256_cmp_ps::<_CMP_UNORD_Q>(a[0], b[0]), _mm256_cmp_ps::<_CMP_UNORD_Q>(a[1], b[1])]
+        }
+    }
+    #[inline(always)]
+    fn select(self, mask: [Half; 2], yes: [Half; 2], no: [Half; 2]) -> [Half; 2] {
+        unsafe {
+            [_mm256_blendv_ps(no[0], yes[0], mask[0]), _mm256_blendv_ps(no[1], yes[1], mask[1])]
+        }
+    }
+    #[inline(always)]
+    fn bits(self, mask: [Half; 2]) -> u16 {
+        unsafe { (_mm256_movemask_ps(mask[0]) | _mm256_movemask_ps(mask[1]) << 8) as u16 }
+    }
+    #[inline(always)]
+    fn mask(self, bits: u16) -> [Half; 2] {
+        unsafe {
+            let bits = _mm256_set1_epi32(i32::from(bits));
+            let low = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
+            let high = _mm256_slli_epi32::<8>(low);
+            [low, high].map(|lanes| {
+                let set = _mm256_cmpeq_epi32(_mm256_and_si256(bits, lanes), lanes);
+                _mm256_castsi256_ps(set)
+            })
+        }
+    }
+
+    #[inline(always)]
+    fn transpose(self, r: [[Half; 2]; LANES]) -> [[Half; 2]; LANES] {
+        // Four 8×8 blocks: the off-diagonal ones change places.
+        let mut t = r;
+        for half in 0..2 {
+            let low = transpose8(std::array::from_fn(|i| r[i][half]));
+            let high = transpose8(std::array::from_fn(|i| r[i + 8][half]));
+            for i in 0..8 {
+                t[i + 8 * half] = [low[i], high[i]];
+            }
+        }
+        t
+    }
+
+    #[inline(always)]
+    fn sums(self, r: [[Half; 2]; LANES]) -> [Half; 2] {
+        let low = sums8(std::array::from_fn(|i| r[i]));
+        let high = sums8(std::array::from_fn(|i| r[i + 8]));
+        [low, high]
+    }
+}
+
+/// `x · 2ⁿ` in two factors, the first of them exact, so that the result is rounded once.
+#[inline(always)]
+fn scale(x: Half, n: Half) -> Half {
+    // SAFETY: called from methods of `Avx2` alone.
+    unsafe {
+        let power = |n: __m256i| {
+            let biased = _mm256_add_epi32(n, _mm256_set1_epi32(127));
+            _mm256_castsi256_ps(_mm256_slli_epi32::<23>(biased))
+        };
+        let n = _mm256_cvtps_epi32(n);
+        let half = _mm256_srai_epi32::<1>(n);
+        _mm256_mul_ps(_mm256_mul_ps(x, power(half)), power(_mm256_sub_epi32(n, half)))
+    }
+}
+
+/// Mantissa and exponent of positive normal numbers.
+#[inline(always)]
+fn split(x: Half) -> (Half, Half) {
+    // SAFETY: called from methods of `Avx2` alone.
+    unsafe {
+        let bits = _mm256_castps_si256(x);
+        let one = _mm256_set1_epi32(0x3f80_0000);
+        let mantissa = _mm256_or_si256(_mm256_and_si256(bits, _mm256_set1_epi32(0x7f_ffff)), one);
+        let exponent = _mm256_sub_epi32(_mm256_srli_epi32::<23>(bits), _mm256_set1_epi32(127));
+        (_mm256_castsi256_ps(mantissa), _mm256_cvtepi32_ps(exponent))
+    }
+}
+
+#[inline(always)]
+fn transpose8(r: [Half; 8]) -> [Half; 8] {
+    // SAFETY: called from methods of `Avx2` alone.
+    unsafe {
+        let mut t = r;
+        for i in 0..4 {
+            t[2 * i] = _mm256_unpacklo_ps(r[2 * i], r[2 * i + 1]);
+            t[2 * i + 1] = _mm256_unpackhi_ps(r[2 * i], r[2 * i + 1]);
+        }
+        let mut q = t;
+        for i in 0..2 {
+            q[4 * i] = _mm256_shuffle_ps::<0x44>(t[4 * i], t[4 * i + 2]);
+            q[4 * i + 1] = _mm256_shuffle_ps::<0xEE>(t[4 * i], t[4 * i + 2]);
+            q[4 * i + 2] = _mm256_shuffle_ps::<0x44>(t[4 * i + 1], t[4 * i + 3]);
+            q[4 * i + 3] = _mm256_shuffle_ps::<0xEE>(t[4 * i + 1], t[4 * i + 3]);
+        }
+        for i in 0..4 {
+            t[i] = _mm256_permute2f128_ps::<0x20>(q[i], q[i + 4]);
+            t[i + 4] = _mm256_permute2f128_ps::<0x31>(q[i], q[i + 4]);
+        }
+        t
+    }
+}
+
+/// The sums of eight rows of sixteen, by halving.
+#[inline(always)]
+fn sums8(r: [[Half; 2]; 8]) -> Half {
+    // SAFETY: called from methods of `Avx2` alone.
+    unsafe {
+        let eights = r.map(|row| _mm256_add_ps(row[0], row[1]));
+        let fours: [Half; 4] = std::array::from_fn(|i| {
+            let low = _mm256_permute2f128_ps::<0x20>(eights[i], eights[i + 4]);
+            let high = _mm256_permute2f128_ps::<0x31>(eights[i], eights[i + 4]);
+            _mm256_add_ps(low, high)
+        });
+        let twos: [Half; 2] = std::array::from_fn(|i| {
+            let low = _mm256_unpacklo_ps(fours[i], fours[i + 2]);
+            let high = _mm256_unpackhi_ps(fours[i], fours[i + 2]);
+            _mm256_add_ps(low, high)
+        });
+        let low = _mm256_shuffle_ps::<0x44>(twos[0], twos[1]);
+        let high = _mm256_shuffle_ps::<0xEE>(twos[0], twos[1]);
+        let order = _mm256_setr_epi32(0, 2, 1, 3, 4, 6, 5, 7);
+        _mm256_permutevar8x32_ps(_mm256_add_ps(low, high), order)
+    }
+}
