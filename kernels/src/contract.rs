@@ -1,1 +1,452 @@
-//! The forward contraction.
+//! Y = W · X over the im2col view: every forward and data-gradient product of the engine.
+//!
+//! ```text
+//! y[m][j] = epilogue( start[m] + Σ_t w[m][t] · X(t, j) )      t in natural order: channel, ky, kx
+//! ```
+//!
+//! Each output is one chain of fused multiply-adds from its start (bias, zero or the value already
+//! there) through its taps in order, whatever the tile: hence the bits depend on the layer alone.
+//!
+//! ```text
+//! for each region                    taps × columns without holes
+//!   for each tile of columns         N vectors of X, 16 images each …
+//!     for each tile of rows          … against M rows of W
+//!       for t in taps                M · N chains in registers; weights are broadcast from memory
+//! ```
+//!
+//! Weights are not packed: a broadcast reads them where they lie. Nothing is blocked over t: X of a
+//! column tile stays in the second-level cache while all rows of W stream past it.
+
+use crate::isa::{Isa, dispatch};
+use crate::patches::{Column, Patches, Region, Tap};
+use crate::simd::Simd;
+use crate::{LANES, tile};
+
+/// Where the chain of an output starts.
+#[derive(Clone, Copy, Debug)]
+pub enum Start<'a> {
+    /// At zero.
+    Zero,
+    /// At the bias of its row.
+    Bias(&'a [f32]),
+    /// At the value that the output holds: the product is added to it.
+    Output,
+}
+
+/// Y = epilogue(start + W · X) on every block of `x`; the epilogue is a ReLU where `relu` is set.
+///
+/// `weights` are row-major `[outputs][inputs][kh][kw]` for [`forward`] and those of
+/// [`transpose_weights`] for [`data_gradient`]; `x` and `y` are whole batches in the layouts of the
+/// convolution.
+///
+/// [`forward`]: crate::Convolution::forward
+/// [`data_gradient`]: crate::Convolution::data_gradient
+///
+/// # Panics
+/// If a slice has not the length that the patches say.
+pub fn contract(
+    isa: Isa,
+    patches: &Patches,
+    weights: &[f32],
+    x: &[f32],
+    start: Start<'_>,
+    relu: bool,
+    y: &mut [f32],
+) {
+    let product = Product::new(patches, weights, x, start, relu);
+    assert_eq!(y.len(), product.blocks * patches.target.block_len(), "output of a contraction");
+    dispatch!(isa, s => product.run(s, Plain { y: y.as_mut_ptr() }))
+}
+
+/// Y = max-pool₂ₓ₂(ReLU(b + W · X)) in one pass: the four columns of a tile are the pooling window.
+///
+/// Values and gradients are those of the separate operations, bit for bit. `masks` gets, densely
+/// `[blocks][outputs][pooled pixels]`, four one-hot words per output: bit `i` of word `k` says that
+/// image `i` of the block took element `k` of the window, (0,0), (0,1), (1,0), (1,1); all four are
+/// clear where the maximum is not above zero. A NaN comes through.
+///
+/// # Panics
+/// If a slice has not the length that the patches say, or they are not
+/// [pooled](crate::Convolution::forward_pooled).
+pub fn contract_pooled(
+    isa: Isa,
+    patches: &Patches,
+    weights: &[f32],
+    x: &[f32],
+    bias: Start<'_>,
+    y: &mut [f32],
+    masks: &mut [[u16; 4]],
+) {
+    let product = Product::new(patches, weights, x, bias, true);
+    let (target, blocks) = (patches.target, product.blocks);
+    assert!(!matches!(bias, Start::Output), "a pooled contraction has no output to start from");
+    assert_eq!(patches.columns.len(), 4 * target.pixels(), "patches of a pooled contraction");
+    assert_eq!(y.len(), blocks * target.block_len(), "output of a pooled contraction");
+    assert_eq!(masks.len(), blocks * target.channels * target.pixels(), "masks of a contraction");
+    let sink = Pooled { y: y.as_mut_ptr(), masks: masks.as_mut_ptr(), pixels: target.pixels() };
+    dispatch!(isa, s => product.run(s, sink))
+}
+
+/// `[outputs][inputs][taps]` to `[outputs][taps][inputs]`: the weights as the data-gradient meets
+/// them, so that those of neighbouring rows are neighbours. With one tap the two are the same.
+///
+/// # Panics
+/// If the lengths are not `outputs · inputs · taps`.
+pub fn transpose_weights(weights: &[f32], [outputs, inputs, taps]: [usize; 3], to: &mut [f32]) {
+    assert_eq!(weights.len(), outputs * inputs * taps, "weights to transpose");
+    assert_eq!(to.len(), weights.len(), "transposed weights");
+    if weights.is_empty() {
+        return;
+    }
+    let pairs = weights.chunks_exact(inputs * taps).zip(to.chunks_exact_mut(inputs * taps));
+    for (from, to) in pairs {
+        for (t, row) in to.chunks_exact_mut(inputs).enumerate() {
+            for (value, column) in row.iter_mut().zip(from[t..].iter().step_by(taps)) {
+                *value = *column;
+            }
+        }
+    }
+}
+
+/// The operands of a contraction, their lengths checked.
+struct Product<'a> {
+    patches: &'a Patches,
+    blocks: usize,
+    /// Floats of a block of x, of a block of y and of a plane of y.
+    x_block: usize,
+    y_block: usize,
+    y_plane: usize,
+    weights: &'a [f32],
+    x: &'a [f32],
+    start: Start<'a>,
+    relu: bool,
+}
+
+/// A tile of the output: rows from `row`, and the block and table entry of each of its `N` columns.
+struct Place<'a, const N: usize> {
+    taps: &'a [Tap],
+    columns: [(usize, Column); N],
+    row: usize,
+}
+
+/// Where the chains of a tile start and what becomes of their ends.
+trait Sink: Copy {
+    /// The columns that a tile must have, if the sink cares.
+    const WIDTH: Option<usize>;
+
+    /// # Safety
+    /// `product` has asserted the lengths behind the sink's pointers, and `place` is inside it.
+    unsafe fn start<S: Simd, const M: usize, const N: usize>(
+        self,
+        s: S,
+        product: &Product<'_>,
+        place: &Place<'_, N>,
+    ) -> [[S::Vector; N]; M];
+
+    /// # Safety
+    /// As for [`Sink::start`].
+    unsafe fn finish<S: Simd, const M: usize, const N: usize>(
+        self,
+        s: S,
+        product: &Product<'_>,
+        place: &Place<'_, N>,
+        sums: &[[S::Vector; N]; M],
+    );
+}
+
+impl<'a> Product<'a> {
+    fn new(
+        patches: &'a Patches,
+        weights: &'a [f32],
+        x: &'a [f32],
+        start: Start<'a>,
+        relu: bool,
+    ) -> Product<'a> {
+        assert_eq!(weights.len(), patches.weights, "weights of a contraction");
+        let (x_block, target) = (patches.source.block_len(), &patches.target);
+        assert!(x_block > 0 && x.len().is_multiple_of(x_block), "input of a contraction");
+        if let Start::Bias(bias) = start {
+            assert_eq!(bias.len(), target.channels, "bias of a contraction");
+        }
+        let (y_block, y_plane) = (target.block_len(), target.plane() * LANES);
+        let blocks = x.len() / x_block;
+        Product { patches, blocks, x_block, y_block, y_plane, weights, x, start, relu }
+    }
+
+    fn run<S: Simd, K: Sink>(&self, s: S, sink: K) {
+        let rows = self.patches.target.channels;
+        for region in &self.patches.regions {
+            let columns = region.columns.len() * self.blocks;
+            let width =
+                K::WIDTH.unwrap_or_else(|| tile::columns::<S>(S::ACCUMULATORS, rows, columns));
+            for (column, n) in tile::split(columns, width) {
+                match n {
+                    1 => self.rows::<S, K, 1>(s, sink, region, column),
+                    2 => self.rows::<S, K, 2>(s, sink, region, column),
+                    3 => self.rows::<S, K, 3>(s, sink, region, column),
+                    4 => self.rows::<S, K, 4>(s, sink, region, column),
+                    5 => self.rows::<S, K, 5>(s, sink, region, column),
+                    _ => self.rows::<S, K, 6>(s, sink, region, column),
+                }
+            }
+        }
+    }
+
+    /// All row tiles of the `N` columns of a region from `column`, counted through all blocks.
+    fn rows<S: Simd, K: Sink, const N: usize>(
+        &self,
+        s: S,
+        sink: K,
+        region: &Region,
+        column: usize,
+    ) {
+        let table = &self.patches.columns[region.columns.clone()];
+        let taps = &self.patches.taps[region.taps.clone()];
+        let columns = std::array::from_fn(|n| {
+            let j = column + n;
+            (j / table.len(), table[j % table.len()])
+        });
+        for (row, m) in
+            tile::split(self.patches.target.channels, tile::max_rows(S::ACCUMULATORS, N))
+        {
+            let place = Place { taps, columns, row };
+            match m {
+                1 => self.tile::<S, K, 1, N>(s, sink, &place),
+                2 => self.tile::<S, K, 2, N>(s, sink, &place),
+                3 => self.tile::<S, K, 3, N>(s, sink, &place),
+                4 => self.tile::<S, K, 4, N>(s, sink, &place),
+                5 => self.tile::<S, K, 5, N>(s, sink, &place),
+                6 => self.tile::<S, K, 6, N>(s, sink, &place),
+                7 => self.tile::<S, K, 7, N>(s, sink, &place),
+                _ => self.tile::<S, K, 8, N>(s, sink, &place),
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn tile<S: Simd, K: Sink, const M: usize, const N: usize>(
+        &self,
+        s: S,
+        sink: K,
+        place: &Place<'_, N>,
+    ) {
+        // Sizes that never occur on this path are not compiled for it.
+        if const { M <= tile::max_rows(S::ACCUMULATORS, N) && fits::<S, K>(N) } {
+            s.vectorize(
+                #[inline(always)]
+                // SAFETY: `Product::new` and the public functions asserted the lengths; the tables
+                // of `Patches` stay inside one block of the layouts they were made from, and `run`
+                // keeps `place` inside the tables and the rows.
+                || unsafe {
+                    let mut x = [self.x.as_ptr(); N];
+                    for n in 0..N {
+                        let (block, column) = place.columns[n];
+                        x[n] = x[n].add(block * self.x_block + column.x as usize);
+                    }
+                    let row = self.patches.row;
+                    let weights = self.weights.as_ptr().add(place.row * row);
+                    let mut sums: [[S::Vector; N]; M] = sink.start(s, self, place);
+                    chains(s, place.taps, weights, row, x, &mut sums);
+                    sink.finish(s, self, place, &sums);
+                },
+            );
+        } else {
+            unreachable!("a tile of {M} × {N} on this path");
+        }
+    }
+}
+
+const fn fits<S: Simd, K: Sink>(columns: usize) -> bool {
+    match K::WIDTH {
+        Some(width) => columns == width,
+        None => columns <= S::COLUMNS,
+    }
+}
+
+/// The heart of it: `M · N` chains, one fused multiply-add each per tap.
+///
+/// # Safety
+/// For every tap, `x[n] + tap.x` must be readable for sixteen floats and `weights + m · row + tap.w`
+/// for one.
+#[inline(always)]
+unsafe fn chains<S: Simd, const M: usize, const N: usize>(
+    s: S,
+    taps: &[Tap],
+    weights: *const f32,
+    row: usize,
+    x: [*const f32; N],
+    sums: &mut [[S::Vector; N]; M],
+) {
+    for tap in taps {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let mut v = [s.zero(); N];
+            for n in 0..N {
+                v[n] = s.load_at(x[n].add(tap.x as usize));
+            }
+            for m in 0..M {
+                let w = s.splat(*weights.add(m * row + tap.w as usize));
+                for n in 0..N {
+                    sums[m][n] = s.mul_add(w, v[n], sums[m][n]);
+                }
+            }
+        }
+    }
+}
+
+/// Stores every accumulator, after an optional ReLU.
+#[derive(Clone, Copy)]
+struct Plain {
+    y: *mut f32,
+}
+
+impl Plain {
+    /// The places of the outputs of the first row of a tile.
+    ///
+    /// # Safety
+    /// As for [`Sink::start`].
+    #[inline(always)]
+    unsafe fn outputs<const N: usize>(
+        self,
+        product: &Product<'_>,
+        place: &Place<'_, N>,
+    ) -> [*mut f32; N] {
+        let mut y = [self.y; N];
+        for n in 0..N {
+            let (block, column) = place.columns[n];
+            let at = block * product.y_block + place.row * product.y_plane + column.y as usize;
+            // SAFETY: the caller's promise.
+            y[n] = unsafe { y[n].add(at) };
+        }
+        y
+    }
+}
+
+impl Sink for Plain {
+    const WIDTH: Option<usize> = None;
+
+    #[inline(always)]
+    unsafe fn start<S: Simd, const M: usize, const N: usize>(
+        self,
+        s: S,
+        product: &Product<'_>,
+        place: &Place<'_, N>,
+    ) -> [[S::Vector; N]; M] {
+        let mut sums = [[s.zero(); N]; M];
+        match product.start {
+            Start::Zero => {}
+            Start::Bias(bias) => biases(s, &bias[place.row..place.row + M], &mut sums),
+            // SAFETY: the caller's promise.
+            Start::Output => unsafe {
+                let y = self.outputs(product, place);
+                for m in 0..M {
+                    for n in 0..N {
+                        sums[m][n] = s.load_at(y[n].add(m * product.y_plane));
+                    }
+                }
+            },
+        }
+        sums
+    }
+
+    #[inline(always)]
+    unsafe fn finish<S: Simd, const M: usize, const N: usize>(
+        self,
+        s: S,
+        product: &Product<'_>,
+        place: &Place<'_, N>,
+        sums: &[[S::Vector; N]; M],
+    ) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let y = self.outputs(product, place);
+            for m in 0..M {
+                for n in 0..N {
+                    // `max` gives its second operand where one is NaN: a NaN comes through.
+                    let v = if product.relu { s.max(s.zero(), sums[m][n]) } else { sums[m][n] };
+                    s.store_at(y[n].add(m * product.y_plane), v);
+                }
+            }
+        }
+    }
+}
+
+/// Every chain of row `m` starts at `bias[m]`.
+#[inline(always)]
+fn biases<S: Simd, const M: usize, const N: usize>(
+    s: S,
+    bias: &[f32],
+    sums: &mut [[S::Vector; N]; M],
+) {
+    for m in 0..M {
+        sums[m] = [s.splat(bias[m]); N];
+    }
+}
+
+/// Reduces the four columns of a tile to their ReLU'd maximum, and remembers whose it was.
+#[derive(Clone, Copy)]
+struct Pooled {
+    y: *mut f32,
+    masks: *mut [u16; 4],
+    pixels: usize,
+}
+
+impl Sink for Pooled {
+    const WIDTH: Option<usize> = Some(4);
+
+    #[inline(always)]
+    unsafe fn start<S: Simd, const M: usize, const N: usize>(
+        self,
+        s: S,
+        product: &Product<'_>,
+        place: &Place<'_, N>,
+    ) -> [[S::Vector; N]; M] {
+        let mut sums = [[s.zero(); N]; M];
+        if let Start::Bias(bias) = product.start {
+            biases(s, &bias[place.row..place.row + M], &mut sums);
+        }
+        sums
+    }
+
+    #[inline(always)]
+    unsafe fn finish<S: Simd, const M: usize, const N: usize>(
+        self,
+        s: S,
+        product: &Product<'_>,
+        place: &Place<'_, N>,
+        sums: &[[S::Vector; N]; M],
+    ) {
+        let (block, column) = place.columns[0];
+        let channels = product.patches.target.channels;
+        let pixel = column.y as usize / LANES;
+        let y = block * product.y_block + place.row * product.y_plane + column.y as usize;
+        let mask = (block * channels + place.row) * self.pixels + pixel;
+        // SAFETY: the caller's promise; a pooled pixel is a column of the table, below `pixels`.
+        let (y, masks) = unsafe { (self.y.add(y), self.masks.add(mask)) };
+        for m in 0..M {
+            let (max, won) = strongest(s, [sums[m][0], sums[m][1], sums[m][2], sums[m][3]]);
+            // SAFETY: the caller's promise.
+            unsafe {
+                s.store_at(y.add(m * product.y_plane), max);
+                *masks.add(m * self.pixels) = won;
+            }
+        }
+    }
+}
+
+/// The ReLU of the greatest of four, NaN if one of them is, and for each of the four the lanes in
+/// which it is the first to be greatest and above zero.
+#[inline(always)]
+fn strongest<S: Simd>(s: S, [a, b, c, d]: [S::Vector; 4]) -> (S::Vector, [u16; 4]) {
+    let max = s.max(s.max(a, b), s.max(c, d));
+    let mut free = s.bits(s.gt(max, s.zero()));
+    let a_won = s.bits(s.eq(a, max)) & free;
+    free &= !a_won;
+    let b_won = s.bits(s.eq(b, max)) & free;
+    free &= !b_won;
+    let c_won = s.bits(s.eq(c, max)) & free;
+    free &= !c_won;
+    let nan = s.bits(s.unordered(a, b)) | s.bits(s.unordered(c, d));
+    let y = s.select(s.mask(nan), s.splat(f32::NAN), s.max(s.zero(), max));
+    (y, [a_won, b_won, c_won, free & !nan])
+}

@@ -25,9 +25,14 @@ mod pool;
 pub mod reference;
 mod simd;
 mod softmax;
+mod tile;
 
+pub use contract::{Start, contract, contract_pooled, transpose_weights};
+pub use correlate::{BAND, correlate};
 pub use geometry::{Layout, Window};
 pub use isa::{ISA_VARIABLE, Isa, REQUIRED_VARIABLE, UnknownIsa};
+pub use outer::{GROUP, outer};
+pub use patches::{Convolution, Patches};
 
 /// Images to a vector.
 pub const LANES: usize = 16;
