@@ -18,8 +18,9 @@
 //! column tile stays in the second-level cache while all rows of W stream past it.
 
 use crate::isa::{Isa, dispatch};
-use crate::patches::{Column, Patches, Region, Tap};
+use crate::patches::{Column, Convolution, Patches, Region, Rows, Tap};
 use crate::simd::Simd;
+use crate::tile::with_size;
 use crate::{LANES, tile};
 
 /// Where the chain of an output starts.
@@ -87,23 +88,39 @@ pub fn contract_pooled(
     dispatch!(isa, s => product.run(s, sink))
 }
 
-/// `[outputs][inputs][taps]` to `[outputs][taps][inputs]`: the weights as the data-gradient meets
-/// them, so that those of neighbouring rows are neighbours. With one tap the two are the same.
+/// The weights `[outputs][inputs][taps]` of a convolution as its data-gradient meets them: `to` is
+/// `[inputs / 16][outputs][taps][16]`, panels of sixteen inputs (rows of the product), so that a
+/// tile finds the weights of its rows in one cache line and the lines one after another. Rows beyond
+/// the last input are zero.
 ///
 /// # Panics
-/// If the lengths are not `outputs · inputs · taps`.
-pub fn transpose_weights(weights: &[f32], [outputs, inputs, taps]: [usize; 3], to: &mut [f32]) {
-    assert_eq!(weights.len(), outputs * inputs * taps, "weights to transpose");
-    assert_eq!(to.len(), weights.len(), "transposed weights");
-    if weights.is_empty() {
-        return;
-    }
-    let pairs = weights.chunks_exact(inputs * taps).zip(to.chunks_exact_mut(inputs * taps));
-    for (from, to) in pairs {
-        for (t, row) in to.chunks_exact_mut(inputs).enumerate() {
-            for (value, column) in row.iter_mut().zip(from[t..].iter().step_by(taps)) {
-                *value = *column;
+/// If the lengths are not those of the convolution.
+pub fn transpose_weights(isa: Isa, convolution: &Convolution, weights: &[f32], to: &mut [f32]) {
+    assert_eq!(weights.len(), convolution.weights(), "weights to transpose");
+    assert_eq!(to.len(), convolution.transposed_weights(), "transposed weights");
+    let (inputs, taps) = (convolution.input.channels, convolution.window.taps());
+    let panel = convolution.output.channels * taps;
+    dispatch!(isa, s => s.vectorize(#[inline(always)] || {
+        for (o, weights) in weights.chunks_exact(inputs * taps).enumerate() {
+            for (p, rows) in weights.chunks(LANES * taps).enumerate() {
+                let to = &mut to.as_chunks_mut().0[p * panel + o * taps..][..taps];
+                transpose_rows(s, rows, to);
             }
+        }
+    }))
+}
+
+/// At most sixteen rows of `to.len()` floats to columns.
+#[inline(always)]
+fn transpose_rows<S: Simd>(s: S, rows: &[f32], to: &mut [[f32; LANES]]) {
+    let taps = to.len();
+    for (i, to) in to.chunks_mut(LANES).enumerate() {
+        let mut block = [s.zero(); LANES];
+        for (v, row) in block.iter_mut().zip(rows.chunks_exact(taps)) {
+            *v = s.load_partial(&row[i * LANES..][..to.len()]);
+        }
+        for (to, v) in to.iter_mut().zip(s.transpose(block)) {
+            s.store(to, v);
         }
     }
 }
@@ -180,14 +197,7 @@ impl<'a> Product<'a> {
             let width =
                 K::WIDTH.unwrap_or_else(|| tile::columns::<S>(S::ACCUMULATORS, rows, columns));
             for (column, n) in tile::split(columns, width) {
-                match n {
-                    1 => self.rows::<S, K, 1>(s, sink, region, column),
-                    2 => self.rows::<S, K, 2>(s, sink, region, column),
-                    3 => self.rows::<S, K, 3>(s, sink, region, column),
-                    4 => self.rows::<S, K, 4>(s, sink, region, column),
-                    5 => self.rows::<S, K, 5>(s, sink, region, column),
-                    _ => self.rows::<S, K, 6>(s, sink, region, column),
-                }
+                with_size!(N = n, of 1 2 3 4 5 6 => self.rows::<S, K, N>(s, sink, region, column));
             }
         }
     }
@@ -210,17 +220,31 @@ impl<'a> Product<'a> {
             tile::split(self.patches.target.channels, tile::max_rows(S::ACCUMULATORS, N))
         {
             let place = Place { taps, columns, row };
-            match m {
-                1 => self.tile::<S, K, 1, N>(s, sink, &place),
-                2 => self.tile::<S, K, 2, N>(s, sink, &place),
-                3 => self.tile::<S, K, 3, N>(s, sink, &place),
-                4 => self.tile::<S, K, 4, N>(s, sink, &place),
-                5 => self.tile::<S, K, 5, N>(s, sink, &place),
-                6 => self.tile::<S, K, 6, N>(s, sink, &place),
-                7 => self.tile::<S, K, 7, N>(s, sink, &place),
-                _ => self.tile::<S, K, 8, N>(s, sink, &place),
-            }
+            with_size!(M = m, of 1 2 3 4 5 6 7 8 9 10 11 12 => self.tile::<S, K, M, N>(s, sink, &place));
         }
+    }
+
+    /// First row and height of each tile of rows; none reaches across panels.
+    fn row_tiles(&self, most: usize) -> impl Iterator<Item = (usize, usize)> {
+        let rows = self.patches.target.channels;
+        let panel = match self.patches.rows {
+            Rows::Strided(_) => rows,
+            Rows::Panels(_) => LANES,
+        };
+        (0..rows).step_by(panel).flat_map(move |first| {
+            let tiles = tile::split(panel.min(rows - first), most);
+            tiles.map(move |(row, m)| (first + row, m))
+        })
+    }
+
+    /// The first weight of a row, and the distance to that of the next.
+    #[inline(always)]
+    fn weights_of(&self, row: usize) -> (*const f32, usize) {
+        let (at, stride) = match self.patches.rows {
+            Rows::Strided(stride) => (row * stride, stride),
+            Rows::Panels(panel) => (row / LANES * panel + row % LANES, 1),
+        };
+        (self.weights[at..].as_ptr(), stride)
     }
 
     #[inline(always)]
@@ -243,10 +267,9 @@ impl<'a> Product<'a> {
                         let (block, column) = place.columns[n];
                         x[n] = x[n].add(block * self.x_block + column.x as usize);
                     }
-                    let row = self.patches.row;
-                    let weights = self.weights.as_ptr().add(place.row * row);
+                    let (weights, stride) = self.weights_of(place.row);
                     let mut sums: [[S::Vector; N]; M] = sink.start(s, self, place);
-                    chains(s, place.taps, weights, row, x, &mut sums);
+                    chains(s, place.taps, weights, stride, x, &mut sums);
                     sink.finish(s, self, place, &sums);
                 },
             );
@@ -266,14 +289,14 @@ const fn fits<S: Simd, K: Sink>(columns: usize) -> bool {
 /// The heart of it: `M · N` chains, one fused multiply-add each per tap.
 ///
 /// # Safety
-/// For every tap, `x[n] + tap.x` must be readable for sixteen floats and `weights + m · row + tap.w`
+/// For every tap, `x[n] + tap.x` must be readable for sixteen floats and `weights + m · stride + tap.w`
 /// for one.
 #[inline(always)]
 unsafe fn chains<S: Simd, const M: usize, const N: usize>(
     s: S,
     taps: &[Tap],
     weights: *const f32,
-    row: usize,
+    stride: usize,
     x: [*const f32; N],
     sums: &mut [[S::Vector; N]; M],
 ) {
@@ -285,7 +308,7 @@ unsafe fn chains<S: Simd, const M: usize, const N: usize>(
                 v[n] = s.load_at(x[n].add(tap.x as usize));
             }
             for m in 0..M {
-                let w = s.splat(*weights.add(m * row + tap.w as usize));
+                let w = s.splat(*weights.add(m * stride + tap.w as usize));
                 for n in 0..N {
                     sums[m][n] = s.mul_add(w, v[n], sums[m][n]);
                 }

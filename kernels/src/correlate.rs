@@ -20,10 +20,16 @@
 use crate::isa::{Isa, dispatch};
 use crate::patches::{Patches, Region};
 use crate::simd::Simd;
+use crate::tile::with_size;
 use crate::{LANES, tile};
 
-/// Columns (vectors) per band: 7 rows of a 28×28 plane, one plane of 14×14, four blocks of 7×7.
-pub const BAND: usize = 196;
+/// Columns (vectors) per band: 3½ rows of a 28×28 plane, half a plane of 14×14, two of 7×7. Twice as
+/// many lose up to 5 points of the FMA peak to the first-level cache; half, as many to the sums.
+pub const BAND: usize = 98;
+
+/// Rows of dY (output channels) that stay in the second-level cache, a band of them being 32 × 98
+/// vectors of 64 bytes, 200 KB, while the taps stream past.
+const ROWS: usize = 32;
 
 /// Adds the weight-gradient of a convolution to `dw`, row-major `[outputs][inputs][kh][kw]`.
 ///
@@ -39,7 +45,8 @@ pub fn correlate(isa: Isa, patches: &Patches, x: &[f32], dy: &[f32], dw: &mut [f
     let blocks = x.len() / block;
     assert_eq!(dy.len(), blocks * patches.target.block_len(), "output gradient of a correlation");
     assert_eq!(dw.len(), patches.weights, "weight-gradient of a correlation");
-    let mut correlation = Correlation { patches, blocks, x, dy, dw };
+    let row = dw.len() / patches.target.channels.max(1);
+    let mut correlation = Correlation { patches, blocks, row, x, dy, dw };
     dispatch!(isa, s => correlation.run(s))
 }
 
@@ -51,6 +58,8 @@ const fn accumulators<S: Simd>() -> usize {
 struct Correlation<'a> {
     patches: &'a Patches,
     blocks: usize,
+    /// Weights of one output channel.
+    row: usize,
     x: &'a [f32],
     dy: &'a [f32],
     dw: &'a mut [f32],
@@ -73,37 +82,22 @@ impl Correlation<'_> {
         for region in &patches.regions {
             let width = tile::columns::<S>(accumulators::<S>(), rows, region.taps.len());
             for (from, len) in tile::split(region.columns.len() * self.blocks, BAND) {
-                for (tap, n) in tile::split(region.taps.len(), width) {
-                    let place = Place { region, row: 0, tap, from, to: from + len };
-                    match n {
-                        1 => self.rows::<S, 1>(s, place),
-                        2 => self.rows::<S, 2>(s, place),
-                        3 => self.rows::<S, 3>(s, place),
-                        4 => self.rows::<S, 4>(s, place),
-                        5 => self.rows::<S, 5>(s, place),
-                        _ => self.rows::<S, 6>(s, place),
+                for (first, rows) in tile::split(rows, ROWS) {
+                    for (tap, n) in tile::split(region.taps.len(), width) {
+                        let place = Place { region, row: first, tap, from, to: from + len };
+                        with_size!(N = n, of 1 2 3 4 5 6 => self.rows::<S, N>(s, place, rows));
                     }
                 }
             }
         }
     }
 
-    /// All row tiles of one tile of taps.
-    fn rows<S: Simd, const N: usize>(&mut self, s: S, mut place: Place<'_>) {
-        for (row, m) in
-            tile::split(self.patches.target.channels, tile::max_rows(accumulators::<S>(), N))
-        {
-            place.row = row;
-            match m {
-                1 => self.tile::<S, 1, N>(s, &place),
-                2 => self.tile::<S, 2, N>(s, &place),
-                3 => self.tile::<S, 3, N>(s, &place),
-                4 => self.tile::<S, 4, N>(s, &place),
-                5 => self.tile::<S, 5, N>(s, &place),
-                6 => self.tile::<S, 6, N>(s, &place),
-                7 => self.tile::<S, 7, N>(s, &place),
-                _ => self.tile::<S, 8, N>(s, &place),
-            }
+    /// The row tiles of one tile of taps, over `rows` rows.
+    fn rows<S: Simd, const N: usize>(&mut self, s: S, mut place: Place<'_>, rows: usize) {
+        let first = place.row;
+        for (row, m) in tile::split(rows, tile::max_rows(accumulators::<S>(), N)) {
+            place.row = first + row;
+            with_size!(M = m, of 1 2 3 4 5 6 7 8 9 10 11 12 => self.tile::<S, M, N>(s, &place));
         }
     }
 
@@ -192,7 +186,7 @@ impl Correlation<'_> {
         for m in 0..M {
             for n in 0..N {
                 let at = m * N + n;
-                let w = (place.row + m) * self.patches.row + taps[n].w as usize;
+                let w = (place.row + m) * self.row + taps[n].w as usize;
                 self.dw[w] += totals[at / LANES][at % LANES];
             }
         }

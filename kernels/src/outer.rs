@@ -11,6 +11,7 @@
 
 use crate::isa::{Isa, dispatch};
 use crate::simd::Simd;
+use crate::tile::{self, with_size};
 use crate::{LANES, Layout};
 use std::mem::MaybeUninit;
 
@@ -38,6 +39,12 @@ pub fn outer(isa: Isa, [outputs, inputs]: [usize; 2], x: &[f32], dy: &[f32], dw:
         let mut product = Outer { outputs, inputs, blocks: x.len() / inputs, x, dy, dw };
         dispatch!(isa, s => product.run(s))
     }
+}
+
+/// The most outputs of a tile with this many vectors of inputs.
+const fn outputs<S: Simd>(vectors: usize) -> usize {
+    let most = S::ACCUMULATORS / vectors;
+    if most > 12 { 12 } else { most }
 }
 
 /// The product over one group of blocks.
@@ -76,24 +83,9 @@ impl Outer<'_> {
             #[inline(always)]
             || self.transpose(s, input, &mut x),
         );
-        let mut output = 0;
-        while output < self.outputs {
-            let left = self.outputs - output;
-            output += match () {
-                _ if left >= 12 && S::ACCUMULATORS >= 12 * N => {
-                    self.tile::<S, 12, N>(s, [output, input], &x)
-                }
-                _ if left >= 6 && S::ACCUMULATORS >= 6 * N => {
-                    self.tile::<S, 6, N>(s, [output, input], &x)
-                }
-                _ if left >= 4 && S::ACCUMULATORS >= 4 * N => {
-                    self.tile::<S, 4, N>(s, [output, input], &x)
-                }
-                _ if left >= 2 && S::ACCUMULATORS >= 2 * N => {
-                    self.tile::<S, 2, N>(s, [output, input], &x)
-                }
-                _ => self.tile::<S, 1, N>(s, [output, input], &x),
-            };
+        for (output, m) in tile::split(self.outputs, outputs::<S>(N)) {
+            let at = [output, input];
+            with_size!(M = m, of 1 2 3 4 5 6 7 8 9 10 11 12 => self.tile::<S, M, N>(s, at, &x));
         }
     }
 
@@ -119,15 +111,16 @@ impl Outer<'_> {
         }
     }
 
-    /// Outputs `output .. output + M`; returns `M`.
+    /// Outputs `output .. output + M`.
     #[inline(always)]
     fn tile<S: Simd, const M: usize, const N: usize>(
         &mut self,
         s: S,
         [output, input]: [usize; 2],
         x: &Transposed<S::Vector, N>,
-    ) -> usize {
-        if const { M > 1 && M * N > S::ACCUMULATORS } {
+    ) {
+        // Sizes that `split` never gives on this path are not compiled for it.
+        if const { M > outputs::<S>(N) } {
             unreachable!("a tile of {M} × {N} on this path");
         }
         s.vectorize(
@@ -151,22 +144,25 @@ impl Outer<'_> {
                         }
                     }
                 }
-                for m in 0..M {
-                    let row = &mut self.dw[(output + m) * self.inputs..][..self.inputs][input..];
-                    if let Some((whole, _)) = row.split_at_mut_checked(N * LANES) {
-                        let (vectors, _) = whole.as_chunks_mut();
+                let dw = &mut self.dw[output * self.inputs..][..M * self.inputs];
+                if input + N * LANES <= self.inputs {
+                    for m in 0..M {
                         for n in 0..N {
-                            let sum = s.add(s.load(&vectors[n]), sums[m][n]);
-                            s.store(&mut vectors[n], sum);
+                            // SAFETY: `dw` is `M` rows, and row `m` holds the vector.
+                            unsafe {
+                                let to = dw.as_mut_ptr().add(m * self.inputs + input + n * LANES);
+                                s.store_at(to, s.add(s.load_at(to), sums[m][n]));
+                            }
                         }
-                    } else {
-                        for (part, sum) in row.chunks_mut(LANES).zip(sums[m]) {
+                    }
+                } else {
+                    for (row, sums) in dw.chunks_exact_mut(self.inputs).zip(sums) {
+                        for (part, sum) in row[input..].chunks_mut(LANES).zip(sums) {
                             s.store_partial(part, s.add(s.load_partial(part), sum));
                         }
                     }
                 }
             },
         );
-        M
     }
 }

@@ -48,10 +48,18 @@ pub struct Patches {
     pub(crate) source: Layout,
     /// What the columns write (or, for the weight-gradient, read as well): one block.
     pub(crate) target: Layout,
-    /// Floats from one row of weights to the next.
-    pub(crate) row: usize,
+    pub(crate) rows: Rows,
     /// Floats of the weights.
     pub(crate) weights: usize,
+}
+
+/// Where the rows of the weights lie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Rows {
+    /// Each so many floats after the one before.
+    Strided(usize),
+    /// In panels of sixteen rows, so many floats each, whose first floats are neighbours.
+    Panels(usize),
 }
 
 /// A convolution: one block of its input and of its output, and the window between them.
@@ -93,6 +101,12 @@ impl Convolution {
     /// All weights: `[outputs][inputs][kernel rows][kernel columns]`.
     pub fn weights(&self) -> usize {
         self.output.channels * self.taps()
+    }
+
+    /// Floats of the weights as [`transpose_weights`](crate::transpose_weights) lays them out for the
+    /// data-gradient: inputs in panels of sixteen.
+    pub fn transposed_weights(&self) -> usize {
+        self.input.channels.next_multiple_of(LANES) * self.output.channels * self.window.taps()
     }
 
     /// Multiply-adds per image of the forward product; those that would meet padding are not
@@ -144,8 +158,9 @@ impl Convolution {
         Some(patches)
     }
 
-    /// dX = Wᵀ · dY: a column per input pixel, whose taps are the outputs that saw it. The weights
-    /// are those of [`transpose_weights`](crate::transpose_weights).
+    /// dX = Wᵀ · dY: a column per input pixel, whose taps are the outputs that saw it. With one tap
+    /// per channel (a linear layer, a 1×1 convolution) the weights are used as they are, otherwise
+    /// as [`transpose_weights`](crate::transpose_weights) lays them out.
     pub fn data_gradient(&self) -> Patches {
         self.by_column(Backward, |class_y, class_x| {
             let pixels = positions(class_y, class_x);
@@ -202,9 +217,11 @@ impl Convolution {
                     for &(ky, dy) in &class_y.taps {
                         for &(kx, dx) in &class_x.taps {
                             let [kh, kw] = self.window.kernel;
-                            let w = match direction {
-                                Forward => (c * kh + ky) * kw + kx,
-                                Backward => ((c * kh + ky) * kw + kx) * self.input.channels,
+                            let tap = (c * kh + ky) * kw + kx;
+                            let w = match (direction, patches.rows) {
+                                (Forward, _) => tap,
+                                (Backward, Rows::Panels(_)) => tap * LANES,
+                                (Backward, Rows::Strided(_)) => tap * self.input.channels,
                             };
                             let x = patches.source.offset(c, [dy, dx]);
                             patches.taps.push(Tap { x: small(x), w: small(w) });
@@ -222,19 +239,19 @@ impl Convolution {
     }
 
     fn empty(&self, direction: Direction) -> Patches {
-        let (source, target, row) = match direction {
-            Forward => (self.input, self.output, self.taps()),
-            Backward => (self.output, self.input, 1),
+        let (source, target) = match direction {
+            Forward => (self.input, self.output),
+            Backward => (self.output, self.input),
         };
-        Patches {
-            taps: vec![],
-            columns: vec![],
-            regions: vec![],
-            source,
-            target,
-            row,
-            weights: self.weights(),
-        }
+        let (rows, weights) = match direction {
+            Forward => (Rows::Strided(self.taps()), self.weights()),
+            Backward if self.window.taps() == 1 => (Rows::Strided(1), self.weights()),
+            Backward => {
+                let panel = self.output.channels * self.window.taps() * LANES;
+                (Rows::Panels(panel), self.transposed_weights())
+            }
+        };
+        Patches { taps: vec![], columns: vec![], regions: vec![], source, target, rows, weights }
     }
 
     fn column(&self, source: [usize; 2], target: Layout, pixel: [usize; 2]) -> Column {
@@ -310,7 +327,7 @@ fn weight_regions(conv: &Convolution) -> Vec<(Vec<[usize; 2]>, Vec<[usize; 2]>)>
     let (core, rim): (Vec<_>, Vec<_>) =
         pixels.partition(|&pixel| kernel.iter().all(|&k| meets(pixel, k)));
     let all = conv.multiply_adds() / (input.channels * output.channels).max(1);
-    let core_matters = core.len() * kernel.len() * 4 >= all * 3 || input.channels < 4;
+    let core_matters = core.len() * kernel.len() * 2 >= all || input.channels < 4;
     let mut regions = vec![];
     if core_matters && !core.is_empty() {
         regions.push((kernel.clone(), core.clone()));

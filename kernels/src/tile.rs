@@ -2,8 +2,19 @@
 
 use crate::simd::Simd;
 
-/// The tallest tile that is compiled.
-pub(crate) const MAX_ROWS: usize = 8;
+/// Evaluates `$body` with the constant `$name` equal to `$size`, one of `$n`.
+macro_rules! with_size {
+    ($name:ident = $size:expr, of $($n:literal)+ => $body:expr) => {
+        match $size {
+            $($n => {
+                const $name: usize = $n;
+                $body
+            })+
+            other => unreachable!("a tile of {other}"),
+        }
+    };
+}
+pub(crate) use with_size;
 
 /// Cuts `0..total` into the fewest pieces of at most `most`, as equal as can be: a remainder that
 /// filled its tile badly would cost as much as a full one.
@@ -17,15 +28,15 @@ pub(crate) fn split(total: usize, most: usize) -> impl Iterator<Item = (usize, u
     })
 }
 
-/// The most rows of a tile with this many columns, when it may have `accumulators`.
+/// The most rows of a tile with this many columns, when it may have `accumulators`. A row is a
+/// stream of weights of its own: more than eight pay only where one column keeps too few chains
+/// busy.
 pub(crate) const fn max_rows(accumulators: usize, columns: usize) -> usize {
-    let rows = accumulators / columns;
-    if rows == 0 {
-        1
-    } else if rows > MAX_ROWS {
-        MAX_ROWS
-    } else {
-        rows
+    let streams = if columns == 1 { 12 } else { 8 };
+    match accumulators / columns {
+        0 => 1,
+        rows if rows > streams => streams,
+        rows => rows,
     }
 }
 
