@@ -216,9 +216,7 @@ impl<'a> Product<'a> {
             let j = column + n;
             (j / table.len(), table[j % table.len()])
         });
-        for (row, m) in
-            tile::split(self.patches.target.channels, tile::max_rows(S::ACCUMULATORS, N))
-        {
+        for (row, m) in self.row_tiles(tile::max_rows(S::ACCUMULATORS, N)) {
             let place = Place { taps, columns, row };
             with_size!(M = m, of 1 2 3 4 5 6 7 8 9 10 11 12 => self.tile::<S, K, M, N>(s, sink, &place));
         }
