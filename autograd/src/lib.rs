@@ -1,1 +1,3 @@
-//! Under construction.
+//! Differentiation of what Bobbin computes. Under construction.
+
+pub mod check;
