@@ -122,3 +122,74 @@ pub fn widen(x: &[f32]) -> Vec<f64> {
 pub fn magnitude(x: &[f32]) -> Vec<f64> {
     x.iter().map(|x| f64::from(x.abs())).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_worst_element_is_named() {
+        let expected = [1.0, 10.0, 100.0, -1.0];
+        let allowance = |i: usize| 0.01 * f64::abs(expected[i]);
+        compare(&[1.005, 10.05, 99.5, -1.005], &expected, allowance).unwrap();
+        let worst = compare(&[1.03, 10.0, 102.0, -1.02], &expected, allowance).unwrap_err();
+        assert_eq!((worst.index, worst.wrong, worst.compared), (0, 3, 4));
+        let message = worst.to_string();
+        assert!(
+            message.starts_with("element 0: got 1.03e0, expected 1e0; error 2.99"),
+            "{message}"
+        );
+        assert!(message.ends_with("allowed 1e-2 (3 of 4 are wrong)"), "{message}");
+    }
+
+    #[test]
+    fn only_nan_is_close_to_nan() {
+        let (nan, inf) = (f32::NAN, f32::INFINITY);
+        let anything = |_| 1e300;
+        compare(&[nan, inf, -inf], &[f64::NAN, f64::INFINITY, -f64::INFINITY], |_| 0.0).unwrap();
+        for (got, expected) in
+            [(nan, 0.0), (0.0, f64::NAN), (inf, 0.0), (0.0, f64::INFINITY), (inf, -f64::INFINITY)]
+        {
+            let worst = compare(&[0.0, got], &[0.0, expected], anything).unwrap_err();
+            assert_eq!((worst.index, worst.error()), (1, f64::INFINITY));
+        }
+    }
+
+    #[test]
+    fn any_element_that_is_wrong_is_found() {
+        for wrong in 0..5 {
+            let mut got = [1.0; 5];
+            got[wrong] = 1.0 + f32::EPSILON;
+            assert_eq!(compare(&got, &[1.0; 5], |_| 0.0).unwrap_err().index, wrong);
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "product: element 1: got 2e0, expected 3e0")]
+    fn the_panic_says_what() {
+        assert_close("product", &[1.0, 2.0], &[1.0, 3.0], |_| 0.5);
+    }
+
+    #[test]
+    #[should_panic(expected = "got: 1 values, expected 2")]
+    fn lengths_must_agree() {
+        assert_close("product", &[1.0], &[1.0, 3.0], |_| 1e9);
+    }
+
+    /// The bound holds for the worst that rounding can do in many sums, and is within a factor of
+    /// a few hundred of it: rounding errors are a random walk.
+    #[test]
+    fn dot_allowance_holds() {
+        let mut largest: f64 = 0.0;
+        for seed in 0..2000 {
+            let terms = 1 + seed as usize % 100;
+            let a: Vec<f32> = super::super::uniform(terms, 2 * seed);
+            let b: Vec<f32> = super::super::uniform(terms, 2 * seed + 1);
+            let got = a.iter().zip(&b).fold(0.0, |sum, (a, b)| sum + a * b);
+            let exact: f64 = widen(&a).iter().zip(widen(&b)).map(|(a, b)| a * b).sum();
+            let allowance = dot_allowance(terms, norm(&a), norm(&b));
+            largest = largest.max(distance(got, exact) / allowance);
+        }
+        assert!((0.005..=1.0).contains(&largest), "{largest}");
+    }
+}

@@ -39,3 +39,33 @@ pub fn separated<T: Real>(len: usize, gap: f64, seed: u64) -> Vec<T> {
     }
     values
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn uniform_fills_its_range() {
+        let x: Vec<f64> = uniform(10_000, 1);
+        assert!(x.iter().all(|x| (-1.0..1.0).contains(x)));
+        for tenth in 0..10 {
+            let low = -1.0 + f64::from(tenth) * 0.2;
+            let inside = x.iter().filter(|x| (low..low + 0.2).contains(*x)).count();
+            assert!((850..1150).contains(&inside), "{inside} from {low}");
+        }
+        assert_eq!(x, uniform::<f64>(10_000, 1));
+        assert_ne!(x, uniform::<f64>(10_000, 2));
+    }
+
+    #[test]
+    fn separated_values_are_apart_and_shuffled() {
+        for len in [1, 2, 7, 100] {
+            let x: Vec<f64> = separated(len, 0.25, 3);
+            assert!(x.iter().all(|x| x.abs() >= 0.125));
+            let mut sorted = x.clone();
+            sorted.sort_by(f64::total_cmp);
+            assert!(sorted.windows(2).all(|pair| pair[1] - pair[0] == 0.25));
+            assert!(len < 7 || sorted != x);
+        }
+    }
+}
