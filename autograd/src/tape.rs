@@ -6,7 +6,7 @@
 
 use crate::ops::Record;
 use crate::{Buffer, Tensor};
-use kernels::{Isa, Layout, Store};
+use kernels::{Isa, LANES, Layout, Store};
 
 /// A value on the tape.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -141,6 +141,13 @@ impl Memory {
     }
 }
 
+impl Memory {
+    /// What an operation computed.
+    pub(crate) fn value(&self, var: Var) -> &Tensor {
+        &self.nodes[var.0].value
+    }
+}
+
 impl<'a> Tape<'a> {
     /// A tape that records, for images of a batch of `batch`, of which it may see a part: losses are
     /// divided by `batch`, and batch statistics weighted by the part.
@@ -211,7 +218,7 @@ impl<'a> Tape<'a> {
 
     /// What an operation computed.
     pub fn value(&self, var: Var) -> &Tensor {
-        &self.memory.nodes[var.0].value
+        self.memory.value(var)
     }
 
     /// The gradient of a [`Tape::variable`] after [`Tape::backward`]; `None` if nothing depends on it.
@@ -301,12 +308,12 @@ impl<'a> Tape<'a> {
 }
 
 fn is_finite(tensor: &Tensor) -> bool {
-    let unused = tensor.layout().blocks * kernels::LANES - tensor.images();
-    let last = kernels::LANES - unused;
+    let unused = tensor.layout().blocks * LANES - tensor.images();
+    let last = LANES - unused;
     let (block, blocks) = (tensor.layout().block_len(), tensor.layout().blocks);
     tensor.data().chunks_exact(block.max(1)).enumerate().all(|(i, values)| {
-        let lanes = if i + 1 == blocks { last } else { kernels::LANES };
-        values.chunks_exact(kernels::LANES).all(|v| v[..lanes].iter().all(|x| x.is_finite()))
+        let lanes = if i + 1 == blocks { last } else { LANES };
+        values.chunks_exact(LANES).all(|v| v[..lanes].iter().all(|x| x.is_finite()))
     })
 }
 
@@ -321,7 +328,11 @@ pub(crate) struct Backward<'a> {
 
 impl Backward<'_> {
     pub(crate) fn value(&self, var: Var) -> &Tensor {
-        &self.memory.nodes[var.0].value
+        self.memory.value(var)
+    }
+
+    pub(crate) fn needs_gradient(&self, var: Var) -> bool {
+        self.memory.nodes[var.0].needs_gradient
     }
 
     /// The gradient of `x`, taken out to be written or added to, if it is wanted.

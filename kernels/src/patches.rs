@@ -39,7 +39,7 @@ pub(crate) struct Region {
 }
 
 /// The im2col matrix of one layer, as a view of one block of its input.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Patches {
     pub(crate) taps: Vec<Tap>,
     pub(crate) columns: Vec<Column>,
@@ -60,6 +60,19 @@ pub(crate) enum Rows {
     Strided(usize),
     /// In panels of sixteen rows, so many floats each, whose first floats are neighbours.
     Panels(usize),
+}
+
+impl Default for Rows {
+    fn default() -> Self {
+        Rows::Strided(0)
+    }
+}
+
+impl Patches {
+    /// The layout of what a contraction writes, one block.
+    pub fn target(&self) -> Layout {
+        self.target
+    }
 }
 
 /// A convolution: one block of its input and of its output, and the window between them.

@@ -45,7 +45,7 @@ impl Tape<'_> {
         let value = self.value(x);
         let sum = kernels::sum(self.isa, value.data(), value.layout(), value.images());
         let (y, mut out) = self.output(1, 1, [1, 1]);
-        out.data_mut()[0] = sum * factor;
+        out.data_mut()[0] = (sum * f64::from(factor)) as f32;
         self.record(y, out, self.needs_gradient(x), Sum { x, y, factor })
     }
 

@@ -3,7 +3,7 @@
 use super::Operation;
 use crate::Tensor;
 use crate::tape::{Backward, Param, Tape, Var};
-use kernels::Store;
+use kernels::{Layout, Store};
 
 /// The parameters and statistics of a batch-norm layer, one value per channel each.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -32,22 +32,34 @@ impl Tape<'_> {
         let input = self.value(x);
         let (images, channels, size) = (input.images(), input.channels(), input.size());
         let (y, mut out) = self.output(images, channels, size);
-        let [weight, bias] = [norm.weight, norm.bias].map(|p| p.of(params));
-        let layer = kernels::BatchNorm { weight, bias, epsilon: norm.epsilon, relu };
         let (from, layout) = (self.value(x).data(), *out.layout());
+        let op = norm.kernel(params, layout, images, relu);
         if !self.is_training() {
-            let [mean, variance] = [norm.mean, norm.variance].map(|p| p.of(params));
-            layer.evaluate(isa, from, &layout, mean, variance, out.data_mut());
+            let statistics = [norm.mean, norm.variance].map(|p| p.of(params));
+            kernels::batch_norm_evaluate(isa, &op, from, statistics, out.data_mut());
             return self.finish(y, out, false);
         }
         let index = self.memory.buffers.next();
         let mut statistics = self.memory.buffers.take(index);
         statistics.resize(2 * channels);
-        let (mean, variance) = statistics.split_at_mut(channels);
-        let from = self.value(x).data();
-        layer.forward(isa, from, &layout, images, mean, variance, out.data_mut());
+        let both = statistics.split_at_mut(channels).into();
+        kernels::batch_norm(isa, &op, self.value(x).data(), both, out.data_mut());
         self.memory.buffers.put(index, statistics);
         self.record(y, out, true, BatchNorm2d { x, y, norm, relu, statistics: index })
+    }
+}
+
+impl BatchNorm {
+    /// The kernel's description of the layer.
+    fn kernel<'a>(
+        &self,
+        params: &'a [f32],
+        layout: Layout,
+        images: usize,
+        relu: bool,
+    ) -> kernels::BatchNorm<'a> {
+        let [gamma, beta] = [self.weight, self.bias].map(|p| p.of(params));
+        kernels::BatchNorm { layout, images, gamma, beta, epsilon: self.epsilon, relu }
     }
 }
 
@@ -68,23 +80,42 @@ impl Operation for BatchNorm2d {
     fn backward(&self, b: &mut Backward<'_>, dy: &mut Tensor) {
         let statistics = b.memory.buffers.take(self.statistics);
         let (mean, variance) = statistics.split_at(statistics.len() / 2);
-        let (images, layout) = (dy.images(), *dy.layout());
-        self.add_statistics(b, mean, variance, images, layout.pixels());
-        let [weight, bias] = [self.norm.weight, self.norm.bias].map(|p| p.of(b.params));
-        let epsilon = self.norm.epsilon;
-        let layer = kernels::BatchNorm { weight, bias, epsilon, relu: self.relu };
-        let mut taken = b.gradient(self.x);
-        let dx = match &mut taken {
-            Some((dx, store)) => Some((dx.data_mut(), *store)),
-            None => None,
-        };
+        self.add_statistics(b, dy, mean, variance);
+        let op = self.norm.kernel(b.params, *dy.layout(), dy.images(), self.relu);
+        // The input of a network is not normalised by a layer of it often: no special case.
+        let (mut dx, store) = b.gradient(self.x).unwrap_or_else(|| {
+            let dx = Tensor::zeros(dy.images(), dy.channels(), dy.size());
+            (dx, Store::Overwrite)
+        });
         let x = b.memory.value(self.x).data();
-        let sums = kernels::Statistics { mean, variance, images };
-        let (dw, db) = two(b.gradients, self.norm.weight, self.norm.bias);
-        layer.backward(b.isa, x, &layout, sums, dy.data(), dw, db, dx);
-        if let Some((dx, _)) = taken {
+        let sums = two_parts(b.gradients, self.norm.weight, self.norm.bias);
+        let (of, to) = ([mean, variance], dx.data_mut());
+        kernels::batch_norm_backward(b.isa, &op, [x, dy.data()], of, sums, to, store);
+        if b.needs_gradient(self.x) {
             b.put(self.x, dx);
         }
         b.memory.buffers.put(self.statistics, statistics);
     }
+}
+
+impl BatchNorm2d {
+    /// Adds this shard's share of the statistics of the batch, images being its weight.
+    fn add_statistics(&self, b: &mut Backward<'_>, dy: &Tensor, mean: &[f32], variance: &[f32]) {
+        let share = dy.images() as f32 / b.batch as f32;
+        let count = dy.images() * dy.layout().pixels();
+        let unbiased = share * (count as f32 / (count.max(2) - 1) as f32);
+        let sums = [(self.norm.mean, mean, share), (self.norm.variance, variance, unbiased)];
+        for (param, values, weight) in sums {
+            for (sum, value) in param.of_mut(b.gradients).iter_mut().zip(values) {
+                *sum += weight * value;
+            }
+        }
+    }
+}
+
+/// Two parts of a buffer that do not overlap, the first before the second.
+fn two_parts(buffer: &mut [f32], first: Param, second: Param) -> [&mut [f32]; 2] {
+    assert!(first.offset + first.len <= second.offset, "weight and bias in this order");
+    let (before, after) = buffer.split_at_mut(second.offset);
+    [first.of_mut(before), &mut after[..second.len]]
 }

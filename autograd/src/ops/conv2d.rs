@@ -149,10 +149,15 @@ impl Operation for Conv2d {
         let mut plan = b.memory.plans.take(self.plan);
         let convolution = plan.convolution();
         let mut unpooled = std::mem::take(&mut plan.unpooled);
+        if self.epilogue == Epilogue::Relu {
+            kernels::gate(b.isa, b.value(self.y).data(), dy.data_mut());
+        }
+        let db = self.bias.map(|bias| bias.of_mut(b.gradients));
         let dy = match self.epilogue {
-            Epilogue::None => dy,
-            Epilogue::Relu => {
-                kernels::gate(b.isa, b.value(self.y).data(), dy.data_mut());
+            Epilogue::None | Epilogue::Relu => {
+                if let Some(db) = db {
+                    kernels::channel_sums(b.isa, dy.data(), dy.layout(), db);
+                }
                 dy
             }
             Epilogue::ReluMaxPool => {
@@ -160,7 +165,7 @@ impl Operation for Conv2d {
                 unpooled.reshape(dy.images(), full.channels, full.size);
                 let layout = *unpooled.layout();
                 let (masks, to) = (&plan.masks, unpooled.data_mut());
-                kernels::unpool(b.isa, masks, dy.data(), dy.layout(), &layout, to);
+                kernels::unpool(b.isa, masks, dy.data(), dy.layout(), &layout, to, db);
                 &mut unpooled
             }
         };
@@ -171,12 +176,9 @@ impl Operation for Conv2d {
 }
 
 impl Conv2d {
-    /// From the gradient of the plain convolution's output.
+    /// The gradients of weights and input from that of the plain convolution's output.
     fn differentiate(&self, b: &mut Backward<'_>, plan: &mut Plan, dy: &Tensor) {
         let (isa, convolution) = (b.isa, plan.convolution());
-        if let Some(bias) = self.bias {
-            kernels::channel_sums(isa, dy.data(), dy.layout(), bias.of_mut(b.gradients));
-        }
         let patches = plan.weight.get_or_insert_with(|| convolution.weight_gradient());
         let x = b.memory.value(self.x).data();
         kernels::correlate(isa, patches, x, dy.data(), self.weight.of_mut(b.gradients));

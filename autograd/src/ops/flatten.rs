@@ -14,7 +14,7 @@ impl Tape<'_> {
         let (images, features) = (input.images(), input.channels() * input.layout().pixels());
         let (y, mut out) = self.output(images, features, [1, 1]);
         let input = self.value(x);
-        kernels::flatten(input.data(), input.layout(), out.data_mut());
+        kernels::flatten(self.isa, input.data(), input.layout(), out.data_mut());
         self.record(y, out, self.needs_gradient(x), Flatten { x, y })
     }
 }

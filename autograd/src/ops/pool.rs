@@ -13,9 +13,8 @@ impl Tape<'_> {
     /// If the window does not fit.
     pub fn max_pool2d(&mut self, x: Var, window: Window) -> Var {
         let (y, mut out) = self.pooled(x, window);
-        let (input, layout) = (self.value(x), *out.layout());
-        let to = out.data_mut();
-        kernels::max_pool(self.isa, &window, input.data(), input.layout(), to, &layout);
+        let input = self.value(x);
+        kernels::max_pool(self.isa, input.data(), input.layout(), &window, out.data_mut());
         self.record(y, out, self.needs_gradient(x), MaxPool2d { x, y, window })
     }
 
@@ -25,9 +24,8 @@ impl Tape<'_> {
     /// If the window does not fit.
     pub fn avg_pool2d(&mut self, x: Var, window: Window) -> Var {
         let (y, mut out) = self.pooled(x, window);
-        let (input, layout) = (self.value(x), *out.layout());
-        let to = out.data_mut();
-        kernels::avg_pool(self.isa, &window, input.data(), input.layout(), to, &layout);
+        let input = self.value(x);
+        kernels::avg_pool(self.isa, input.data(), input.layout(), &window, out.data_mut());
         self.record(y, out, self.needs_gradient(x), AvgPool2d { x, y, window })
     }
 
@@ -61,12 +59,9 @@ impl Operation for MaxPool2d {
 
     fn backward(&self, b: &mut Backward<'_>, dy: &mut Tensor) {
         let Some((mut dx, store)) = b.gradient(self.x) else { return };
-        let (x, y) = (b.value(self.x), b.value(self.y));
-        let (layout, to) = (*dx.layout(), dx.data_mut());
-        let (from, out) = (dy.data(), dy.layout());
-        kernels::max_pool_backward(
-            b.isa, &self.window, x.data(), y.data(), from, out, to, &layout, store,
-        );
+        let (layout, window) = (*dx.layout(), &self.window);
+        let xy = [self.x, self.y].map(|v| b.value(v).data());
+        kernels::max_pool_backward(b.isa, xy, dy.data(), &layout, window, dx.data_mut(), store);
         b.put(self.x, dx);
     }
 }
@@ -84,9 +79,8 @@ impl Operation for AvgPool2d {
 
     fn backward(&self, b: &mut Backward<'_>, dy: &mut Tensor) {
         let Some((mut dx, store)) = b.gradient(self.x) else { return };
-        let (layout, to) = (*dx.layout(), dx.data_mut());
-        let window = &self.window;
-        kernels::avg_pool_backward(b.isa, window, dy.data(), dy.layout(), to, &layout, store);
+        let (layout, window) = (*dx.layout(), &self.window);
+        kernels::avg_pool_backward(b.isa, dy.data(), &layout, window, dx.data_mut(), store);
         b.put(self.x, dx);
     }
 }
@@ -103,8 +97,8 @@ impl Operation for GlobalAvgPool2d {
 
     fn backward(&self, b: &mut Backward<'_>, dy: &mut Tensor) {
         let Some((mut dx, store)) = b.gradient(self.x) else { return };
-        let (layout, to) = (*dx.layout(), dx.data_mut());
-        kernels::global_avg_pool_backward(b.isa, dy.data(), to, &layout, store);
+        let layout = *dx.layout();
+        kernels::global_avg_pool_backward(b.isa, dy.data(), &layout, dx.data_mut(), store);
         b.put(self.x, dx);
     }
 }
