@@ -65,6 +65,7 @@ pub struct Memory {
     fault: Option<usize>,
     checked: bool,
     used: usize,
+    labels: Vec<u32>,
 }
 
 /// A value and its gradient.
@@ -128,6 +129,16 @@ impl Memory {
         self.origin.images.extend(images);
     }
 
+    /// Room for the labels of a batch, kept from step to step; to be given back.
+    pub fn take_labels(&mut self) -> Vec<u32> {
+        std::mem::take(&mut self.labels)
+    }
+
+    /// Gives back what [`Memory::take_labels`] lent.
+    pub fn put_labels(&mut self, labels: Vec<u32>) {
+        self.labels = labels;
+    }
+
     /// Whether to look at every value that the next runs compute, and remember the layer of the
     /// first that is not finite: see [`Memory::fault`].
     pub fn set_checked(&mut self, checked: bool) {
@@ -167,6 +178,11 @@ impl<'a> Tape<'a> {
         memory.masks.taken = 0;
         memory.used = 0;
         Tape { isa, params, memory, mode, layer: 0 }
+    }
+
+    /// The SIMD path.
+    pub fn isa(&self) -> Isa {
+        self.isa
     }
 
     /// Whether the tape records.

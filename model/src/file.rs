@@ -126,7 +126,9 @@ impl Model {
         let (_, header) = SafeTensors::read_metadata(bytes).map_err(|error| error.to_string())?;
         let metadata = header.metadata().clone().unwrap_or_default();
         let entry = |key: &str| {
-            metadata.get(key).ok_or_else(|| format!("metadata has no `{key}`: not a model of Bobbin"))
+            metadata
+                .get(key)
+                .ok_or_else(|| format!("metadata has no `{key}`: not a model of Bobbin"))
         };
         let numbers = |key: &str| -> Result<Vec<f64>, String> {
             let text = entry(key)?;

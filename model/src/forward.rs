@@ -41,9 +41,7 @@ fn layer(node: &Node, after: &[Node], tape: &mut Tape<'_>, x: Var) -> (Var, usiz
             (tape.conv2d(x, *weight, *bias, *window, relu), usize::from(relu))
         }
         Step::BatchNorm2d(norm) => (tape.batch_norm2d(x, *norm, relu), usize::from(relu)),
-        Step::Linear { weight, bias } => {
-            (tape.linear(x, *weight, *bias, relu), usize::from(relu))
-        }
+        Step::Linear { weight, bias } => (tape.linear(x, *weight, *bias, relu), usize::from(relu)),
         Step::Activation(f) => (tape.activate(x, *f), 0),
         Step::MaxPool2d(window) => (tape.max_pool2d(x, *window), 0),
         Step::AvgPool2d(window) => (tape.avg_pool2d(x, *window), 0),

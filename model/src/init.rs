@@ -73,7 +73,11 @@ mod tests {
                 let expected = factor / fan_in as f64;
                 // Six standard errors of the mean and (normal) of the variance.
                 assert!(mean.abs() < 6.0 * (expected / n).sqrt(), "{}", parameter.name);
-                assert!((square / expected - 1.0).abs() < 6.0 * (2.0 / n).sqrt(), "{}", parameter.name);
+                assert!(
+                    (square / expected - 1.0).abs() < 6.0 * (2.0 / n).sqrt(),
+                    "{}",
+                    parameter.name
+                );
             }
         }
     }

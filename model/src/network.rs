@@ -290,7 +290,9 @@ impl Builder {
             }
             Kind::Linear { outputs, bias } => {
                 if [height, width] != [1, 1] {
-                    return Err(wrong("a linear layer takes vectors: put a flatten layer before it"));
+                    return Err(wrong(
+                        "a linear layer takes vectors: put a flatten layer before it",
+                    ));
                 }
                 if *outputs == 0 {
                     return Err(wrong("a linear layer needs at least one output"));
@@ -329,10 +331,15 @@ impl Builder {
             }
         };
         // The layers of a block have lines of their own.
-        let own = if matches!(kind, Kind::Residual { .. }) { &[] } else { &self.parameters[parameters..] };
+        let own = if matches!(kind, Kind::Residual { .. }) {
+            &[]
+        } else {
+            &self.parameters[parameters..]
+        };
         let trained = own.iter().filter(|p| p.role.is_trained()).map(|p| p.place.len).sum();
         let summary = &mut self.summaries[number];
-        (summary.output, summary.parameters, summary.multiply_adds) = (output, trained, multiply_adds);
+        (summary.output, summary.parameters, summary.multiply_adds) =
+            (output, trained, multiply_adds);
         Ok((Node { number, step }, output))
     }
 
