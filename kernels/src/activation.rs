@@ -153,8 +153,8 @@ const INV_SQRT_2_PI: f32 = 0.398_942_3;
 /// factors of `x` near the best one, 0.35 gives small coefficients.
 const TAIL: [f32; 12] = [
     0.5,
-    -1.139_834_28,
-    0.900_968_61,
+    -1.139_834_3,
+    0.900_968_6,
     -0.159_786_72,
     -0.156_044_77,
     -0.001_314_053_9,
