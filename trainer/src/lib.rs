@@ -19,5 +19,5 @@ pub use recipe::{
     DataSection, InitName, ModelSection, Normalize, OptimizerKind, OptimizerSection, Recipe,
     RecipeError, SHIPPED, ScheduleKind, ScheduleSection, StopSection, Validation,
 };
-pub use training::{Epoch, TrainError, Trainer};
+pub use training::{Epoch, Step, TrainError, Trainer};
 pub use workers::Workers;

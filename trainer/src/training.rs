@@ -64,6 +64,15 @@ pub struct Epoch {
     pub images_per_second: f64,
 }
 
+/// What a step saw before it changed the weights.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Step {
+    /// The sum of the losses of its images.
+    pub loss: f64,
+    /// How many of them were classified well.
+    pub correct: usize,
+}
+
 /// A network in training.
 pub struct Trainer<'a> {
     recipe: Recipe,
@@ -149,9 +158,9 @@ impl<'a> Trainer<'a> {
         shuffle(self.recipe.seed, self.epochs as u32, &mut order);
         let (mut loss, mut correct) = (0.0, 0);
         for indices in order.chunks(self.recipe.data.batch_size) {
-            let sums = self.step(train, indices)?;
-            loss += sums.0;
-            correct += sums.1;
+            let step = self.step(indices)?;
+            loss += step.loss;
+            correct += step.correct;
         }
         let time = started.elapsed();
         self.epochs += 1;
@@ -165,8 +174,13 @@ impl<'a> Trainer<'a> {
         })
     }
 
-    /// One optimiser step; returns the sum of the losses and the number of images classified well.
-    fn step(&mut self, train: &Split, indices: &[u32]) -> Result<(f64, usize), TrainError> {
+    /// One optimiser step on these training images. [`Trainer::run`] is this in a loop; a loop of
+    /// one's own runs fastest inside [`Workers::run`].
+    ///
+    /// # Panics
+    /// If there are no images, or one is beyond the training set.
+    pub fn step(&mut self, indices: &[u32]) -> Result<Step, TrainError> {
+        let train = self.data.train()?;
         let isa = self.workers.isa();
         let batch = Batch {
             network: &self.network,
@@ -191,7 +205,7 @@ impl<'a> Trainer<'a> {
         self.optimizer.step(isa, &self.network, lr, &mut self.weights, &sums.gradients);
         self.spare.put(sums.gradients);
         self.steps += 1;
-        Ok((sums.loss, sums.correct))
+        Ok(Step { loss: sums.loss, correct: sums.correct })
     }
 
     fn total_steps(&self) -> usize {
