@@ -20,14 +20,17 @@ mod math;
 mod optimizer;
 mod outer;
 mod patches;
+mod peak;
 mod pointwise;
 mod pool;
 pub mod reference;
 mod simd;
 mod softmax;
 
+pub use gemm::{Gemm, Matrix, MatrixMut, gemm};
 pub use geometry::{Layout, Window};
 pub use isa::{ISA_VARIABLE, Isa, REQUIRED_VARIABLE, UnknownIsa};
+pub use peak::fma_chains;
 
 /// Images to a vector.
 pub const LANES: usize = 16;
