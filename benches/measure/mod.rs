@@ -1,77 +1,106 @@
-//! Contestants on the same work, measured in alternation and against the FMA peak.
+//! Contestants on the same work, in alternation, against the FMA peak.
+//!
+//! A machine is rarely quiet, and its clock rate wanders. So every round gives one slice of time to
+//! each contestant and one to [`fma_chains`]: what slows one slows its neighbours. Reported are the
+//! median and the best over all rounds; GFLOP/s and the share of the peak from the best, since noise
+//! only ever adds time; and ratios as the median of the ratios within a round.
 
 use kernels::{Isa, fma_chains};
 use std::time::{Duration, Instant};
-fn cpu()->f64{let mut t=[0i64;2];unsafe{clock_gettime(3,t.as_mut_ptr());}t[0] as f64+t[1] as f64*1e-9}
-unsafe extern "C"{fn clock_gettime(c:i32,t:*mut i64)->i32;}
+
+/// Long enough that reading the clock is lost in it, short enough to fit between interruptions.
+const SLICE: Duration = Duration::from_micros(300);
+const LEAST_ROUNDS: usize = 15;
+
+/// Steps of the peak loop to a call: a few microseconds.
+const PEAK_STEPS: usize = 1000;
 
 /// One way of doing the work.
 pub struct Contestant<'a> {
-    name: &'a str,
-    run: Box<dyn FnMut() + 'a>,
-    /// Calls to a slice of time, chosen so that the clock's own cost is lost in it.
+    name: String,
+    work: Box<dyn FnMut() + 'a>,
+    /// Calls to a slice.
     calls: usize,
-    /// Seconds per call, one entry a round.
+    /// Seconds per call in each round.
     seconds: Vec<f64>,
 }
 
 impl<'a> Contestant<'a> {
-    pub fn new(name: &'a str, run: impl FnMut() + 'a) -> Contestant<'a> {
-        Contestant { name, run: Box::new(run), calls: 1, seconds: Vec::new() }
+    /// A contestant that does the work once per call.
+    pub fn new(name: impl Into<String>, work: impl FnMut() + 'a) -> Contestant<'a> {
+        Contestant { name: name.into(), work: Box::new(work), calls: 1, seconds: Vec::new() }
     }
 
+    /// Seconds per call over one slice.
     fn slice(&mut self) -> f64 {
-        let start = cpu();
+        let start = Instant::now();
         for _ in 0..self.calls {
-            (self.run)();
+            (self.work)();
         }
-        (cpu() - start) / self.calls as f64
-    }
-
-    fn best(&self) -> f64 {
-        self.seconds.iter().copied().fold(f64::INFINITY, f64::min)
-    }
-
-    fn median(&self) -> f64 {
-        let mut sorted = self.seconds.clone();
-        sorted.sort_by(f64::total_cmp);
-        sorted[sorted.len() / 2]
+        start.elapsed().as_secs_f64() / self.calls as f64
     }
 }
 
-const SLICE: Duration = Duration::from_micros(300);
-const BUDGET: Duration = Duration::from_millis(1500);
+/// Whether this process is to measure, rather than to run everything once as a test.
+pub fn measuring() -> bool {
+    let given = |flag: &str| std::env::args().any(|argument| argument == flag);
+    given("--bench") && !given("--test")
+}
 
+/// Measures the contestants and prints a table, the first of them compared with each of the others.
+/// `flops` are the floating-point operations of one call, two for a multiply-add.
 pub fn compare(isa: Isa, work: &str, flops: usize, mut contestants: Vec<Contestant<'_>>) {
+    contestants.push(Contestant::new("FMA peak", move || {
+        fma_chains(isa, PEAK_STEPS);
+    }));
     for one in &mut contestants {
         one.slice();
         one.calls = (SLICE.as_secs_f64() / one.slice()).ceil().max(1.0) as usize;
     }
-    let mut peak: f64 = 0.0;
+    let quick = std::env::args().any(|argument| argument == "--quick");
+    let budget = Duration::from_millis(if quick { 150 } else { 1500 });
     let start = Instant::now();
     let mut rounds = 0;
-    while rounds < 15 || start.elapsed() < BUDGET {
-        let t = cpu();
-        let n = fma_chains(isa, 20000);
-        peak = peak.max(n as f64 / (cpu() - t));
+    while rounds < LEAST_ROUNDS || start.elapsed() < budget {
         for one in &mut contestants {
             let seconds = one.slice();
             one.seconds.push(seconds);
         }
         rounds += 1;
     }
-    println!("{work}  ({rounds} rounds, peak {:.1})", peak / 1e9);
-    let ours = contestants[0].best();
-    let oursm = contestants[0].median();
-    for one in &contestants {
+    let peak = contestants.pop().expect("pushed above");
+    let peak = fma_chains(isa, PEAK_STEPS) as f64 / best(&peak.seconds);
+    print(work, flops as f64, peak, &contestants);
+}
+
+fn print(work: &str, flops: f64, peak: f64, contestants: &[Contestant<'_>]) {
+    let rounds = contestants[0].seconds.len();
+    println!("\n{work}: {rounds} rounds, FMA peak {:.1} GFLOP/s", peak / 1e9);
+    println!(
+        "  {:22}{:>12}{:>12}{:>10}{:>11}{:>8}",
+        "", "median µs", "best µs", "GFLOP/s", "% of peak", "ratio"
+    );
+    let first = &contestants[0].seconds;
+    for Contestant { name, seconds, .. } in contestants {
+        let rate = flops / best(seconds);
+        let ratios: Vec<f64> = seconds.iter().zip(first).map(|(other, own)| other / own).collect();
         println!(
-            "  {:16} median {:10.2} us  best {:10.2} us  {:6.1} GFLOP/s {:5.1} %  x{:.2} x{:.2}",
-            one.name,
-            one.median() * 1e6,
-            one.best() * 1e6,
-            flops as f64 / one.best() / 1e9,
-            100.0 * flops as f64 / one.best() / peak,
-            one.best() / ours, one.median() / oursm
+            "  {name:22}{:12.2}{:12.2}{:10.1}{:11.1}{:8.2}",
+            median(seconds) * 1e6,
+            best(seconds) * 1e6,
+            rate / 1e9,
+            100.0 * rate / peak,
+            median(&ratios)
         );
     }
+}
+
+fn best(seconds: &[f64]) -> f64 {
+    seconds.iter().copied().fold(f64::INFINITY, f64::min)
+}
+
+fn median(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted[sorted.len() / 2]
 }

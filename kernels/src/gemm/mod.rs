@@ -6,28 +6,29 @@
 //! ```
 //!
 //! A tile of C, MR rows by NR vectors of sixteen columns, lives in registers while the sum runs. One
-//! step of it loads NR vectors of B, broadcasts MR elements of A and does MR · NR multiply-adds.
+//! step of the sum loads NR vectors of B, broadcasts MR elements of A and does MR · NR multiply-adds.
 //!
 //! ```text
-//!                               n
-//!                     ┌──────┬──────┬──────┐     for each MC rows of A and C
-//!                   k │      │ B    │      │       for each KC of k                 A: MC × KC in L2
-//!                     │      │ KC×NR│      │         for each strip of NR vectors   B: KC × NR near L1
-//!                     └──────┴──────┴──────┘           for each MR rows
-//!            k        ┌──────┬──────┬──────┐             C tile += A rows × B strip, in registers
-//!     ┌───────────┐   │      ├──────┤      │
-//!   m │ A: MR×KC  │   │      │C tile│      │
-//!     │           │   │      ├──────┤      │
-//!     └───────────┘   └──────┴──────┴──────┘
+//!                              n
+//!                   ┌──────┬────────┬──────┐
+//!                   │      ┊ strip  ┊      │     for each MC rows of A and C
+//!                 k │      ┊ of B   ┊      │       for each KC of k
+//!                   │      ┊ KC×NR  ┊      │         for each strip of NR vectors
+//!                   └──────┴────────┴──────┘           for each MR rows
+//!           k                                            for each step of k
+//!     ┌───────────┐ ┌──────┬────────┬──────┐               tile of C += column of A · row of B
+//!   m │┄┄┄┄┄┄┄┄┄┄┄│ │      ┊┄┄┄┄┄┄┄┄┊      │
+//!     │  MR×KC    │ │      ┊  tile  ┊      │
+//!     │┄┄┄┄┄┄┄┄┄┄┄│ │      ┊┄┄┄┄┄┄┄┄┊      │
+//!     └───────────┘ └──────┴────────┴──────┘
 //! ```
 //!
-//! Compared with the usual five loops, the strip is the whole of NC, and A is never packed: its rows
-//! are broadcast element by element from where they are, and eight to twelve rows are few enough
-//! streams for the prefetcher and few enough ways of a cache set, whatever the stride (packing it
-//! cost 2 to 5 % and gained nothing, up to 2048 columns). What remains to be packed, one strip of B,
-//! fits on the stack: hence no allocation and no scratch memory to pass.
-//!
-//! A strip of B is read in place where that is as good; see [`Source`].
+//! Two things are simpler than in the usual five loops. *A is not packed*: its elements are broadcast
+//! one by one from wherever they are, and eight rows are few enough streams for the prefetcher and
+//! few enough lines for one set of the first-level cache, should the stride be a power of two.
+//! Packing A was measured to cost 2 to 5 % at 256 columns and to gain nothing up to 2048. *B is
+//! packed one strip at a time*, and only where that helps, so that the only buffer is one strip, on
+//! the stack: there is no scratch memory to pass, and NC is NR.
 
 mod pack;
 mod tile;
@@ -38,34 +39,33 @@ use crate::{Isa, LANES};
 use pack::StripCopy;
 use tile::{MOST_ROWS, Run};
 
-/// Length of a chain of sums: a strip of B (KC × 48 floats, 48 KB) and a panel of A (8 × KC) come
-/// from near the first-level cache, and the tile of C is read and written once in 256 steps.
-/// The same on every path, since it decides the order of sums.
+/// Length of a block of the sum, of which the longest strip of B is 48 KB: it comes from the first
+/// two levels of cache while a tile of C is read and written once in 256 steps. Lengths from 192 to
+/// 512 measured alike. It is the same on every path, because it decides the order of sums.
 const KC: usize = 256;
 
-/// Rows of A that all strips of B pass by before the next: MC × KC floats are 512 KB, which stay in
-/// the second-level cache.
+/// Rows of A that meet every strip of B before the next rows do: MC × KC floats are 512 KB, half of
+/// a second-level cache. 256 measured 1 % slower at 1024 columns, 2048 rows 5 to 10 %.
 const MC: usize = 512;
 
-/// Rows above which a strip of B is copied as the first tile reads it: with several more tiles to
-/// come, contiguous rows spare them the misses in caches and page tables that far strides cause.
-const COPY_ABOVE: usize = 64;
+/// Vectors of a strip. With 24 accumulators a tile is 8 rows × 3 vectors: 11 loads for 24
+/// multiply-adds, where a processor does two of each in a cycle. 12 × 2 is 14 for 24, and wants more
+/// rows than addresses can be had for. Paths with few registers have tiles of one vector.
+const fn strip_vectors<S: Simd>() -> usize {
+    if S::ACCUMULATORS >= MOST_ROWS * MOST_VECTORS { MOST_VECTORS } else { 1 }
+}
 
-/// The most vectors in a strip of any path.
+/// The widest strip of any path.
 const MOST_VECTORS: usize = 3;
 
-/// Vectors of a full strip: 8 rows × 3 vectors with 24 accumulators, 6 × 1 with six, 3 × 1 with
-/// three. Two loads per cycle then keep up with two multiply-adds per cycle, at 11 : 24 and 7 : 6
-/// (of two registers each).
-const fn strip_vectors<S: Simd>() -> usize {
-    if S::ACCUMULATORS >= 24 { MOST_VECTORS } else { 1 }
+/// Rows of a full tile against a strip of this width.
+fn tile_rows<S: Simd>(width: usize) -> usize {
+    MOST_ROWS.min(S::ACCUMULATORS / width)
 }
 
-/// Rows of a full tile against a strip of this many vectors.
-const fn tile_rows<S: Simd>(width: usize) -> usize {
-    let rows = S::ACCUMULATORS / width;
-    if rows < MOST_ROWS { rows } else { MOST_ROWS }
-}
+/// Rows of A above which a strip of B is copied, by the first tile that reads it: the tiles after
+/// it are spared the cache and page-table misses of a far stride, which was 4 % at 512 columns.
+const COPY_ABOVE: usize = 64;
 
 /// Sizes and factors of a product: C ← α · op(A) · op(B) + β · C.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -106,7 +106,7 @@ impl<'a> Matrix<'a> {
         Matrix { data, stride, transposed: false }
     }
 
-    /// A matrix whose transpose the product takes: with `rows` and columns as stored.
+    /// A matrix whose transpose the product takes; the stride is that of the rows as stored.
     pub fn transposed(data: &'a [f32], stride: usize) -> Matrix<'a> {
         Matrix { data, stride, transposed: true }
     }

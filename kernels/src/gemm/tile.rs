@@ -25,9 +25,12 @@ pub(super) struct Run {
     pub(super) beta: f32,
 }
 
-/// Rows of a tile of any path. More would be more streams of A than a set of the first-level cache
-/// has ways, when the stride is a power of two.
-pub(super) const MOST_ROWS: usize = 12;
+/// Rows of the tallest tile. Eight rows are two groups of four: an address is a base plus 0, 1, 2 or
+/// 3 strides, so that two bases and two strides reach all of A without arithmetic.
+pub(super) const MOST_ROWS: usize = 2 * GROUP;
+
+/// Rows of A to a base address.
+const GROUP: usize = 4;
 
 /// Computes `count` tiles of `height` rows by `width` vectors, at most [`MOST_ROWS`] and
 /// `S::ACCUMULATORS` in all.
@@ -49,8 +52,8 @@ pub(super) unsafe fn run<S: Simd>(s: S, [height, width]: [usize; 2], count: usiz
         };
     }
     shapes! {
-        1: 1 2 3 4 5 6 7 8 9 10 11 12;
-        2: 1 2 3 4 5 6 7 8 9 10 11 12;
+        1: 1 2 3 4 5 6 7 8;
+        2: 1 2 3 4 5 6 7 8;
         3: 1 2 3 4 5 6 7 8;
     }
 }
@@ -79,14 +82,9 @@ unsafe fn sum<S: Simd, const MR: usize, const NR: usize>(
     a: *const f32,
     run: &Run,
 ) -> [[S::Vector; NR]; MR] {
-    let Run { depth, a_row, a_step, b_step, .. } = *run;
+    let Run { depth, a_row, a_step, mut b, b_step, mut keep, .. } = *run;
+    let mut groups = [a, a.wrapping_add(GROUP * a_row)];
     let mut sums = [[s.zero(); NR]; MR];
-    let mut fours = [a; MOST_ROWS / 4];
-    for (i, four) in fours.iter_mut().enumerate() {
-        *four = a.wrapping_add(4 * i * a_row);
-    }
-    let mut b = run.b;
-    let mut keep = run.keep;
     for _ in 0..depth {
         // SAFETY: the caller of `run` has `depth` rows of `NR` vectors in B and in `keep`, and as
         // many elements in `MR` rows of A.
@@ -98,16 +96,23 @@ unsafe fn sum<S: Simd, const MR: usize, const NR: usize>(
                     s.store_at(keep.add(j * LANES), columns[j]);
                 }
             }
-            for i in 0..MR {
-                let weight = s.splat(*fours[i / 4].add(i % 4 * a_row));
-                for j in 0..NR {
-                    sums[i][j] = s.mul_add(weight, columns[j], sums[i][j]);
+            // Row by row, the compiler would derive each address from the last: a chain of additions
+            // that takes longer than the multiply-adds of a narrow tile.
+            for row in 0..GROUP {
+                for group in 0..MOST_ROWS / GROUP {
+                    let i = group * GROUP + row;
+                    if i < MR {
+                        let weight = s.splat(*groups[group].add(row * a_row));
+                        for j in 0..NR {
+                            sums[i][j] = s.mul_add(weight, columns[j], sums[i][j]);
+                        }
+                    }
                 }
             }
-            fours = fours.map(|four| four.wrapping_add(a_step));
-            b = b.wrapping_add(b_step);
-            keep = keep.map(|keep| keep.add(NR * LANES));
         }
+        groups = groups.map(|group| group.wrapping_add(a_step));
+        b = b.wrapping_add(b_step);
+        keep = keep.map(|keep| keep.wrapping_add(NR * LANES));
     }
     sums
 }
@@ -129,16 +134,25 @@ unsafe fn finish<S: Simd, const MR: usize, const NR: usize, const READ: bool>(
             unsafe {
                 let at = c.add(i * c_row + j * LANES);
                 if j + 1 < NR || last == LANES {
-                    let sum = s.mul(alpha, sums[i][j]);
-                    let sum = if READ { s.mul_add(alpha, sums[i][j], s.mul(beta, s.load_at(at))) } else { sum };
-                    s.store_at(at, sum);
+                    let old = if READ { s.mul(beta, s.load_at(at)) } else { s.zero() };
+                    s.store_at(at, combine::<S, READ>(s, alpha, sums[i][j], old));
                 } else {
                     let part = std::slice::from_raw_parts_mut(at, last);
-                    let sum = s.mul(alpha, sums[i][j]);
-                    let sum = if READ { s.mul_add(alpha, sums[i][j], s.mul(beta, s.load_partial(part))) } else { sum };
-                    s.store_partial(part, sum);
+                    let old = if READ { s.mul(beta, s.load_partial(part)) } else { s.zero() };
+                    s.store_partial(part, combine::<S, READ>(s, alpha, sums[i][j], old));
                 }
             }
         }
     }
+}
+
+/// α · sum + old, or α · sum alone (which may be −0).
+#[inline(always)]
+fn combine<S: Simd, const READ: bool>(
+    s: S,
+    alpha: S::Vector,
+    sum: S::Vector,
+    old: S::Vector,
+) -> S::Vector {
+    if READ { s.mul_add(alpha, sum, old) } else { s.mul(alpha, sum) }
 }
