@@ -83,3 +83,17 @@ macro_rules! real {
 
 real!(f32, libm::expf, libm::logf, libm::erff);
 real!(f64, libm::exp, libm::log, libm::erf);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nan_is_the_maximum() {
+        assert_eq!((1.0).maximum(2.0), 2.0);
+        assert_eq!((2.0).maximum(1.0), 2.0);
+        assert!(f32::NAN.maximum(1.0).is_nan());
+        assert!((1.0).maximum(f64::NAN).is_nan());
+        assert!(f64::NAN.maximum(f64::INFINITY).is_nan());
+    }
+}
