@@ -18,7 +18,7 @@ fn rows2<T: Real>(y: &[T], dy: &[T], classes: usize, f: impl Fn(&[T], &[T]) -> V
 }
 
 fn largest<T: Real>(row: &[T]) -> T {
-    row.iter().fold(T::NEG_INFINITY, |max, x| max.maximum(*x))
+    row.iter().fold(T::NEG_INFINITY, |max, x| max.larger(*x))
 }
 
 /// `y_i = exp(x_i − max) / Σ_j exp(x_j − max)`, row by row.
