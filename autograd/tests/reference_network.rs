@@ -1,7 +1,7 @@
 //! Central differences prove that the reference operations compose: the gradients of a whole small
 //! network (convolution, batch norm, ReLU, max-pool, linear, cross-entropy), backwards by hand.
 
-use autograd::check::{Check, GradientError};
+use autograd::{Check, GradientError};
 use kernels::Window;
 use kernels::reference::*;
 use proptest::prelude::*;
