@@ -47,6 +47,22 @@ pub enum TrainError {
         /// The layer's name.
         layer: String,
     },
+    /// A weight or a running statistic is infinite or not a number, which no loss has shown.
+    #[error("{parameter} holds values that are not finite after epoch {epoch}")]
+    Weights {
+        /// The parameter's name.
+        parameter: String,
+        /// The epoch, from one.
+        epoch: usize,
+    },
+    /// The loss of the validation images is infinite or not a number.
+    #[error("the validation loss is {loss} after epoch {epoch}, though every weight is finite")]
+    Validation {
+        /// The loss.
+        loss: f64,
+        /// The epoch, from one.
+        epoch: usize,
+    },
 }
 
 /// What an epoch brought.
@@ -164,6 +180,7 @@ impl<'a> Trainer<'a> {
         }
         let time = started.elapsed();
         self.epochs += 1;
+        self.check_weights()?;
         let images = order.len() as f64;
         Ok(Epoch {
             number: self.epochs,
@@ -216,7 +233,22 @@ impl<'a> Trainer<'a> {
         let Some((split, indices)) = &self.validation else { return Ok(None) };
         split.check_unchanged()?;
         let images = Images { split, indices, scaling: &self.scaling };
-        Ok(Some(evaluate(self.workers, &self.network, &self.weights, images)))
+        let found = evaluate(self.workers, &self.network, &self.weights, images);
+        if !found.loss.is_finite() {
+            return Err(TrainError::Validation { loss: found.loss, epoch: self.epochs });
+        }
+        Ok(Some(found))
+    }
+
+    /// Whether everything is finite that the epoch has left: the running statistics, which no
+    /// training step reads, and the weights of the last step, whose loss nobody has seen.
+    fn check_weights(&self) -> Result<(), TrainError> {
+        let finite = |values: &[f32]| values.iter().all(|v| v.is_finite());
+        let mut parameters = self.network.parameters().iter();
+        match parameters.find(|p| !finite(p.place.of(&self.weights))) {
+            None => Ok(()),
+            Some(p) => Err(TrainError::Weights { parameter: p.name.clone(), epoch: self.epochs }),
+        }
     }
 
     /// The recipe.
