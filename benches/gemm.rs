@@ -8,7 +8,7 @@ mod measure;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use kernels::{Gemm, Isa, Matrix, MatrixMut};
-use measure::{Contestant, compare, measuring};
+use measure::{Contestant, Peak, compare, measuring};
 use std::time::Duration;
 
 /// Rows, columns and length of the sums.
@@ -64,7 +64,7 @@ fn sizes(criterion: &mut Criterion) {
                 Contestant::new("matrixmultiply", matrixmultiply),
                 Contestant::new(GEMM_NAME, gemm),
             ];
-            compare(isa, &name, 2 * m * n * k, contestants);
+            compare(Peak::of_a_core(isa), &name, 2 * m * n * k, contestants);
         } else {
             matrixmultiply();
             gemm();

@@ -47,12 +47,29 @@ pub fn measuring() -> bool {
     given("--bench") && !given("--test")
 }
 
+/// What the work is measured against.
+pub struct Peak<'a> {
+    /// Floating-point operations of one call.
+    pub flops: usize,
+    pub work: Box<dyn FnMut() + 'a>,
+}
+
+impl Peak<'_> {
+    /// The FMA peak of one core.
+    pub fn of_a_core(isa: Isa) -> Self {
+        let flops = fma_chains(isa, PEAK_STEPS);
+        let work = move || {
+            fma_chains(isa, PEAK_STEPS);
+        };
+        Peak { flops, work: Box::new(work) }
+    }
+}
+
 /// Measures the contestants and prints a table, the first of them compared with each of the others.
 /// `flops` are the floating-point operations of one call, two for a multiply-add.
-pub fn compare(isa: Isa, work: &str, flops: usize, mut contestants: Vec<Contestant<'_>>) {
-    contestants.push(Contestant::new("FMA peak", move || {
-        fma_chains(isa, PEAK_STEPS);
-    }));
+pub fn compare<'a>(peak: Peak<'a>, work: &str, flops: usize, mut contestants: Vec<Contestant<'a>>) {
+    let peak_flops = peak.flops as f64;
+    contestants.push(Contestant::new("FMA peak", peak.work));
     for one in &mut contestants {
         one.slice();
         one.calls = (SLICE.as_secs_f64() / one.slice()).ceil().max(1.0) as usize;
@@ -69,7 +86,7 @@ pub fn compare(isa: Isa, work: &str, flops: usize, mut contestants: Vec<Contesta
         rounds += 1;
     }
     let peak = contestants.pop().expect("pushed above");
-    let peak = fma_chains(isa, PEAK_STEPS) as f64 / best(&peak.seconds);
+    let peak = peak_flops / best(&peak.seconds);
     print(work, flops as f64, peak, &contestants);
 }
 

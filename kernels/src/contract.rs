@@ -1,1 +1,474 @@
-//! The forward contraction.
+//! Y = W · X over the im2col view: every forward and data-gradient product of the engine.
+//!
+//! ```text
+//! y[m][j] = epilogue( start[m] + Σ_t w[m][t] · X(t, j) )      t in natural order: channel, ky, kx
+//! ```
+//!
+//! Each output is one chain of fused multiply-adds from its start (bias, zero or the value already
+//! there) through its taps in order, whatever the tile: hence the bits depend on the layer alone.
+//!
+//! ```text
+//! for each region                    taps × columns without holes
+//!   for each tile of columns         N vectors of X, 16 images each …
+//!     for each tile of rows          … against M rows of W
+//!       for t in taps                M · N chains in registers; weights are broadcast from memory
+//! ```
+//!
+//! Weights are not packed: a broadcast reads them where they lie. Nothing is blocked over t: X of a
+//! column tile stays in the second-level cache while all rows of W stream past it.
+
+use crate::isa::{Isa, dispatch};
+use crate::patches::{Column, Convolution, Patches, Region, Rows, Tap};
+use crate::simd::Simd;
+use crate::tile::with_size;
+use crate::{LANES, tile};
+
+/// Where the chain of an output starts.
+#[derive(Clone, Copy, Debug)]
+pub enum Start<'a> {
+    /// At zero.
+    Zero,
+    /// At the bias of its row.
+    Bias(&'a [f32]),
+    /// At the value that the output holds: the product is added to it.
+    Output,
+}
+
+/// Y = epilogue(start + W · X) on every block of `x`; the epilogue is a ReLU where `relu` is set.
+///
+/// `weights` are row-major `[outputs][inputs][kh][kw]` for [`forward`] and those of
+/// [`transpose_weights`] for [`data_gradient`]; `x` and `y` are whole batches in the layouts of the
+/// convolution.
+///
+/// [`forward`]: crate::Convolution::forward
+/// [`data_gradient`]: crate::Convolution::data_gradient
+///
+/// # Panics
+/// If a slice has not the length that the patches say.
+pub fn contract(
+    isa: Isa,
+    patches: &Patches,
+    weights: &[f32],
+    x: &[f32],
+    start: Start<'_>,
+    relu: bool,
+    y: &mut [f32],
+) {
+    let product = Product::new(patches, weights, x, start, relu);
+    assert_eq!(y.len(), product.blocks * patches.target.block_len(), "output of a contraction");
+    dispatch!(isa, s => product.run(s, Plain { y: y.as_mut_ptr() }))
+}
+
+/// Y = max-pool₂ₓ₂(ReLU(b + W · X)) in one pass: the four columns of a tile are the pooling window.
+///
+/// Values and gradients are those of the separate operations, bit for bit but for the sign of a
+/// zero. `masks` gets, densely `[blocks][outputs][pooled pixels]`, four one-hot words per output: bit
+/// `i` of word `k` says that image `i` of the block took element `k` of the window, (0,0), (0,1),
+/// (1,0), (1,1); all four are clear where the maximum is not above zero. A NaN comes through, and
+/// has no gradient.
+///
+/// # Panics
+/// If a slice has not the length that the patches say, or they are not
+/// [pooled](crate::Convolution::forward_pooled).
+pub fn contract_pooled(
+    isa: Isa,
+    patches: &Patches,
+    weights: &[f32],
+    x: &[f32],
+    bias: Start<'_>,
+    y: &mut [f32],
+    masks: &mut [[u16; 4]],
+) {
+    let product = Product::new(patches, weights, x, bias, true);
+    let (target, blocks) = (patches.target, product.blocks);
+    assert!(!matches!(bias, Start::Output), "a pooled contraction has no output to start from");
+    assert_eq!(patches.columns.len(), 4 * target.pixels(), "patches of a pooled contraction");
+    assert_eq!(y.len(), blocks * target.block_len(), "output of a pooled contraction");
+    assert_eq!(masks.len(), blocks * target.channels * target.pixels(), "masks of a contraction");
+    let sink = Pooled { y: y.as_mut_ptr(), masks: masks.as_mut_ptr(), pixels: target.pixels() };
+    dispatch!(isa, s => product.run(s, sink))
+}
+
+/// The weights `[outputs][inputs][taps]` of a convolution as its data-gradient meets them: `to` is
+/// `[inputs / 16][outputs][taps][16]`, panels of sixteen inputs (rows of the product), so that a
+/// tile finds the weights of its rows in one cache line and the lines one after another. Rows beyond
+/// the last input are zero.
+///
+/// # Panics
+/// If the lengths are not those of the convolution.
+pub fn transpose_weights(isa: Isa, convolution: &Convolution, weights: &[f32], to: &mut [f32]) {
+    assert_eq!(weights.len(), convolution.weights(), "weights to transpose");
+    assert_eq!(to.len(), convolution.transposed_weights(), "transposed weights");
+    let (inputs, taps) = (convolution.input.channels, convolution.window.taps());
+    let panel = convolution.output.channels * taps;
+    dispatch!(isa, s => s.vectorize(#[inline(always)] || {
+        for (o, weights) in weights.chunks_exact(inputs * taps).enumerate() {
+            for (p, rows) in weights.chunks(LANES * taps).enumerate() {
+                let to = &mut to.as_chunks_mut().0[p * panel + o * taps..][..taps];
+                transpose_rows(s, rows, to);
+            }
+        }
+    }))
+}
+
+/// At most sixteen rows of `to.len()` floats to columns.
+#[inline(always)]
+fn transpose_rows<S: Simd>(s: S, rows: &[f32], to: &mut [[f32; LANES]]) {
+    let taps = to.len();
+    for (i, to) in to.chunks_mut(LANES).enumerate() {
+        let mut block = [s.zero(); LANES];
+        for (v, row) in block.iter_mut().zip(rows.chunks_exact(taps)) {
+            *v = s.load_partial(&row[i * LANES..][..to.len()]);
+        }
+        for (to, v) in to.iter_mut().zip(s.transpose(block)) {
+            s.store(to, v);
+        }
+    }
+}
+
+/// The operands of a contraction, their lengths checked.
+struct Product<'a> {
+    patches: &'a Patches,
+    blocks: usize,
+    /// Floats of a block of x, of a block of y and of a plane of y.
+    x_block: usize,
+    y_block: usize,
+    y_plane: usize,
+    weights: &'a [f32],
+    x: &'a [f32],
+    start: Start<'a>,
+    relu: bool,
+}
+
+/// A tile of the output: rows from `row`, and the block and table entry of each of its `N` columns.
+struct Place<'a, const N: usize> {
+    taps: &'a [Tap],
+    columns: [(usize, Column); N],
+    row: usize,
+}
+
+/// Where the chains of a tile start and what becomes of their ends.
+trait Sink: Copy {
+    /// The columns that a tile must have, if the sink cares.
+    const WIDTH: Option<usize>;
+
+    /// # Safety
+    /// `product` has asserted the lengths behind the sink's pointers, and `place` is inside it.
+    unsafe fn start<S: Simd, const M: usize, const N: usize>(
+        self,
+        s: S,
+        product: &Product<'_>,
+        place: &Place<'_, N>,
+    ) -> [[S::Vector; N]; M];
+
+    /// # Safety
+    /// As for [`Sink::start`].
+    unsafe fn finish<S: Simd, const M: usize, const N: usize>(
+        self,
+        s: S,
+        product: &Product<'_>,
+        place: &Place<'_, N>,
+        sums: &[[S::Vector; N]; M],
+    );
+}
+
+impl<'a> Product<'a> {
+    fn new(
+        patches: &'a Patches,
+        weights: &'a [f32],
+        x: &'a [f32],
+        start: Start<'a>,
+        relu: bool,
+    ) -> Product<'a> {
+        assert_eq!(weights.len(), patches.weights, "weights of a contraction");
+        let (x_block, target) = (patches.source.block_len(), &patches.target);
+        assert!(x_block > 0 && x.len().is_multiple_of(x_block), "input of a contraction");
+        if let Start::Bias(bias) = start {
+            assert_eq!(bias.len(), target.channels, "bias of a contraction");
+        }
+        let (y_block, y_plane) = (target.block_len(), target.plane() * LANES);
+        let blocks = x.len() / x_block;
+        Product { patches, blocks, x_block, y_block, y_plane, weights, x, start, relu }
+    }
+
+    fn run<S: Simd, K: Sink>(&self, s: S, sink: K) {
+        let rows = self.patches.target.channels;
+        for region in &self.patches.regions {
+            let columns = region.columns.len() * self.blocks;
+            let width =
+                K::WIDTH.unwrap_or_else(|| tile::columns::<S>(S::ACCUMULATORS, rows, columns));
+            for (column, n) in tile::split(columns, width) {
+                with_size!(N = n, of 1 2 3 4 5 6 => self.rows::<S, K, N>(s, sink, region, column));
+            }
+        }
+    }
+
+    /// All row tiles of the `N` columns of a region from `column`, counted through all blocks.
+    fn rows<S: Simd, K: Sink, const N: usize>(
+        &self,
+        s: S,
+        sink: K,
+        region: &Region,
+        column: usize,
+    ) {
+        let table = &self.patches.columns[region.columns.clone()];
+        let taps = &self.patches.taps[region.taps.clone()];
+        let columns = std::array::from_fn(|n| {
+            let j = column + n;
+            (j / table.len(), table[j % table.len()])
+        });
+        for (row, m) in self.row_tiles(tile::max_rows(S::ACCUMULATORS, N)) {
+            let place = Place { taps, columns, row };
+            with_size!(M = m, of 1 2 3 4 5 6 7 8 9 10 11 12 => self.tile::<S, K, M, N>(s, sink, &place));
+        }
+    }
+
+    /// First row and height of each tile of rows; none reaches across panels.
+    fn row_tiles(&self, most: usize) -> impl Iterator<Item = (usize, usize)> {
+        let rows = self.patches.target.channels;
+        let panel = match self.patches.rows {
+            Rows::Strided(_) => rows,
+            Rows::Panels(_) => LANES,
+        };
+        (0..rows).step_by(panel).flat_map(move |first| {
+            let tiles = tile::split(panel.min(rows - first), most);
+            tiles.map(move |(row, m)| (first + row, m))
+        })
+    }
+
+    /// The first weight of a row, and the distance to that of the next.
+    #[inline(always)]
+    fn weights_of(&self, row: usize) -> (*const f32, usize) {
+        let (at, stride) = match self.patches.rows {
+            Rows::Strided(stride) => (row * stride, stride),
+            Rows::Panels(panel) => (row / LANES * panel + row % LANES, 1),
+        };
+        (self.weights[at..].as_ptr(), stride)
+    }
+
+    #[inline(always)]
+    fn tile<S: Simd, K: Sink, const M: usize, const N: usize>(
+        &self,
+        s: S,
+        sink: K,
+        place: &Place<'_, N>,
+    ) {
+        // Sizes that never occur on this path are not compiled for it.
+        if const { M <= tile::max_rows(S::ACCUMULATORS, N) && fits::<S, K>(N) } {
+            s.vectorize(
+                #[inline(always)]
+                // SAFETY: `Product::new` and the public functions asserted the lengths; the tables
+                // of `Patches` stay inside one block of the layouts they were made from, and `run`
+                // keeps `place` inside the tables and the rows.
+                || unsafe {
+                    let mut x = [self.x.as_ptr(); N];
+                    for n in 0..N {
+                        let (block, column) = place.columns[n];
+                        x[n] = x[n].add(block * self.x_block + column.x as usize);
+                    }
+                    let (weights, stride) = self.weights_of(place.row);
+                    let mut sums: [[S::Vector; N]; M] = sink.start(s, self, place);
+                    chains(s, place.taps, weights, stride, x, &mut sums);
+                    sink.finish(s, self, place, &sums);
+                },
+            );
+        } else {
+            unreachable!("a tile of {M} × {N} on this path");
+        }
+    }
+}
+
+const fn fits<S: Simd, K: Sink>(columns: usize) -> bool {
+    match K::WIDTH {
+        Some(width) => columns == width,
+        None => columns <= S::COLUMNS,
+    }
+}
+
+/// The heart of it: `M · N` chains, one fused multiply-add each per tap.
+///
+/// # Safety
+/// For every tap, `x[n] + tap.x` must be readable for sixteen floats and `weights + m · stride + tap.w`
+/// for one.
+#[inline(always)]
+unsafe fn chains<S: Simd, const M: usize, const N: usize>(
+    s: S,
+    taps: &[Tap],
+    weights: *const f32,
+    stride: usize,
+    x: [*const f32; N],
+    sums: &mut [[S::Vector; N]; M],
+) {
+    for tap in taps {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let mut v = [s.zero(); N];
+            for n in 0..N {
+                v[n] = s.load_at(x[n].add(tap.x as usize));
+            }
+            for m in 0..M {
+                let w = s.splat(*weights.add(m * stride + tap.w as usize));
+                for n in 0..N {
+                    sums[m][n] = s.mul_add(w, v[n], sums[m][n]);
+                }
+            }
+        }
+    }
+}
+
+/// Stores every accumulator, after an optional ReLU.
+#[derive(Clone, Copy)]
+struct Plain {
+    y: *mut f32,
+}
+
+impl Plain {
+    /// The places of the outputs of the first row of a tile.
+    ///
+    /// # Safety
+    /// As for [`Sink::start`].
+    #[inline(always)]
+    unsafe fn outputs<const N: usize>(
+        self,
+        product: &Product<'_>,
+        place: &Place<'_, N>,
+    ) -> [*mut f32; N] {
+        let mut y = [self.y; N];
+        for n in 0..N {
+            let (block, column) = place.columns[n];
+            let at = block * product.y_block + place.row * product.y_plane + column.y as usize;
+            // SAFETY: the caller's promise.
+            y[n] = unsafe { y[n].add(at) };
+        }
+        y
+    }
+}
+
+impl Sink for Plain {
+    const WIDTH: Option<usize> = None;
+
+    #[inline(always)]
+    unsafe fn start<S: Simd, const M: usize, const N: usize>(
+        self,
+        s: S,
+        product: &Product<'_>,
+        place: &Place<'_, N>,
+    ) -> [[S::Vector; N]; M] {
+        let mut sums = [[s.zero(); N]; M];
+        match product.start {
+            Start::Zero => {}
+            Start::Bias(bias) => biases(s, &bias[place.row..place.row + M], &mut sums),
+            // SAFETY: the caller's promise.
+            Start::Output => unsafe {
+                let y = self.outputs(product, place);
+                for m in 0..M {
+                    for n in 0..N {
+                        sums[m][n] = s.load_at(y[n].add(m * product.y_plane));
+                    }
+                }
+            },
+        }
+        sums
+    }
+
+    #[inline(always)]
+    unsafe fn finish<S: Simd, const M: usize, const N: usize>(
+        self,
+        s: S,
+        product: &Product<'_>,
+        place: &Place<'_, N>,
+        sums: &[[S::Vector; N]; M],
+    ) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let y = self.outputs(product, place);
+            for m in 0..M {
+                for n in 0..N {
+                    // `max` gives its second operand where one is NaN: a NaN comes through.
+                    let v = if product.relu { s.max(s.zero(), sums[m][n]) } else { sums[m][n] };
+                    s.store_at(y[n].add(m * product.y_plane), v);
+                }
+            }
+        }
+    }
+}
+
+/// Every chain of row `m` starts at `bias[m]`.
+#[inline(always)]
+fn biases<S: Simd, const M: usize, const N: usize>(
+    s: S,
+    bias: &[f32],
+    sums: &mut [[S::Vector; N]; M],
+) {
+    for m in 0..M {
+        sums[m] = [s.splat(bias[m]); N];
+    }
+}
+
+/// Reduces the four columns of a tile to their ReLU'd maximum, and remembers whose it was.
+#[derive(Clone, Copy)]
+struct Pooled {
+    y: *mut f32,
+    masks: *mut [u16; 4],
+    pixels: usize,
+}
+
+impl Sink for Pooled {
+    const WIDTH: Option<usize> = Some(4);
+
+    #[inline(always)]
+    unsafe fn start<S: Simd, const M: usize, const N: usize>(
+        self,
+        s: S,
+        product: &Product<'_>,
+        place: &Place<'_, N>,
+    ) -> [[S::Vector; N]; M] {
+        let mut sums = [[s.zero(); N]; M];
+        if let Start::Bias(bias) = product.start {
+            biases(s, &bias[place.row..place.row + M], &mut sums);
+        }
+        sums
+    }
+
+    #[inline(always)]
+    unsafe fn finish<S: Simd, const M: usize, const N: usize>(
+        self,
+        s: S,
+        product: &Product<'_>,
+        place: &Place<'_, N>,
+        sums: &[[S::Vector; N]; M],
+    ) {
+        let (block, column) = place.columns[0];
+        let channels = product.patches.target.channels;
+        let pixel = column.y as usize / LANES;
+        let y = block * product.y_block + place.row * product.y_plane + column.y as usize;
+        let mask = (block * channels + place.row) * self.pixels + pixel;
+        // SAFETY: the caller's promise; a pooled pixel is a column of the table, below `pixels`.
+        let (y, masks) = unsafe { (self.y.add(y), self.masks.add(mask)) };
+        for m in 0..M {
+            let (max, won) = strongest(s, [sums[m][0], sums[m][1], sums[m][2], sums[m][3]]);
+            // SAFETY: the caller's promise.
+            unsafe {
+                s.store_at(y.add(m * product.y_plane), max);
+                *masks.add(m * self.pixels) = won;
+            }
+        }
+    }
+}
+
+/// The ReLU of the greatest of four, NaN if one of them is, and for each of the four the lanes in
+/// which it is the first to be greatest and above zero; none of them where one is NaN.
+#[inline(always)]
+fn strongest<S: Simd>(s: S, [a, b, c, d]: [S::Vector; 4]) -> (S::Vector, [u16; 4]) {
+    let max = s.max(s.max(a, b), s.max(c, d));
+    let nan = s.bits(s.unordered(a, b)) | s.bits(s.unordered(c, d));
+    let mut free = s.bits(s.gt(max, s.zero())) & !nan;
+    let a_won = s.bits(s.eq(a, max)) & free;
+    free &= !a_won;
+    let b_won = s.bits(s.eq(b, max)) & free;
+    free &= !b_won;
+    let c_won = s.bits(s.eq(c, max)) & free;
+    free &= !c_won;
+    let y = s.select(s.mask(nan), s.splat(f32::NAN), s.max(s.zero(), max));
+    (y, [a_won, b_won, c_won, free])
+}

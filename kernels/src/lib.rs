@@ -21,16 +21,37 @@ mod optimizer;
 mod outer;
 mod patches;
 mod peak;
+mod planes;
 mod pointwise;
 mod pool;
 pub mod reference;
 mod simd;
 mod softmax;
+mod tile;
 
+pub use activation::{Activation, activate, activate_backward, gate};
+pub use batch_norm::{BatchNorm, batch_norm, batch_norm_backward, batch_norm_evaluate};
+pub use contract::{Start, contract, contract_pooled, transpose_weights};
+pub use correlate::{BAND, correlate};
 pub use gemm::{Gemm, Matrix, MatrixMut, gemm};
 pub use geometry::{Layout, Window};
+pub use images::load_images;
 pub use isa::{ISA_VARIABLE, Isa, REQUIRED_VARIABLE, UnknownIsa};
+pub use math::{exp, ln};
+pub use optimizer::{Sgd, sgd};
+pub use outer::{GROUP, outer};
+pub use patches::{Convolution, Patches};
 pub use peak::fma_chains;
+pub use pointwise::{
+    add, add_assign, channel_sums, flatten, keep_masked, mul, scale, sum, unflatten,
+};
+pub use pool::{
+    avg_pool, avg_pool_backward, global_avg_pool, global_avg_pool_backward, max_pool,
+    max_pool_backward, unpool,
+};
+pub use softmax::{
+    CrossEntropy, cross_entropy, log_softmax, log_softmax_backward, softmax, softmax_backward,
+};
 
 /// Images to a vector.
 pub const LANES: usize = 16;

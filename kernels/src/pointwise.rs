@@ -1,1 +1,233 @@
-//! Sums and products, element by element.
+//! Arithmetic value by value, and the plain sums and copies of tensors.
+//!
+//! Where no [`Layout`] is given, slices may have any length and a tensor is treated as the slice it
+//! is: the unused vectors between its planes and the lanes beyond its images are computed along.
+
+use crate::isa::{Isa, dispatch};
+use crate::planes::{plane_sum, planes, planes_mut, valid_lanes};
+use crate::simd::Simd;
+use crate::{LANES, Layout, Store};
+
+/// `y[i] = a[i] + b[i]`.
+///
+/// # Panics
+/// If the lengths differ.
+pub fn add(isa: Isa, a: &[f32], b: &[f32], y: &mut [f32]) {
+    assert_eq!([a.len(), b.len()], [y.len(); 2], "lengths of a and b, and of y");
+    dispatch!(isa, s => s.vectorize(#[inline(always)] || {
+        map2(s, a, b, y, Store::Overwrite, #[inline(always)] |a, b| s.add(a, b))
+    }));
+}
+
+/// `y[i] += x[i]`.
+///
+/// # Panics
+/// If the lengths differ.
+pub fn add_assign(isa: Isa, y: &mut [f32], x: &[f32]) {
+    assert_eq!(x.len(), y.len(), "lengths of x and y");
+    dispatch!(isa, s => s.vectorize(#[inline(always)] || {
+        map(s, x, y, Store::Accumulate, #[inline(always)] |x| x)
+    }));
+}
+
+/// `y[i] = a[i] · b[i]`, or `y[i] += a[i] · b[i]` (product and sum rounded separately).
+///
+/// # Panics
+/// If the lengths differ.
+pub fn mul(isa: Isa, a: &[f32], b: &[f32], y: &mut [f32], store: Store) {
+    assert_eq!([a.len(), b.len()], [y.len(); 2], "lengths of a and b, and of y");
+    dispatch!(isa, s => s.vectorize(#[inline(always)] || {
+        map2(s, a, b, y, store, #[inline(always)] |a, b| s.mul(a, b))
+    }));
+}
+
+/// `y[i] = x[i] · factor`, or `y[i] += x[i] · factor` (product and sum rounded separately).
+///
+/// # Panics
+/// If the lengths differ.
+pub fn scale(isa: Isa, x: &[f32], factor: f32, y: &mut [f32], store: Store) {
+    assert_eq!(x.len(), y.len(), "lengths of x and y");
+    dispatch!(isa, s => s.vectorize(#[inline(always)] || {
+        let factor = s.splat(factor);
+        map(s, x, y, store, #[inline(always)] |x| s.mul(x, factor))
+    }));
+}
+
+/// Dropout: `x · factor` in the lanes whose bit is set, `x · 0` in the others (so that a NaN is
+/// noticed even where it is dropped), stored in `y` or added to it. Forward and backward alike.
+///
+/// `masks` holds one mask per vector; bit `i` is lane `i`.
+///
+/// # Panics
+/// If the lengths of `x` and `y` differ or are not sixteen times that of `masks`.
+pub fn keep_masked(isa: Isa, x: &[f32], masks: &[u16], factor: f32, y: &mut [f32], store: Store) {
+    let floats = masks.len() * LANES;
+    assert_eq!([x.len(), y.len()], [floats; 2], "lengths of x and y, and sixteen per mask");
+    dispatch!(isa, s => s.vectorize(#[inline(always)] || {
+        let factor = s.splat(factor);
+        let vectors = x.as_chunks().0.iter().zip(y.as_chunks_mut().0);
+        for ((x, y), mask) in vectors.zip(masks) {
+            let factor = s.keep(s.mask(*mask), factor);
+            put(s, y, s.mul(s.load(x), factor), store);
+        }
+    }));
+}
+
+/// The sum over the first `images` images of every channel and pixel.
+///
+/// Each plane is added in the order of [`channel_sums`], its lanes by halving, in `f32`; the planes
+/// in order, in `f64`.
+///
+/// # Panics
+/// If the length of `x` is not `layout`'s, or it has less room than `images`.
+pub fn sum(isa: Isa, x: &[f32], layout: &Layout, images: usize) -> f64 {
+    assert_eq!(x.len(), layout.len(), "length of x, and of its layout");
+    assert!(images <= layout.blocks * LANES, "{images} images in {} blocks", layout.blocks);
+    dispatch!(isa, s => s.vectorize(#[inline(always)] || {
+        let mut total = 0.0;
+        for (place, plane) in planes(x, layout).enumerate() {
+            let valid = s.mask(valid_lanes(images, place / layout.channels));
+            let lanes = plane_sum(s, plane, layout.size[1]);
+            total += f64::from(s.sum(s.keep(valid, lanes)));
+        }
+        total
+    }))
+}
+
+/// The bias gradient: `db[c] +=` the sum over blocks, pixels and lanes of `dy`.
+///
+/// For each block in order: the pixels of the even rows in order, those of the odd rows in order,
+/// the two added; then the lanes by halving; then the sum is added to `db[c]`. Lanes beyond the
+/// images count too: gradients are zero there.
+///
+/// # Panics
+/// If the length of `dy` is not `layout`'s, or that of `db` not its channels.
+pub fn channel_sums(isa: Isa, dy: &[f32], layout: &Layout, db: &mut [f32]) {
+    assert_eq!(dy.len(), layout.len(), "length of dy, and of its layout");
+    assert_eq!(db.len(), layout.channels, "length of db, and channels");
+    dispatch!(isa, s => s.vectorize(#[inline(always)] || {
+        for block in dy.chunks_exact(layout.block_len().max(1)) {
+            let mut planes = planes(block, layout);
+            // Sixteen channels share the shuffles that add their lanes.
+            for db in db.chunks_mut(LANES) {
+                let mut sums = [s.zero(); LANES];
+                for (sum, plane) in sums[..db.len()].iter_mut().zip(&mut planes) {
+                    *sum = plane_sum(s, plane, layout.size[1]);
+                }
+                s.store_partial(db, s.add(s.load_partial(db), s.sums(sums)));
+            }
+        }
+    }));
+}
+
+/// From `layout` to vectors of its `channels · rows · columns` features: the unused vectors between
+/// the planes are left out.
+///
+/// # Panics
+/// If the length of `x` is not `layout`'s, or that of `y` not that of the features.
+pub fn flatten(isa: Isa, x: &[f32], layout: &Layout, y: &mut [f32]) {
+    let features = layout.channels * layout.pixels();
+    assert_eq!(x.len(), layout.len(), "length of x, and of its layout");
+    assert_eq!(y.len(), layout.blocks * features * LANES, "length of y, and of the features");
+    dispatch!(isa, s => s.vectorize(#[inline(always)] || {
+        for (x, y) in planes(x, layout).zip(y.chunks_exact_mut(layout.pixels().max(1) * LANES)) {
+            map(s, x.as_flattened(), y, Store::Overwrite, #[inline(always)] |x| x);
+        }
+    }));
+}
+
+/// The backward of [`flatten`]: `dx` gets `dy` or is added to, at its place in `layout`. The unused
+/// vectors of `dx` are left alone.
+///
+/// # Panics
+/// If the length of `dx` is not `layout`'s, or that of `dy` not that of the features.
+pub fn unflatten(isa: Isa, dy: &[f32], layout: &Layout, dx: &mut [f32], store: Store) {
+    let features = layout.channels * layout.pixels();
+    assert_eq!(dy.len(), layout.blocks * features * LANES, "length of dy, and of the features");
+    assert_eq!(dx.len(), layout.len(), "length of dx, and of its layout");
+    dispatch!(isa, s => s.vectorize(#[inline(always)] || {
+        let from = dy.chunks_exact(layout.pixels().max(1) * LANES);
+        for (dx, dy) in planes_mut(dx, layout).zip(from) {
+            map(s, dy, dx.as_flattened_mut(), store, #[inline(always)] |dy| dy);
+        }
+    }));
+}
+
+/// Stores a value or adds it to what is there.
+#[inline(always)]
+pub(crate) fn put<S: Simd>(s: S, to: &mut [f32; LANES], v: S::Vector, store: Store) {
+    match store {
+        Store::Overwrite => s.store(to, v),
+        Store::Accumulate => s.store(to, s.add(s.load(to), v)),
+    }
+}
+
+/// `y = f(x)` or `y += f(x)` for slices of one length. `f` must be `#[inline(always)]`.
+#[inline(always)]
+pub(crate) fn map<S: Simd>(
+    s: S,
+    x: &[f32],
+    y: &mut [f32],
+    store: Store,
+    f: impl Fn(S::Vector) -> S::Vector,
+) {
+    match store {
+        Store::Overwrite => update(
+            s,
+            x,
+            y,
+            #[inline(always)]
+            |x, _| f(x),
+        ),
+        Store::Accumulate => update(
+            s,
+            x,
+            y,
+            #[inline(always)]
+            |x, y| s.add(y, f(x)),
+        ),
+    }
+}
+
+/// `y = f(a, b)` or `y += f(a, b)` for slices of one length. `f` must be `#[inline(always)]`.
+#[inline(always)]
+pub(crate) fn map2<S: Simd>(
+    s: S,
+    a: &[f32],
+    b: &[f32],
+    y: &mut [f32],
+    store: Store,
+    f: impl Fn(S::Vector, S::Vector) -> S::Vector,
+) {
+    let ((a, a_tail), (b, b_tail), (y, y_tail)) =
+        (a.as_chunks::<LANES>(), b.as_chunks::<LANES>(), y.as_chunks_mut::<LANES>());
+    for ((a, b), y) in a.iter().zip(b).zip(y) {
+        put(s, y, f(s.load(a), s.load(b)), store);
+    }
+    if !y_tail.is_empty() {
+        let v = f(s.load_partial(a_tail), s.load_partial(b_tail));
+        let v = match store {
+            Store::Overwrite => v,
+            Store::Accumulate => s.add(s.load_partial(y_tail), v),
+        };
+        s.store_partial(y_tail, v);
+    }
+}
+
+/// `y = f(x, y)` for slices of one length. `f` must be `#[inline(always)]`.
+#[inline(always)]
+pub(crate) fn update<S: Simd>(
+    s: S,
+    x: &[f32],
+    y: &mut [f32],
+    f: impl Fn(S::Vector, S::Vector) -> S::Vector,
+) {
+    let ((x, x_tail), (y, y_tail)) = (x.as_chunks::<LANES>(), y.as_chunks_mut::<LANES>());
+    for (x, y) in x.iter().zip(y) {
+        s.store(y, f(s.load(x), s.load(y)));
+    }
+    if !y_tail.is_empty() {
+        let v = f(s.load_partial(x_tail), s.load_partial(y_tail));
+        s.store_partial(y_tail, v);
+    }
+}

@@ -1,1 +1,21 @@
-//! Under construction.
+//! Networks: layers, presets, initial weights, and the files that hold weights.
+//!
+//! A [`Network`] is an architecture: layers whose shapes have been checked, and where each of their
+//! parameters lies in one flat buffer. It holds no weights itself, so every thread can share it; a
+//! [`Model`] is a network with its weights.
+
+mod file;
+mod forward;
+mod init;
+mod layer;
+mod network;
+mod presets;
+
+pub use file::{FileError, Model};
+pub use init::Init;
+pub use layer::{
+    Kind, Layer, avg_pool2d, batch_norm2d, conv2d, dropout, flatten, gelu, global_avg_pool2d,
+    leaky_relu, linear, max_pool2d, relu, residual,
+};
+pub use network::{Network, Parameter, Role, ShapeError, Summary};
+pub use presets::{PRESETS, UnknownPreset, preset};

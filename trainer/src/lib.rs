@@ -1,1 +1,23 @@
-//! Under construction.
+//! Training: data sets, recipes, workers, the loop.
+//!
+//! The data goes one way: bytes of a mapped IDX file, a batch of images in lanes, the layers on a
+//! tape, a gradient per shard, one gradient per batch, an optimiser step. What comes out depends on
+//! the data, the recipe and the seed, never on how many threads did it.
+
+mod batch;
+mod data;
+mod optimizer;
+mod recipe;
+mod sampler;
+mod schedule;
+mod training;
+mod workers;
+
+pub use batch::{Evaluation, Scaling};
+pub use data::{DataError, Dataset, Source, Split, bundled_directory};
+pub use recipe::{
+    DataSection, InitName, ModelSection, Normalize, OptimizerKind, OptimizerSection, Recipe,
+    RecipeError, SHIPPED, ScheduleKind, ScheduleSection, StopSection, Validation,
+};
+pub use training::{Epoch, Step, TrainError, Trainer};
+pub use workers::Workers;

@@ -126,10 +126,9 @@ impl Simd for Avx2 {
             let bits = _mm256_set1_epi32(i32::from(bits));
             let low = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
             let high = _mm256_slli_epi32::<8>(low);
-            [low, high].map(|lanes| {
-                let set = _mm256_cmpeq_epi32(_mm256_and_si256(bits, lanes), lanes);
-                _mm256_castsi256_ps(set)
-            })
+            let low = _mm256_cmpeq_epi32(_mm256_and_si256(bits, low), low);
+            let high = _mm256_cmpeq_epi32(_mm256_and_si256(bits, high), high);
+            [_mm256_castsi256_ps(low), _mm256_castsi256_ps(high)]
         }
     }
 
@@ -138,8 +137,12 @@ impl Simd for Avx2 {
         // Four 8×8 blocks: the off-diagonal ones change places.
         let mut t = r;
         for half in 0..2 {
-            let low = transpose8(std::array::from_fn(|i| r[i][half]));
-            let high = transpose8(std::array::from_fn(|i| r[i + 8][half]));
+            let (mut low, mut high) = ([r[0][0]; 8], [r[0][0]; 8]);
+            for i in 0..8 {
+                low[i] = r[i][half];
+                high[i] = r[i + 8][half];
+            }
+            let (low, high) = (transpose8(low), transpose8(high));
             for i in 0..8 {
                 t[i + 8 * half] = [low[i], high[i]];
             }
@@ -149,9 +152,10 @@ impl Simd for Avx2 {
 
     #[inline(always)]
     fn sums(self, r: [[Half; 2]; LANES]) -> [Half; 2] {
-        let low = sums8(std::array::from_fn(|i| r[i]));
-        let high = sums8(std::array::from_fn(|i| r[i + 8]));
-        [low, high]
+        let (mut low, mut high) = ([r[0]; 8], [r[0]; 8]);
+        low.copy_from_slice(&r[..8]);
+        high.copy_from_slice(&r[8..]);
+        [sums8(low), sums8(high)]
     }
 }
 
@@ -212,17 +216,22 @@ fn transpose8(r: [Half; 8]) -> [Half; 8] {
 fn sums8(r: [[Half; 2]; 8]) -> Half {
     // SAFETY: called from methods of `Avx2` alone.
     unsafe {
-        let eights = r.map(|row| _mm256_add_ps(row[0], row[1]));
-        let fours: [Half; 4] = std::array::from_fn(|i| {
+        let mut eights = [_mm256_setzero_ps(); 8];
+        for i in 0..8 {
+            eights[i] = _mm256_add_ps(r[i][0], r[i][1]);
+        }
+        let mut fours = [_mm256_setzero_ps(); 4];
+        for i in 0..4 {
             let low = _mm256_permute2f128_ps::<0x20>(eights[i], eights[i + 4]);
             let high = _mm256_permute2f128_ps::<0x31>(eights[i], eights[i + 4]);
-            _mm256_add_ps(low, high)
-        });
-        let twos: [Half; 2] = std::array::from_fn(|i| {
+            fours[i] = _mm256_add_ps(low, high);
+        }
+        let mut twos = [_mm256_setzero_ps(); 2];
+        for i in 0..2 {
             let low = _mm256_unpacklo_ps(fours[i], fours[i + 2]);
             let high = _mm256_unpackhi_ps(fours[i], fours[i + 2]);
-            _mm256_add_ps(low, high)
-        });
+            twos[i] = _mm256_add_ps(low, high);
+        }
         let low = _mm256_shuffle_ps::<0x44>(twos[0], twos[1]);
         let high = _mm256_shuffle_ps::<0xEE>(twos[0], twos[1]);
         let order = _mm256_setr_epi32(0, 2, 1, 3, 4, 6, 5, 7);

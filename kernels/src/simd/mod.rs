@@ -7,7 +7,8 @@
 //!
 //! The one rule to remember: everything that touches a vector is `#[inline(always)]` and runs inside
 //! [`Simd::vectorize`]. A function that is not inlined there is compiled without the path's features
-//! and turns every intrinsic into a call; `scripts/check-assembly` looks for that.
+//! and turns every intrinsic into a call; `scripts/check-assembly` looks for that. `array::map` and
+//! `array::from_fn` are such functions when they grow: kernels use plain loops.
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;

@@ -1,0 +1,121 @@
+//! Batch normalisation.
+
+use super::Operation;
+use crate::Tensor;
+use crate::tape::{Backward, Param, Tape, Var};
+use kernels::{Layout, Store};
+
+/// The parameters and statistics of a batch-norm layer, one value per channel each.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct BatchNorm {
+    /// The scale γ.
+    pub weight: Param,
+    /// The shift β.
+    pub bias: Param,
+    /// The running mean, used in evaluation.
+    pub mean: Param,
+    /// The running unbiased variance, used in evaluation.
+    pub variance: Param,
+    /// Added to the variance.
+    pub epsilon: f32,
+}
+
+impl Tape<'_> {
+    /// `y = γ · (x − mean) / √(variance + ε) + β` per channel, followed by a ReLU where `relu` is set.
+    ///
+    /// A tape that records takes mean and (biased) variance from the images it sees, that is per
+    /// shard. Its backward adds this shard's share of the batch's mean and unbiased variance to the
+    /// places of the running statistics in the gradient buffer, where the reduction over shards
+    /// completes them. Any other tape takes the running statistics.
+    pub fn batch_norm2d(&mut self, x: Var, norm: BatchNorm, relu: bool) -> Var {
+        let (isa, params) = (self.isa, self.params);
+        let input = self.value(x);
+        let (images, channels, size) = (input.images(), input.channels(), input.size());
+        let (y, mut out) = self.output(images, channels, size);
+        let (from, layout) = (self.value(x).data(), *out.layout());
+        let op = norm.kernel(params, layout, images, relu);
+        if !self.is_training() {
+            let statistics = [norm.mean, norm.variance].map(|p| p.of(params));
+            kernels::batch_norm_evaluate(isa, &op, from, statistics, out.data_mut());
+            return self.finish(y, out, false);
+        }
+        let index = self.memory.buffers.next();
+        let mut statistics = self.memory.buffers.take(index);
+        statistics.resize(2 * channels);
+        let both = statistics.split_at_mut(channels).into();
+        kernels::batch_norm(isa, &op, self.value(x).data(), both, out.data_mut());
+        self.memory.buffers.put(index, statistics);
+        self.record(y, out, true, BatchNorm2d { x, y, norm, relu, statistics: index })
+    }
+}
+
+impl BatchNorm {
+    /// The kernel's description of the layer.
+    fn kernel<'a>(
+        &self,
+        params: &'a [f32],
+        layout: Layout,
+        images: usize,
+        relu: bool,
+    ) -> kernels::BatchNorm<'a> {
+        let [gamma, beta] = [self.weight, self.bias].map(|p| p.of(params));
+        kernels::BatchNorm { layout, images, gamma, beta, epsilon: self.epsilon, relu }
+    }
+}
+
+pub(crate) struct BatchNorm2d {
+    x: Var,
+    y: Var,
+    norm: BatchNorm,
+    relu: bool,
+    /// Mean, then biased variance, of each channel.
+    statistics: usize,
+}
+
+impl Operation for BatchNorm2d {
+    fn output(&self) -> Var {
+        self.y
+    }
+
+    fn backward(&self, b: &mut Backward<'_>, dy: &mut Tensor) {
+        let statistics = b.memory.buffers.take(self.statistics);
+        let (mean, variance) = statistics.split_at(statistics.len() / 2);
+        self.add_statistics(b, dy, mean, variance);
+        let op = self.norm.kernel(b.params, *dy.layout(), dy.images(), self.relu);
+        // The input of a network is not normalised by a layer of it often: no special case.
+        let (mut dx, store) = b.gradient(self.x).unwrap_or_else(|| {
+            let dx = Tensor::zeros(dy.images(), dy.channels(), dy.size());
+            (dx, Store::Overwrite)
+        });
+        let x = b.memory.value(self.x).data();
+        let sums = two_parts(b.gradients, self.norm.weight, self.norm.bias);
+        let (of, to) = ([mean, variance], dx.data_mut());
+        kernels::batch_norm_backward(b.isa, &op, [x, dy.data()], of, sums, to, store);
+        if b.needs_gradient(self.x) {
+            b.put(self.x, dx);
+        }
+        b.memory.buffers.put(self.statistics, statistics);
+    }
+}
+
+impl BatchNorm2d {
+    /// Adds this shard's share of the statistics of the batch, images being its weight.
+    fn add_statistics(&self, b: &mut Backward<'_>, dy: &Tensor, mean: &[f32], variance: &[f32]) {
+        let share = dy.images() as f32 / b.batch as f32;
+        let count = dy.images() * dy.layout().pixels();
+        let unbiased = share * (count as f32 / (count.max(2) - 1) as f32);
+        let sums = [(self.norm.mean, mean, share), (self.norm.variance, variance, unbiased)];
+        for (param, values, weight) in sums {
+            for (sum, value) in param.of_mut(b.gradients).iter_mut().zip(values) {
+                *sum += weight * value;
+            }
+        }
+    }
+}
+
+/// Two parts of a buffer that do not overlap, the first before the second.
+fn two_parts(buffer: &mut [f32], first: Param, second: Param) -> [&mut [f32]; 2] {
+    assert!(first.offset + first.len <= second.offset, "weight and bias in this order");
+    let (before, after) = buffer.split_at_mut(second.offset);
+    [first.of_mut(before), &mut after[..second.len]]
+}

@@ -1,0 +1,103 @@
+//! Linear layers and the product of activations with a matrix of parameters.
+
+use super::Operation;
+use crate::Tensor;
+use crate::tape::{Backward, Param, Tape, Var};
+use kernels::{Convolution, Start, Store};
+
+impl Tape<'_> {
+    /// `y = x · Wᵀ + b`, followed by a ReLU where `relu` is set: `x` is `[N][inputs]`, `weight`
+    /// `[outputs][inputs]` and `bias` `[outputs]`, as in PyTorch.
+    ///
+    /// # Panics
+    /// If `x` is not a batch of vectors or `weight` not a multiple of their length.
+    pub fn linear(&mut self, x: Var, weight: Param, bias: Option<Param>, relu: bool) -> Var {
+        let inputs = self.features(x);
+        let convolution = Convolution::linear(inputs, weight.len / inputs);
+        self.run_linear(x, weight, bias, relu, convolution, false)
+    }
+
+    /// `y = x · W`: `x` is `[N][inputs]`, `weight` `[inputs][outputs]`.
+    ///
+    /// # Panics
+    /// As [`Tape::linear`].
+    pub fn matmul(&mut self, x: Var, weight: Param) -> Var {
+        let inputs = self.features(x);
+        // A linear layer's data-gradient is the product with its weights untransposed.
+        let convolution = Convolution::linear(weight.len / inputs, inputs);
+        self.run_linear(x, weight, None, false, convolution, true)
+    }
+
+    /// The length of the vectors of `x`.
+    fn features(&self, x: Var) -> usize {
+        let x = self.value(x);
+        assert_eq!(x.size(), [1, 1], "a product takes vectors: flatten images first");
+        x.channels()
+    }
+
+    fn run_linear(
+        &mut self,
+        x: Var,
+        weight: Param,
+        bias: Option<Param>,
+        relu: bool,
+        convolution: Convolution,
+        transposed: bool,
+    ) -> Var {
+        assert_eq!(weight.len, convolution.weights(), "weights of a product");
+        let index = self.memory.plans.next();
+        let mut plan = self.memory.plans.take(index);
+        plan.prepare(convolution, false);
+        let outputs = if transposed { convolution.input } else { convolution.output }.channels;
+        let (y, mut out) = self.output(self.value(x).images(), outputs, [1, 1]);
+        let start = bias.map_or(Start::Zero, |b| Start::Bias(b.of(self.params)));
+        let (w, input) = (weight.of(self.params), self.value(x).data());
+        let patches = if transposed { plan.data_gradient() } else { &plan.forward };
+        kernels::contract(self.isa, patches, w, input, start, relu, out.data_mut());
+        self.memory.plans.put(index, plan);
+        self.record(y, out, true, Linear { x, y, weight, bias, relu, plan: index, transposed })
+    }
+}
+
+pub(crate) struct Linear {
+    x: Var,
+    y: Var,
+    weight: Param,
+    bias: Option<Param>,
+    relu: bool,
+    plan: usize,
+    /// Whether the weights are `[inputs][outputs]`.
+    transposed: bool,
+}
+
+impl Operation for Linear {
+    fn output(&self) -> Var {
+        self.y
+    }
+
+    fn backward(&self, b: &mut Backward<'_>, dy: &mut Tensor) {
+        let isa = b.isa;
+        if self.relu {
+            kernels::gate(isa, b.value(self.y).data(), dy.data_mut());
+        }
+        if let Some(bias) = self.bias {
+            kernels::channel_sums(isa, dy.data(), dy.layout(), bias.of_mut(b.gradients));
+        }
+        let x = b.memory.value(self.x);
+        let [inputs, outputs] = [x.channels(), dy.channels()];
+        let dw = self.weight.of_mut(b.gradients);
+        if self.transposed {
+            kernels::outer(isa, [inputs, outputs], dy.data(), x.data(), dw);
+        } else {
+            kernels::outer(isa, [outputs, inputs], x.data(), dy.data(), dw);
+        }
+        let Some((mut dx, store)) = b.gradient(self.x) else { return };
+        let mut plan = b.memory.plans.take(self.plan);
+        let start = if store == Store::Accumulate { Start::Output } else { Start::Zero };
+        let weights = self.weight.of(b.params);
+        let patches = if self.transposed { &plan.forward } else { plan.data_gradient() };
+        kernels::contract(isa, patches, weights, dy.data(), start, false, dx.data_mut());
+        b.memory.plans.put(self.plan, plan);
+        b.put(self.x, dx);
+    }
+}

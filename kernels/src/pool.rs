@@ -1,1 +1,0 @@
-//! Max-pool and average-pool.

@@ -1,0 +1,90 @@
+//! Networks by name.
+
+use crate::layer::*;
+use thiserror::Error;
+
+/// The names of the presets and what they are.
+pub const PRESETS: [(&str, &str); 4] = [
+    ("lenet", "the paper's LeNet: two 5×5 convolutions of 6 and 16 channels, three linear layers"),
+    ("cnn-bn", "two 5×5 convolutions of 16 and 32 channels with batch norm, one linear layer"),
+    ("vgg", "six 3×3 convolutions of 64 to 256 channels with batch norm"),
+    ("resnet", "eight residual blocks of 16 to 128 channels with batch norm"),
+];
+
+/// A name that is not a preset.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[error("unknown model `{0}`: expected {list}", list = PRESETS.map(|(name, _)| name).join(", "))]
+pub struct UnknownPreset(pub String);
+
+/// The layers of a preset for this many classes.
+pub fn preset(name: &str, classes: usize) -> Result<Vec<Layer>, UnknownPreset> {
+    match name {
+        "lenet" => Ok(lenet(classes)),
+        "cnn-bn" => Ok(cnn_bn(classes)),
+        "vgg" => Ok(vgg(classes)),
+        "resnet" => Ok(resnet(classes)),
+        _ => Err(UnknownPreset(name.to_owned())),
+    }
+}
+
+fn lenet(classes: usize) -> Vec<Layer> {
+    vec![
+        conv2d(6, 5).named("conv1"),
+        relu(),
+        max_pool2d(2),
+        conv2d(16, 5).named("conv2"),
+        relu(),
+        max_pool2d(2),
+        flatten(),
+        linear(120).named("fc1"),
+        relu(),
+        linear(84).named("fc2"),
+        relu(),
+        linear(classes).named("fc3"),
+    ]
+}
+
+fn cnn_bn(classes: usize) -> Vec<Layer> {
+    let stage = |channels| {
+        [conv2d(channels, 5).padding(2), batch_norm2d(), relu(), max_pool2d(2)].into_iter()
+    };
+    stage(16).chain(stage(32)).chain([flatten(), linear(classes)]).collect()
+}
+
+fn vgg(classes: usize) -> Vec<Layer> {
+    let pair = |channels| (0..2).flat_map(move |_| convolution3x3(channels, 1, true));
+    let mut layers: Vec<Layer> = pair(64).collect();
+    for channels in [128, 256] {
+        layers.push(max_pool2d(2));
+        layers.extend(pair(channels));
+    }
+    layers.extend([global_avg_pool2d(), flatten(), linear(classes)]);
+    layers
+}
+
+fn resnet(classes: usize) -> Vec<Layer> {
+    let mut layers = convolution3x3(16, 1, true);
+    for (stage, channels) in [16, 32, 64, 128].into_iter().enumerate() {
+        let stride = if stage == 0 { 1 } else { 2 };
+        for stride in [stride, 1] {
+            let mut body = convolution3x3(channels, stride, true);
+            body.extend(convolution3x3(channels, 1, false));
+            let shortcut = match stride {
+                1 => vec![],
+                _ => vec![conv2d(channels, 1).stride(stride).no_bias(), batch_norm2d()],
+            };
+            layers.push(residual(body, shortcut));
+        }
+    }
+    layers.extend([global_avg_pool2d(), flatten(), linear(classes)]);
+    layers
+}
+
+/// A 3×3 convolution without bias, its batch norm, and a ReLU if asked for.
+fn convolution3x3(channels: usize, stride: usize, activated: bool) -> Vec<Layer> {
+    let mut layers = vec![conv2d(channels, 3).padding(1).stride(stride).no_bias(), batch_norm2d()];
+    if activated {
+        layers.push(relu());
+    }
+    layers
+}

@@ -1,0 +1,196 @@
+//! A batch through the network: loss and gradient, or an evaluation.
+
+use crate::data::Split;
+use crate::workers::Workers;
+use autograd::{Buffer, Memory, Tape, Tensor, Var};
+use kernels::LANES;
+use model::Network;
+use std::ops::Range;
+use std::sync::Mutex;
+
+/// Images per shard of an evaluation.
+const EVALUATION_SHARD: usize = 64;
+
+/// value = pixel · scale + shift, per channel.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Scaling {
+    scale: Vec<f32>,
+    shift: Vec<f32>,
+}
+
+impl Scaling {
+    /// (pixel / 255 − mean) / std for this many channels; mean and std hold one value or one per
+    /// channel.
+    pub fn new(channels: usize, mean: &[f64], std: &[f64]) -> Scaling {
+        let of = |values: &[f64], c: usize| values[c.min(values.len() - 1)];
+        let scale = (0..channels).map(|c| (1.0 / (255.0 * of(std, c))) as f32).collect();
+        let shift = (0..channels).map(|c| (-of(mean, c) / of(std, c)) as f32).collect();
+        Scaling { scale, shift }
+    }
+}
+
+/// What a network makes of images.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Evaluation {
+    /// Mean cross-entropy.
+    pub loss: f64,
+    /// The part of images whose class was found.
+    pub accuracy: f64,
+}
+
+/// Images, and how they are seen.
+#[derive(Clone, Copy)]
+pub(crate) struct Images<'a> {
+    pub split: &'a Split,
+    pub indices: &'a [u32],
+    pub scaling: &'a Scaling,
+}
+
+/// Everything that the gradient of a batch depends on.
+#[derive(Clone, Copy)]
+pub(crate) struct Batch<'a> {
+    pub network: &'a Network,
+    pub weights: &'a [f32],
+    pub images: Images<'a>,
+    pub shard: usize,
+    pub seed: u64,
+    pub epoch: u32,
+    pub smoothing: f32,
+}
+
+/// The sums over a part of a batch.
+pub(crate) struct Sums {
+    /// Laid out as the parameters: of loss / batch, and each batch norm's statistics.
+    pub gradients: Buffer,
+    /// Of the cross-entropy.
+    pub loss: f64,
+    pub correct: usize,
+}
+
+/// Gradient buffers that are not in use: as many as were ever needed at once, which is about
+/// threads × log₂(shards).
+#[derive(Default)]
+pub(crate) struct Spare(Mutex<Vec<Buffer>>);
+
+impl Spare {
+    fn take(&self, len: usize) -> Buffer {
+        let found = self.0.lock().unwrap_or_else(|e| e.into_inner()).pop();
+        found.filter(|b| b.len() == len).unwrap_or_else(|| Buffer::zeros(len))
+    }
+
+    pub(crate) fn put(&self, buffer: Buffer) {
+        self.0.lock().unwrap_or_else(|e| e.into_inner()).push(buffer);
+    }
+}
+
+impl Images<'_> {
+    fn range(&self, range: Range<usize>) -> Self {
+        Images { indices: &self.indices[range], ..*self }
+    }
+
+    /// The images on the tape, sixteen to a block.
+    fn load(&self, tape: &mut Tape<'_>, network: &Network) -> Var {
+        let [channels, height, width] = network.input();
+        let isa = tape.isa();
+        tape.input(self.indices.len(), channels, [height, width], |tensor| self.fill(isa, tensor))
+    }
+
+    fn fill(&self, isa: kernels::Isa, tensor: &mut Tensor) {
+        let mut block = *tensor.layout();
+        block.blocks = 1;
+        let blocks = tensor.data_mut().chunks_exact_mut(block.len());
+        for (indices, out) in self.indices.chunks(LANES).zip(blocks) {
+            let mut bytes: [&[u8]; LANES] = [&[]; LANES];
+            for (bytes, &i) in bytes.iter_mut().zip(indices) {
+                *bytes = self.split.image(i as usize);
+            }
+            let Scaling { scale, shift } = self.scaling;
+            kernels::load_images(isa, &bytes[..indices.len()], &block, scale, shift, out);
+        }
+    }
+
+    /// Calls `f` with the labels.
+    fn labels(&self, memory: &mut Vec<u32>) {
+        memory.clear();
+        memory.extend(self.indices.iter().map(|&i| u32::from(self.split.label(i as usize))));
+    }
+}
+
+impl Batch<'_> {
+    /// The gradient of the batch. To be called inside [`Workers::run`].
+    pub(crate) fn gradient(&self, workers: &Workers, spare: &Spare) -> Sums {
+        let shards = self.images.indices.len().div_ceil(self.shard);
+        let leaf = |i: usize, memory: &mut Memory| {
+            let mut gradients = spare.take(self.network.len());
+            gradients.fill(0.0);
+            self.shard_gradient(workers.isa(), i, memory, gradients)
+        };
+        let join = |mut a: Sums, b: Sums| {
+            kernels::add_assign(workers.isa(), &mut a.gradients, &b.gradients);
+            spare.put(b.gradients);
+            Sums { loss: a.loss + b.loss, correct: a.correct + b.correct, ..a }
+        };
+        workers.sum(shards, &leaf, &join)
+    }
+
+    /// Adds the gradient of one shard to `gradients`.
+    fn shard_gradient(
+        &self,
+        isa: kernels::Isa,
+        shard: usize,
+        memory: &mut Memory,
+        mut gradients: Buffer,
+    ) -> Sums {
+        let batch = self.images.indices.len();
+        let first = shard * self.shard;
+        let images = self.images.range(first..batch.min(first + self.shard));
+        memory.set_origin(self.seed, self.epoch, images.indices.iter().copied());
+        let mut labels = memory.take_labels();
+        images.labels(&mut labels);
+        let mut tape = Tape::training(isa, memory, self.weights, batch);
+        let x = images.load(&mut tape, self.network);
+        let logits = self.network.forward(&mut tape, x);
+        let (loss, sums) = tape.softmax_cross_entropy(logits, &labels, self.smoothing);
+        tape.backward(loss, &mut gradients);
+        memory.put_labels(labels);
+        Sums { gradients, loss: sums.loss, correct: sums.correct }
+    }
+
+    /// The layer whose output is the first not to be finite, looking at every layer of every shard.
+    pub(crate) fn find_fault(&self, isa: kernels::Isa) -> Option<usize> {
+        let mut memory = Memory::default();
+        memory.set_checked(true);
+        (0..self.images.indices.len().div_ceil(self.shard)).find_map(|shard| {
+            self.shard_gradient(isa, shard, &mut memory, Buffer::zeros(self.network.len()));
+            memory.fault()
+        })
+    }
+}
+
+/// Loss and accuracy of the network on images. To be called inside [`Workers::run`].
+pub(crate) fn evaluate(
+    workers: &Workers,
+    network: &Network,
+    weights: &[f32],
+    images: Images<'_>,
+) -> Evaluation {
+    let total = images.indices.len();
+    if total == 0 {
+        return Evaluation { loss: f64::NAN, accuracy: f64::NAN };
+    }
+    let leaf = |i: usize, memory: &mut Memory| {
+        let first = i * EVALUATION_SHARD;
+        let images = images.range(first..total.min(first + EVALUATION_SHARD));
+        let mut labels = memory.take_labels();
+        images.labels(&mut labels);
+        let mut tape = Tape::evaluation(workers.isa(), memory, weights);
+        let x = images.load(&mut tape, network);
+        let logits = network.forward(&mut tape, x);
+        let (_, sums) = tape.softmax_cross_entropy(logits, &labels, 0.0);
+        memory.put_labels(labels);
+        (sums.loss, sums.correct)
+    };
+    let join = |a: (f64, usize), b: (f64, usize)| (a.0 + b.0, a.1 + b.1);
+    let (loss, correct) = workers.sum(total.div_ceil(EVALUATION_SHARD), &leaf, &join);
+    Evaluation { loss: loss / total as f64, accuracy: correct as f64 / total as f64 }
+}

@@ -1,0 +1,348 @@
+//! The loop.
+
+use crate::batch::{Batch, Evaluation, Images, Scaling, Spare, evaluate};
+use crate::data::{DataError, Dataset, Split};
+use crate::optimizer::Optimizer;
+use crate::recipe::{InitName, Normalize, Recipe, RecipeError, Validation, ValidationSet};
+use crate::sampler::{hold_out, shuffle};
+use crate::schedule::learning_rate;
+use crate::workers::Workers;
+use autograd::Buffer;
+use model::{Init, Layer, Model, Network, ShapeError, preset};
+use std::time::{Duration, Instant};
+use thiserror::Error;
+
+/// Why training cannot begin or go on.
+#[derive(Debug, Error)]
+pub enum TrainError {
+    /// The data.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// The recipe.
+    #[error(transparent)]
+    Recipe(#[from] RecipeError),
+    /// The network does not fit the images.
+    #[error("the network does not fit the images of the data set: {0}")]
+    Shape(#[from] ShapeError),
+    /// There are not enough training images.
+    #[error("`data.validation` holds out {held_out} images: the training set has {images}")]
+    HoldOut {
+        /// Images to hold out.
+        held_out: usize,
+        /// Images there are.
+        images: usize,
+    },
+    /// A loss is infinite or not a number.
+    #[error(
+        "the loss is {loss} at step {step} (epoch {epoch}): the output of layer {layer} is the \
+             first that is not finite; weights are those before the step"
+    )]
+    NotFinite {
+        /// The loss.
+        loss: f64,
+        /// The step, from one.
+        step: usize,
+        /// The epoch, from one.
+        epoch: usize,
+        /// The layer's name.
+        layer: String,
+    },
+    /// A weight or a running statistic is infinite or not a number, which no loss has shown.
+    #[error("{parameter} holds values that are not finite after epoch {epoch}")]
+    Weights {
+        /// The parameter's name.
+        parameter: String,
+        /// The epoch, from one.
+        epoch: usize,
+    },
+    /// The loss of the validation images is infinite or not a number.
+    #[error("the validation loss is {loss} after epoch {epoch}, though every weight is finite")]
+    Validation {
+        /// The loss.
+        loss: f64,
+        /// The epoch, from one.
+        epoch: usize,
+    },
+}
+
+/// What an epoch brought.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Epoch {
+    /// Its number, from one.
+    pub number: usize,
+    /// Mean loss and accuracy on the training images, each as the network was when it met them.
+    pub training: Evaluation,
+    /// Loss and accuracy on the validation images after the epoch.
+    pub validation: Option<Evaluation>,
+    /// Time spent training, without validation.
+    pub time: Duration,
+    /// Training images per second.
+    pub images_per_second: f64,
+}
+
+/// What a step saw before it changed the weights.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Step {
+    /// The sum of the losses of its images.
+    pub loss: f64,
+    /// How many of them were classified well.
+    pub correct: usize,
+}
+
+/// A network in training.
+pub struct Trainer<'a> {
+    recipe: Recipe,
+    data: &'a Dataset,
+    workers: &'a Workers,
+    network: Network,
+    weights: Buffer,
+    optimizer: Optimizer,
+    scaling: Scaling,
+    /// Mean and std of the scaling, per channel or one for all.
+    normalize: (Vec<f64>, Vec<f64>),
+    training: Vec<u32>,
+    validation: Option<(&'a Split, Vec<u32>)>,
+    spare: Spare,
+    steps: usize,
+    epochs: usize,
+}
+
+impl<'a> Trainer<'a> {
+    /// The recipe's network on this data, with its initial weights.
+    pub fn new(
+        recipe: &Recipe,
+        data: &'a Dataset,
+        workers: &'a Workers,
+    ) -> Result<Trainer<'a>, TrainError> {
+        recipe.check()?;
+        let layers = preset(&recipe.model.preset, data.classes());
+        let layers = layers.expect("a checked recipe names a preset");
+        Trainer::with_layers(recipe, &layers, data, workers)
+    }
+
+    /// A network of these layers instead of the recipe's.
+    pub fn with_layers(
+        recipe: &Recipe,
+        layers: &[Layer],
+        data: &'a Dataset,
+        workers: &'a Workers,
+    ) -> Result<Trainer<'a>, TrainError> {
+        recipe.check()?;
+        let network = Network::new(data.image_shape(), layers)?;
+        let init = match recipe.model.init {
+            InitName::Pytorch => Init::Pytorch,
+            InitName::He => Init::He,
+        };
+        let train = data.train()?;
+        let (training, validation) = divide(recipe, data, train)?;
+        let channels = network.input()[0];
+        let normalize = normalization(recipe, train, &training, channels)?;
+        Ok(Trainer {
+            weights: network.initialise(recipe.seed, init),
+            optimizer: Optimizer::new(recipe, &network),
+            scaling: Scaling::new(channels, &normalize.0, &normalize.1),
+            recipe: recipe.clone(),
+            data,
+            workers,
+            network,
+            normalize,
+            training,
+            validation,
+            spare: Spare::default(),
+            steps: 0,
+            epochs: 0,
+        })
+    }
+
+    /// Trains to the end of the recipe; `report` is called after each epoch.
+    pub fn run(&mut self, mut report: impl FnMut(&Epoch) + Send) -> Result<(), TrainError> {
+        let workers = self.workers;
+        workers.run(|| {
+            while self.epochs < self.recipe.stop.epochs {
+                report(&self.epoch()?);
+            }
+            Ok(())
+        })
+    }
+
+    /// One pass over the training images, and validation.
+    fn epoch(&mut self) -> Result<Epoch, TrainError> {
+        let train = self.data.train()?;
+        train.check_unchanged()?;
+        let started = Instant::now();
+        let mut order = self.training.clone();
+        shuffle(self.recipe.seed, self.epochs as u32, &mut order);
+        let (mut loss, mut correct) = (0.0, 0);
+        for indices in order.chunks(self.recipe.data.batch_size) {
+            let step = self.step(indices)?;
+            loss += step.loss;
+            correct += step.correct;
+        }
+        let time = started.elapsed();
+        self.epochs += 1;
+        self.check_weights()?;
+        let images = order.len() as f64;
+        Ok(Epoch {
+            number: self.epochs,
+            training: Evaluation { loss: loss / images, accuracy: correct as f64 / images },
+            validation: self.validate()?,
+            time,
+            images_per_second: images / time.as_secs_f64(),
+        })
+    }
+
+    /// One optimiser step on these training images. [`Trainer::run`] is this in a loop; a loop of
+    /// one's own runs fastest inside [`Workers::run`].
+    ///
+    /// # Panics
+    /// If there are no images, or one is beyond the training set.
+    pub fn step(&mut self, indices: &[u32]) -> Result<Step, TrainError> {
+        let train = self.data.train()?;
+        let isa = self.workers.isa();
+        let batch = Batch {
+            network: &self.network,
+            weights: &self.weights,
+            images: Images { split: train, indices, scaling: &self.scaling },
+            shard: self.recipe.shard(),
+            seed: self.recipe.seed,
+            epoch: self.epochs as u32,
+            smoothing: self.recipe.model.label_smoothing as f32,
+        };
+        let sums = batch.gradient(self.workers, &self.spare);
+        if !sums.loss.is_finite() {
+            let layer = batch.find_fault(isa).map_or("(loss)", |n| self.network.layer_name(n));
+            return Err(TrainError::NotFinite {
+                loss: sums.loss,
+                step: self.steps + 1,
+                epoch: self.epochs + 1,
+                layer: layer.to_owned(),
+            });
+        }
+        let lr = learning_rate(&self.recipe, self.steps, self.total_steps());
+        self.optimizer.step(isa, &self.network, lr, &mut self.weights, &sums.gradients);
+        self.spare.put(sums.gradients);
+        self.steps += 1;
+        Ok(Step { loss: sums.loss, correct: sums.correct })
+    }
+
+    fn total_steps(&self) -> usize {
+        self.recipe.stop.epochs * self.training.len().div_ceil(self.recipe.data.batch_size)
+    }
+
+    fn validate(&self) -> Result<Option<Evaluation>, TrainError> {
+        let Some((split, indices)) = &self.validation else { return Ok(None) };
+        split.check_unchanged()?;
+        let images = Images { split, indices, scaling: &self.scaling };
+        let found = evaluate(self.workers, &self.network, &self.weights, images);
+        if !found.loss.is_finite() {
+            return Err(TrainError::Validation { loss: found.loss, epoch: self.epochs });
+        }
+        Ok(Some(found))
+    }
+
+    /// Whether everything is finite that the epoch has left: the running statistics, which no
+    /// training step reads, and the weights of the last step, whose loss nobody has seen.
+    fn check_weights(&self) -> Result<(), TrainError> {
+        let finite = |values: &[f32]| values.iter().all(|v| v.is_finite());
+        let mut parameters = self.network.parameters().iter();
+        match parameters.find(|p| !finite(p.place.of(&self.weights))) {
+            None => Ok(()),
+            Some(p) => Err(TrainError::Weights { parameter: p.name.clone(), epoch: self.epochs }),
+        }
+    }
+
+    /// The recipe.
+    pub fn recipe(&self) -> &Recipe {
+        &self.recipe
+    }
+
+    /// The network.
+    pub fn network(&self) -> &Network {
+        &self.network
+    }
+
+    /// The weights as they are now, one flat buffer.
+    pub fn weights(&self) -> &[f32] {
+        &self.weights
+    }
+
+    /// The weights, to be changed.
+    pub fn weights_mut(&mut self) -> &mut [f32] {
+        &mut self.weights
+    }
+
+    /// The network as it is now.
+    pub fn model(&self) -> Model {
+        Model {
+            preset: self.recipe.model.preset.clone(),
+            network: self.network.clone(),
+            weights: self.weights.clone(),
+            classes: self.data.class_names().to_vec(),
+            mean: self.normalize.0.clone(),
+            std: self.normalize.1.clone(),
+        }
+    }
+}
+
+/// The images to train on, and those to validate on.
+type Division<'a> = (Vec<u32>, Option<(&'a Split, Vec<u32>)>);
+
+fn divide<'a>(
+    recipe: &Recipe,
+    data: &'a Dataset,
+    train: &'a Split,
+) -> Result<Division<'a>, TrainError> {
+    let all = |split: &Split| (0..split.len() as u32).collect::<Vec<_>>();
+    match recipe.data.validation {
+        Validation::Named(ValidationSet::None) => Ok((all(train), None)),
+        Validation::Named(ValidationSet::Test) => {
+            let test = data.test()?;
+            Ok((all(train), Some((test, all(test)))))
+        }
+        Validation::HeldOut(held_out) if held_out == 0 || held_out >= train.len() => {
+            Err(TrainError::HoldOut { held_out, images: train.len() })
+        }
+        Validation::HeldOut(held_out) => {
+            let (training, validation) = hold_out(recipe.seed, train.len(), held_out);
+            Ok((training, Some((train, validation))))
+        }
+    }
+}
+
+/// Mean and std to normalise with: the recipe's, or those of the training images, whose sums are
+/// exact integers.
+fn normalization(
+    recipe: &Recipe,
+    train: &Split,
+    indices: &[u32],
+    channels: usize,
+) -> Result<(Vec<f64>, Vec<f64>), TrainError> {
+    if let Normalize::Fixed { mean, std } = &recipe.data.normalize {
+        if mean.len() != 1 && mean.len() != channels {
+            return Err(TrainError::Recipe(RecipeError::Value {
+                field: "data.normalize.mean",
+                found: format!("{mean:?}"),
+                expected: "one number, or one per channel of the images",
+            }));
+        }
+        return Ok((mean.clone(), std.clone()));
+    }
+    let mut sums = vec![(0u64, 0u64); channels];
+    for &i in indices {
+        for pixel in train.image(i as usize).chunks_exact(channels) {
+            for (sum, &value) in sums.iter_mut().zip(pixel) {
+                sum.0 += u64::from(value);
+                sum.1 += u64::from(value) * u64::from(value);
+            }
+        }
+    }
+    let pixels = (train.image(0).len() / channels * indices.len()) as f64;
+    let moments = sums.into_iter().map(|(sum, squares)| {
+        let mean = sum as f64 / pixels;
+        let variance = squares as f64 / pixels - mean * mean;
+        // A channel that never changes is left at its mean.
+        let std = if variance > 0.0 { libm::sqrt(variance) / 255.0 } else { 1.0 };
+        (mean / 255.0, std)
+    });
+    Ok(moments.unzip())
+}

@@ -1,0 +1,101 @@
+//! Threads, and the tree in which they sum.
+//!
+//! All threads of Bobbin are here. Work is cut into shards by the recipe; which thread does a shard
+//! changes nothing, because each has room of its own and results are joined by a tree over the
+//! numbers of the shards.
+
+use autograd::Memory;
+use kernels::Isa;
+use rayon::{ThreadPool, ThreadPoolBuildError, ThreadPoolBuilder};
+use std::ops::Range;
+use std::sync::Mutex;
+
+/// A pool of threads, each with the memory of its tape.
+pub struct Workers {
+    isa: Isa,
+    pool: ThreadPool,
+    memories: Vec<Mutex<Memory>>,
+}
+
+impl Workers {
+    /// A pool of this many threads that compute on this SIMD path.
+    pub fn new(isa: Isa, threads: usize) -> Result<Workers, ThreadPoolBuildError> {
+        let name = |i| format!("worker-{i}");
+        let pool = ThreadPoolBuilder::new().num_threads(threads).thread_name(name).build()?;
+        let memories = (0..pool.current_num_threads()).map(|_| Mutex::default()).collect();
+        Ok(Workers { isa, pool, memories })
+    }
+
+    /// The SIMD path.
+    pub fn isa(&self) -> Isa {
+        self.isa
+    }
+
+    /// How many threads there are.
+    pub fn threads(&self) -> usize {
+        self.memories.len()
+    }
+
+    /// Runs `f` as one of the workers. A loop that runs here hands shards to the others without
+    /// passing through a queue.
+    pub fn run<R: Send>(&self, f: impl FnOnce() -> R + Send) -> R {
+        self.pool.install(f)
+    }
+
+    /// `leaf` of every shard, joined by a binary tree over their numbers: a range is split at the
+    /// largest power of two below its length. To be called inside [`Workers::run`].
+    ///
+    /// # Panics
+    /// If there is no shard.
+    pub fn sum<T: Send>(
+        &self,
+        shards: usize,
+        leaf: &(impl Fn(usize, &mut Memory) -> T + Sync),
+        join: &(impl Fn(T, T) -> T + Sync),
+    ) -> T {
+        assert!(shards > 0, "a tree has leaves");
+        self.subtree(0..shards, leaf, join)
+    }
+
+    fn subtree<T: Send>(
+        &self,
+        shards: Range<usize>,
+        leaf: &(impl Fn(usize, &mut Memory) -> T + Sync),
+        join: &(impl Fn(T, T) -> T + Sync),
+    ) -> T {
+        if shards.len() == 1 {
+            let worker = rayon::current_thread_index().unwrap_or(0);
+            // A leaf never waits for other work, so no thread finds its own memory taken.
+            let mut memory = self.memories[worker].lock().unwrap_or_else(|e| e.into_inner());
+            return leaf(shards.start, &mut memory);
+        }
+        let half = shards.len().next_power_of_two() / 2;
+        let middle = shards.start + half;
+        let (left, right) = rayon::join(
+            || self.subtree(shards.start..middle, leaf, join),
+            || self.subtree(middle..shards.end, leaf, join),
+        );
+        join(left, right)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_tree_is_that_of_the_shards() {
+        for threads in [1, 2, 5] {
+            let workers = Workers::new(Isa::detect(), threads).unwrap();
+            let tree = |shards| {
+                workers.run(|| {
+                    workers.sum(shards, &|i, _| i.to_string(), &|a, b| format!("({a} {b})"))
+                })
+            };
+            assert_eq!(tree(1), "0");
+            assert_eq!(tree(3), "((0 1) 2)");
+            assert_eq!(tree(6), "(((0 1) (2 3)) (4 5))");
+            assert_eq!(tree(8), "(((0 1) (2 3)) ((4 5) (6 7)))");
+        }
+    }
+}
