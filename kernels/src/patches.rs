@@ -182,7 +182,7 @@ impl Convolution {
         })
     }
 
-    /// dW = dY · Xᵀ: `x` of a column is its input, `y` its place in dY. See [`weight_regions`].
+    /// dW = dY · Xᵀ: `x` of a column is its input, `y` its place in dY. See `weight_regions`.
     pub fn weight_gradient(&self) -> Patches {
         let mut patches = self.empty(Forward);
         for (kernel, columns) in weight_regions(self) {
@@ -324,12 +324,15 @@ fn positions(y: &Class, x: &Class) -> impl Iterator<Item = ([usize; 2], [usize; 
         .flat_map(move |&(py, sy)| x.positions.iter().map(move |&(px, sx)| ([py, px], [sy, sx])))
 }
 
+/// Row and column.
+type Position = [usize; 2];
+
 /// The kernel positions and output pixels of each region of the weight-gradient.
 ///
 /// Where most pixels meet every tap, those pixels (the *core*) with all taps are the first region,
 /// and what remains follows tap by tap; otherwise each kernel position has all its pixels in one
 /// region. Fewer regions are fewer sums over lanes; a core lets a tile's taps share cache lines.
-fn weight_regions(conv: &Convolution) -> Vec<(Vec<[usize; 2]>, Vec<[usize; 2]>)> {
+fn weight_regions(conv: &Convolution) -> Vec<(Vec<Position>, Vec<Position>)> {
     let Convolution { window, input, output, .. } = conv;
     let [kh, kw] = window.kernel;
     let kernel: Vec<[usize; 2]> = (0..kh).flat_map(|ky| (0..kw).map(move |kx| [ky, kx])).collect();
