@@ -235,6 +235,12 @@ fn shape_error(name: &str, kind: &str, input: [usize; 3], problem: &str) -> Shap
     ShapeError { name: name.to_owned(), kind: kind.to_owned(), input, problem: problem.to_owned() }
 }
 
+/// Whether the tables of the kernels, offsets of 32 bits, reach every float of an array.
+fn addressable(dimensions: &[usize]) -> bool {
+    let floats = dimensions.iter().try_fold(1usize, |floats, n| floats.checked_mul(*n));
+    floats.is_some_and(|floats| floats <= u32::MAX as usize)
+}
+
 impl Builder {
     /// Builds layers one after another; returns their nodes and the shape after the last.
     fn sequence(
@@ -262,6 +268,12 @@ impl Builder {
         let described = describe(kind);
         let wrong = |problem: &str| shape_error(&name, &described, input, problem);
         let [channels, height, width] = input;
+        if input.contains(&0) {
+            return Err(wrong("there is nothing to compute with"));
+        }
+        if !addressable(&[LANES, channels, height, width.saturating_add(1)]) {
+            return Err(wrong("its input is too large"));
+        }
         let number = self.summaries.len();
         let parameters = self.parameters.len();
         self.summaries.push(Summary {
@@ -281,6 +293,9 @@ impl Builder {
                 if *outputs == 0 {
                     return Err(wrong("a convolution needs at least one output channel"));
                 }
+                if !addressable(&[*outputs, channels, window.taps()]) {
+                    return Err(wrong("its weights are too large"));
+                }
                 let convolution = Convolution::new(channels, [height, width], *outputs, *window)
                     .ok_or_else(|| wrong("the window does not fit"))?;
                 multiply_adds = convolution.multiply_adds();
@@ -296,6 +311,9 @@ impl Builder {
                 }
                 if *outputs == 0 {
                     return Err(wrong("a linear layer needs at least one output"));
+                }
+                if !addressable(&[*outputs, channels]) {
+                    return Err(wrong("its weights are too large"));
                 }
                 multiply_adds = channels * outputs;
                 let shape = vec![*outputs, channels];
