@@ -2,7 +2,7 @@
 //! and values. The scalar is always a random linear functional `⟨r, op(inputs)⟩` of the output, whose
 //! gradient is what the operation's backward makes of `r`.
 
-use autograd::check::check_gradients;
+use autograd::check_gradients;
 use kernels::Window;
 use kernels::reference::*;
 use proptest::prelude::*;

@@ -61,10 +61,11 @@ pub fn contract(
 
 /// Y = max-pool₂ₓ₂(ReLU(b + W · X)) in one pass: the four columns of a tile are the pooling window.
 ///
-/// Values and gradients are those of the separate operations, bit for bit. `masks` gets, densely
-/// `[blocks][outputs][pooled pixels]`, four one-hot words per output: bit `i` of word `k` says that
-/// image `i` of the block took element `k` of the window, (0,0), (0,1), (1,0), (1,1); all four are
-/// clear where the maximum is not above zero. A NaN comes through.
+/// Values and gradients are those of the separate operations, bit for bit but for the sign of a
+/// zero. `masks` gets, densely `[blocks][outputs][pooled pixels]`, four one-hot words per output: bit
+/// `i` of word `k` says that image `i` of the block took element `k` of the window, (0,0), (0,1),
+/// (1,0), (1,1); all four are clear where the maximum is not above zero. A NaN comes through, and
+/// has no gradient.
 ///
 /// # Panics
 /// If a slice has not the length that the patches say, or they are not
@@ -456,18 +457,18 @@ impl Sink for Pooled {
 }
 
 /// The ReLU of the greatest of four, NaN if one of them is, and for each of the four the lanes in
-/// which it is the first to be greatest and above zero.
+/// which it is the first to be greatest and above zero; none of them where one is NaN.
 #[inline(always)]
 fn strongest<S: Simd>(s: S, [a, b, c, d]: [S::Vector; 4]) -> (S::Vector, [u16; 4]) {
     let max = s.max(s.max(a, b), s.max(c, d));
-    let mut free = s.bits(s.gt(max, s.zero()));
+    let nan = s.bits(s.unordered(a, b)) | s.bits(s.unordered(c, d));
+    let mut free = s.bits(s.gt(max, s.zero())) & !nan;
     let a_won = s.bits(s.eq(a, max)) & free;
     free &= !a_won;
     let b_won = s.bits(s.eq(b, max)) & free;
     free &= !b_won;
     let c_won = s.bits(s.eq(c, max)) & free;
     free &= !c_won;
-    let nan = s.bits(s.unordered(a, b)) | s.bits(s.unordered(c, d));
     let y = s.select(s.mask(nan), s.splat(f32::NAN), s.max(s.zero(), max));
-    (y, [a_won, b_won, c_won, free & !nan])
+    (y, [a_won, b_won, c_won, free])
 }

@@ -31,12 +31,14 @@ pub fn load_images(
     dispatch!(isa, s => s.vectorize(#[inline(always)] || {
         let affine = Affine { scale, shift, valid: valid_lanes(images.len(), 0) };
         let out = out.as_chunks_mut().0;
-        let mut start = 0;
-        while start < bytes {
-            let len = LANES.min(bytes - start);
-            let columns = transposed(s, images, start, len);
-            affine.store(s, &columns[..len], start, layout, out);
-            start += len;
+        let whole = bytes / LANES * LANES;
+        for start in (0..whole).step_by(LANES) {
+            let columns = transposed(s, images, start, LANES);
+            affine.store(s, &columns, start, layout, out);
+        }
+        if whole < bytes {
+            let columns = transposed(s, images, whole, bytes - whole);
+            affine.store(s, &columns[..bytes - whole], whole, layout, out);
         }
     }));
 }

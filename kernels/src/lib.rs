@@ -20,6 +20,7 @@ mod math;
 mod optimizer;
 mod outer;
 mod patches;
+mod peak;
 mod planes;
 mod pointwise;
 mod pool;
@@ -32,6 +33,7 @@ pub use activation::{Activation, activate, activate_backward, gate};
 pub use batch_norm::{BatchNorm, batch_norm, batch_norm_backward, batch_norm_evaluate};
 pub use contract::{Start, contract, contract_pooled, transpose_weights};
 pub use correlate::{BAND, correlate};
+pub use gemm::{Gemm, Matrix, MatrixMut, gemm};
 pub use geometry::{Layout, Window};
 pub use images::load_images;
 pub use isa::{ISA_VARIABLE, Isa, REQUIRED_VARIABLE, UnknownIsa};
@@ -39,6 +41,7 @@ pub use math::{exp, ln};
 pub use optimizer::{Sgd, sgd};
 pub use outer::{GROUP, outer};
 pub use patches::{Convolution, Patches};
+pub use peak::fma_chains;
 pub use pointwise::{
     add, add_assign, channel_sums, flatten, keep_masked, mul, scale, sum, unflatten,
 };

@@ -362,3 +362,6 @@ fn small(offset: usize) -> u32 {
 }
 
 const _: () = assert!(LANES == 16);
+
+#[cfg(test)]
+mod tests;

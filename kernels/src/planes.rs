@@ -34,6 +34,9 @@ pub(crate) fn valid_lanes(images: usize, block: usize) -> u16 {
 /// order.)
 #[inline(always)]
 pub(crate) fn plane_sum<S: Simd>(s: S, plane: &[Vector], width: usize) -> S::Vector {
+    if let [pixel] = plane {
+        return s.load(pixel);
+    }
     let (mut even, mut odd) = (s.zero(), s.zero());
     for rows in plane.chunks(2 * width.max(1)) {
         let (first, second) = rows.split_at(width);

@@ -48,8 +48,8 @@ pub(crate) fn columns<S: Simd>(accumulators: usize, rows: usize, columns: usize)
         let tiles = rows.div_ceil(max_rows(accumulators, n)).max(1);
         rows.div_ceil(tiles) * n
     };
-    let widths = 1..=S::COLUMNS.min(columns).max(1);
-    widths.max_by_key(|&n| busy(n)).unwrap_or(1)
+    let widest = S::COLUMNS.min(columns);
+    if widest <= 1 { 1 } else { (1..=widest).max_by_key(|&n| busy(n)).unwrap_or(1) }
 }
 
 #[cfg(test)]

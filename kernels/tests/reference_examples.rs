@@ -204,6 +204,8 @@ fn cross_entropy_by_hand() {
     assert_same(&[loss], &[-(0.1 * quarter + 0.9 * three)]);
     let gradient = softmax_cross_entropy_backward(&logits, &[1, 0], 2, 0.2);
     assert_same(&gradient, &[0.075, -0.075, -0.325, 0.325]);
+    assert_eq!(softmax_cross_entropy(&[0.0, LOW], &[0], 2, 0.0), 0.0);
+    assert_eq!(softmax_cross_entropy(&[0.0, LOW], &[0], 2, 0.1), f64::INFINITY);
     assert!(softmax_cross_entropy(&[0.0, NAN], &[0], 2, 0.0).is_nan());
 }
 

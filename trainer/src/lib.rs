@@ -21,5 +21,5 @@ pub use recipe::{
     Recipe, RecipeError, ScheduleKind, ScheduleSection, StopSection, Validation, ValidationSet,
 };
 pub use run_directory::{Destination, RunDirectory, RunDirectoryError};
-pub use training::{Epoch, TrainError, Trainer};
+pub use training::{Epoch, Step, TrainError, Trainer};
 pub use workers::{Workers, WorkersError};

@@ -8,7 +8,7 @@ use crate::sampler::{hold_out, shuffle};
 use crate::schedule::learning_rate;
 use crate::workers::Workers;
 use autograd::Buffer;
-use model::{CUSTOM, Init, Layer, Model, Network, Parameter, ShapeError, preset};
+use model::{CUSTOM, Init, Layer, Model, Network, ShapeError, preset};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use thiserror::Error;
@@ -48,11 +48,19 @@ pub enum TrainError {
         /// The layer's name.
         layer: String,
     },
-    /// A weight is infinite or not a number at the end of an epoch.
-    #[error("`{parameter}` is not finite after epoch {epoch}: the last step was too large")]
-    Diverged {
-        /// The name of the first parameter that has such a weight.
+    /// A weight or a running statistic is infinite or not a number, which no loss has shown.
+    #[error("{parameter} holds values that are not finite after epoch {epoch}")]
+    Weights {
+        /// The parameter's name.
         parameter: String,
+        /// The epoch, from one.
+        epoch: usize,
+    },
+    /// The loss of the validation images is infinite or not a number.
+    #[error("the validation loss is {loss} after epoch {epoch}, though every weight is finite")]
+    Validation {
+        /// The loss.
+        loss: f64,
         /// The epoch, from one.
         epoch: usize,
     },
@@ -71,6 +79,15 @@ pub struct Epoch {
     pub time: Duration,
     /// Training images per second.
     pub images_per_second: f64,
+}
+
+/// What a step saw before it changed the weights.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Step {
+    /// The sum of the losses of its images.
+    pub loss: f64,
+    /// How many of them were classified well.
+    pub correct: usize,
 }
 
 /// A network in training.
@@ -161,9 +178,9 @@ impl<'a> Trainer<'a> {
         shuffle(self.recipe.seed, self.epochs as u32, &mut order);
         let (mut loss, mut correct) = (0.0, 0);
         for indices in order.chunks(self.recipe.data.batch_size) {
-            let sums = self.step(train, indices)?;
-            loss += sums.0;
-            correct += sums.1;
+            let step = self.step(indices)?;
+            loss += step.loss;
+            correct += step.correct;
         }
         let time = started.elapsed();
         self.epochs += 1;
@@ -178,8 +195,13 @@ impl<'a> Trainer<'a> {
         })
     }
 
-    /// One optimiser step; returns the sum of the losses and the number of images classified well.
-    fn step(&mut self, train: &Split, indices: &[u32]) -> Result<(f64, usize), TrainError> {
+    /// One optimiser step on these training images. [`Trainer::run`] is this in a loop; a loop of
+    /// one's own runs fastest inside [`Workers::run`].
+    ///
+    /// # Panics
+    /// If there are no images, or one is beyond the training set.
+    pub fn step(&mut self, indices: &[u32]) -> Result<Step, TrainError> {
+        let train = self.data.train()?;
         let isa = self.workers.isa();
         let batch = Batch {
             network: &self.network,
@@ -204,17 +226,7 @@ impl<'a> Trainer<'a> {
         self.optimizer.step(isa, &self.network, lr, &mut self.weights, &sums.gradients);
         self.spare.put(sums.gradients);
         self.steps += 1;
-        Ok((sums.loss, sums.correct))
-    }
-
-    /// Whether all weights are finite: a step is checked before its update, so the last update of an
-    /// epoch is checked here.
-    fn check_weights(&self) -> Result<(), TrainError> {
-        let finite = |p: &&Parameter| p.place.of(&self.weights).iter().all(|w| w.is_finite());
-        match self.network.parameters().iter().find(|p| !finite(p)) {
-            None => Ok(()),
-            Some(p) => Err(TrainError::Diverged { parameter: p.name.clone(), epoch: self.epochs }),
-        }
+        Ok(Step { loss: sums.loss, correct: sums.correct })
     }
 
     fn total_steps(&self) -> usize {
@@ -225,7 +237,22 @@ impl<'a> Trainer<'a> {
         let Some((split, indices)) = &self.validation else { return Ok(None) };
         split.check_unchanged()?;
         let images = Images { split, indices, scaling: &self.scaling };
-        Ok(Some(evaluate(self.workers, &self.network, &self.weights, images)))
+        let found = evaluate(self.workers, &self.network, &self.weights, images);
+        if !found.loss.is_finite() {
+            return Err(TrainError::Validation { loss: found.loss, epoch: self.epochs });
+        }
+        Ok(Some(found))
+    }
+
+    /// Whether everything is finite that the epoch has left: the running statistics, which no
+    /// training step reads, and the weights of the last step, whose loss nobody has seen.
+    fn check_weights(&self) -> Result<(), TrainError> {
+        let finite = |values: &[f32]| values.iter().all(|v| v.is_finite());
+        let mut parameters = self.network.parameters().iter();
+        match parameters.find(|p| !finite(p.place.of(&self.weights))) {
+            None => Ok(()),
+            Some(p) => Err(TrainError::Weights { parameter: p.name.clone(), epoch: self.epochs }),
+        }
     }
 
     /// The recipe.

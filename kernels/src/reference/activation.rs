@@ -14,7 +14,7 @@ fn map2<T: Real>(x: &[T], dy: &[T], f: impl Fn(T, T) -> T) -> Vec<T> {
 
 /// `y = max(x, 0)`; NaN stays NaN.
 pub fn relu<T: Real>(x: &[T]) -> Vec<T> {
-    map(x, |x| x.maximum(T::ZERO))
+    map(x, |x| x.larger(T::ZERO))
 }
 
 /// `dx = 0` where `x ≤ 0`, `dy` elsewhere (where `x` is NaN too).

@@ -61,9 +61,9 @@ mod tests {
         let images = 18;
         let x = digits(images, &layout);
         let lanes = to_lanes(&x, images, &layout);
-        // Image 17 is lane 1 of block 1; channel 2, row 1, column 3.
-        let place = layout.block_len() + (2 * 9 + 4 + 3) * LANES + 1;
-        assert_eq!(lanes[place], (((17 * 32 + 2) * 32 + 1) * 32 + 3) as f32);
+        // Image 17 is lane 1 of block 1; channel 2, row 1, column 2.
+        let place = layout.block_len() + (2 * 9 + 4 + 2) * LANES + 1;
+        assert_eq!(lanes[place], (((17 * 32 + 2) * 32 + 1) * 32 + 2) as f32);
         assert_eq!(lanes.len(), layout.len());
         // The first value is itself zero.
         assert_eq!(lanes.iter().filter(|x| **x != 0.0).count(), x.len() - 1);

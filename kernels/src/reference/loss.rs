@@ -18,7 +18,7 @@ fn rows2<T: Real>(y: &[T], dy: &[T], classes: usize, f: impl Fn(&[T], &[T]) -> V
 }
 
 fn largest<T: Real>(row: &[T]) -> T {
-    row.iter().fold(T::NEG_INFINITY, |max, x| max.maximum(*x))
+    row.iter().fold(T::NEG_INFINITY, |max, x| max.larger(*x))
 }
 
 /// `y_i = exp(x_i − max) / Σ_j exp(x_j − max)`, row by row.
@@ -51,7 +51,10 @@ pub fn log_softmax<T: Real>(x: &[T], classes: usize) -> Vec<T> {
 
 /// From the output `y` of [`log_softmax`]: `dx_i = dy_i − exp(y_i) · Σ_j dy_j`.
 pub fn log_softmax_backward<T: Real>(y: &[T], classes: usize, dy: &[T]) -> Vec<T> {
-    rows2(y, dy, classes, |y, dy| y.iter().zip(dy).map(|(y, d)| *d - y.exp() * sum(dy)).collect())
+    rows2(y, dy, classes, |y, dy| {
+        let total = sum(dy);
+        y.iter().zip(dy).map(|(y, dy)| *dy - y.exp() * total).collect()
+    })
 }
 
 /// The target distribution: `(1 − smoothing) · [i = label] + smoothing / classes`.
@@ -61,7 +64,8 @@ fn target<T: Real>(i: usize, label: usize, classes: usize, smoothing: f64) -> T 
 }
 
 /// `1/images · Σ_n −Σ_i target_i · log_softmax(logits[n])_i`, where the target is
-/// `(1 − smoothing) · [i = label] + smoothing / classes`: the mean over images.
+/// `(1 − smoothing) · [i = label] + smoothing / classes`: the mean over images. A class with a target
+/// of zero adds nothing, not even where its logit is −∞.
 ///
 /// `logits` is `[images][classes]`, `labels` `[images]`, each below `classes`.
 pub fn softmax_cross_entropy<T: Real>(
@@ -74,7 +78,10 @@ pub fn softmax_cross_entropy<T: Real>(
     let mut loss = T::ZERO;
     for (row, label) in log_softmax(logits, classes).chunks(classes).zip(labels) {
         for (i, log) in row.iter().enumerate() {
-            loss += -target::<T>(i, *label, classes, smoothing) * *log;
+            let target: T = target(i, *label, classes, smoothing);
+            if target != T::ZERO {
+                loss += -target * *log;
+            }
         }
     }
     loss / T::from_usize(labels.len())

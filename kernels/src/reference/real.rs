@@ -47,7 +47,7 @@ pub trait Real:
     }
 
     /// The larger of two, and NaN if either is NaN: what `f32::max` is not.
-    fn maximum(self, other: Self) -> Self {
+    fn larger(self, other: Self) -> Self {
         if self > other || self.is_nan() { self } else { other }
     }
 }
@@ -83,3 +83,17 @@ macro_rules! real {
 
 real!(f32, libm::expf, libm::logf, libm::erff);
 real!(f64, libm::exp, libm::log, libm::erf);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nan_is_the_larger() {
+        assert_eq!((1.0).larger(2.0), 2.0);
+        assert_eq!((2.0).larger(1.0), 2.0);
+        assert!(f32::NAN.larger(1.0).is_nan());
+        assert!((1.0).larger(f64::NAN).is_nan());
+        assert!(f64::NAN.larger(f64::INFINITY).is_nan());
+    }
+}

@@ -1,0 +1,117 @@
+//! Operations on single values, and sums.
+
+use crate::harness::*;
+use kernels::Activation;
+use kernels::reference::*;
+use proptest::prelude::*;
+
+proptest! {
+    #[test]
+    fn relu_and_its_gradients(
+        planes in planes(),
+        numbers in numbers(),
+        slope in prop::sample::select(vec![0.25f32, 0.01]),
+        shared in any::<bool>(),
+        seed in any::<u64>(),
+    ) {
+        let case = Case::new(numbers, seed, &[planes], &[]).shared(shared);
+        let x = case.x(0);
+        case.on_every_path(|tape, x, _| tape.relu(x[0]), |got| {
+            case.check("y", &got.y, Expected::exactly(relu(&x)))?;
+            case.check_dx(0, got, Expected::exactly(relu_backward(&x, &widen(&got.r))))
+        })?;
+
+        let case = Case::new(Numbers::Any, seed, &[planes], &[]).shared(shared);
+        let (x, exact) = (case.x(0), f64::from(slope));
+        let leaky = Activation::LeakyRelu(slope);
+        case.on_every_path(|tape, x, _| tape.activate(x[0], leaky), |got| {
+            case.check("y", &got.y, Expected::sums(1, leaky_relu(&x, exact), case.abs_x(0)))?;
+            let dx = leaky_relu_backward(&x, exact, &widen(&got.r));
+            case.check_dx(0, got, Expected::sums(1, dx, magnitude(&got.r)))
+        })?;
+    }
+
+    /// The error of Φ is below 2e-7, less than 2ε; that of x · φ(x), with the exponent's, as much.
+    #[test]
+    fn gelu_and_its_gradients(
+        planes in planes(),
+        width in 0.5..6.0f32,
+        shared in any::<bool>(),
+        seed in any::<u64>(),
+    ) {
+        let case = Case::new(Numbers::Any, seed, &[planes], &[])
+            .with_input(0, |x| width * x)
+            .shared(shared);
+        let x = case.x(0);
+        case.on_every_path(|tape, x, _| tape.activate(x[0], Activation::Gelu), |got| {
+            case.check("y", &got.y, Expected::sums(4, gelu(&x), case.abs_x(0)))?;
+            let dx = gelu_backward(&x, &widen(&got.r));
+            case.check_dx(0, got, Expected::sums(8, dx, magnitude(&got.r)))
+        })?;
+    }
+
+    #[test]
+    fn add_and_mul_and_their_gradients(
+        planes in planes(),
+        numbers in numbers(),
+        shared in any::<bool>(),
+        seed in any::<u64>(),
+    ) {
+        let case = Case::new(numbers, seed, &[planes; 2], &[]).shared(shared);
+        let (a, b) = (case.x(0), case.x(1));
+        let sum = Expected::sums(1, add(&a, &b), add(&case.abs_x(0), &case.abs_x(1)));
+        case.on_every_path(|tape, x, _| tape.add(x[0], x[1]), |got| {
+            case.check("a + b", &got.y, sum.clone())?;
+            let (da, db) = add_backward(&widen(&got.r));
+            case.check_dx(0, got, Expected::exactly(da))?;
+            case.check_dx(1, got, Expected::exactly(db))
+        })?;
+        let product = Expected::sums(1, mul(&a, &b), mul(&case.abs_x(0), &case.abs_x(1)));
+        case.on_every_path(|tape, x, _| tape.mul(x[0], x[1]), |got| {
+            case.check("a · b", &got.y, product.clone())?;
+            let (da, db) = mul_backward(&a, &b, &widen(&got.r));
+            let (size_a, size_b) = mul_backward(&case.abs_x(0), &case.abs_x(1), &magnitude(&got.r));
+            case.check_dx(0, got, Expected::sums(1, da, size_a))?;
+            case.check_dx(1, got, Expected::sums(1, db, size_b))
+        })?;
+    }
+
+    #[test]
+    fn flatten_and_its_gradients(
+        planes in planes(),
+        numbers in numbers(),
+        shared in any::<bool>(),
+        seed in any::<u64>(),
+    ) {
+        let case = Case::new(numbers, seed, &[planes], &[]).shared(shared);
+        case.on_every_path(|tape, x, _| tape.flatten(x[0]), |got| {
+            case.check("y", &got.y, Expected::exactly(case.x(0)))?;
+            case.check_dx(0, got, Expected::exactly(widen(&got.r)))
+        })?;
+    }
+
+    #[test]
+    fn sum_and_mean_and_their_gradients(
+        planes in planes(),
+        numbers in numbers(),
+        shared in any::<bool>(),
+        seed in any::<u64>(),
+    ) {
+        let len = planes.len();
+        let case = Case::new(numbers, seed, &[planes], &[]).shared(shared);
+        let total = Expected::sums(len, vec![sum(&case.x(0))], vec![sum(&case.abs_x(0))]);
+        case.on_every_path(|tape, x, _| tape.sum(x[0]), |got| {
+            case.check("sum", &got.y, total.clone())?;
+            let dx = sum_backward(len, f64::from(got.r[0]));
+            case.check_dx(0, got, Expected::exactly(dx))
+        })?;
+
+        let case = Case::new(Numbers::Any, seed, &[planes], &[]).shared(shared);
+        let average = Expected::sums(len + 2, vec![mean(&case.x(0))], vec![mean(&case.abs_x(0))]);
+        case.on_every_path(|tape, x, _| tape.mean(x[0]), |got| {
+            case.check("mean", &got.y, average.clone())?;
+            let [dx, size] = [got.r[0], got.r[0].abs()].map(|r| mean_backward(len, f64::from(r)));
+            case.check_dx(0, got, Expected::sums(2, dx, size))
+        })?;
+    }
+}

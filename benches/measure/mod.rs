@@ -1,0 +1,123 @@
+//! Contestants on the same work, in alternation, against the FMA peak.
+//!
+//! A machine is rarely quiet, and its clock rate wanders. So every round gives one slice of time to
+//! each contestant and one to [`fma_chains`]: what slows one slows its neighbours. Reported are the
+//! median and the best over all rounds; GFLOP/s and the share of the peak from the best, since noise
+//! only ever adds time; and ratios as the median of the ratios within a round.
+
+use kernels::{Isa, fma_chains};
+use std::time::{Duration, Instant};
+
+/// Long enough that reading the clock is lost in it, short enough to fit between interruptions.
+const SLICE: Duration = Duration::from_micros(300);
+const LEAST_ROUNDS: usize = 15;
+
+/// Steps of the peak loop to a call: a few microseconds.
+const PEAK_STEPS: usize = 1000;
+
+/// One way of doing the work.
+pub struct Contestant<'a> {
+    name: String,
+    work: Box<dyn FnMut() + 'a>,
+    /// Calls to a slice.
+    calls: usize,
+    /// Seconds per call in each round.
+    seconds: Vec<f64>,
+}
+
+impl<'a> Contestant<'a> {
+    /// A contestant that does the work once per call.
+    pub fn new(name: impl Into<String>, work: impl FnMut() + 'a) -> Contestant<'a> {
+        Contestant { name: name.into(), work: Box::new(work), calls: 1, seconds: Vec::new() }
+    }
+
+    /// Seconds per call over one slice.
+    fn slice(&mut self) -> f64 {
+        let start = Instant::now();
+        for _ in 0..self.calls {
+            (self.work)();
+        }
+        start.elapsed().as_secs_f64() / self.calls as f64
+    }
+}
+
+/// Whether this process is to measure, rather than to run everything once as a test.
+pub fn measuring() -> bool {
+    let given = |flag: &str| std::env::args().any(|argument| argument == flag);
+    given("--bench") && !given("--test")
+}
+
+/// What the work is measured against.
+pub struct Peak<'a> {
+    /// Floating-point operations of one call.
+    pub flops: usize,
+    pub work: Box<dyn FnMut() + 'a>,
+}
+
+impl Peak<'_> {
+    /// The FMA peak of one core.
+    pub fn of_a_core(isa: Isa) -> Self {
+        let flops = fma_chains(isa, PEAK_STEPS);
+        let work = move || {
+            fma_chains(isa, PEAK_STEPS);
+        };
+        Peak { flops, work: Box::new(work) }
+    }
+}
+
+/// Measures the contestants and prints a table, the first of them compared with each of the others.
+/// `flops` are the floating-point operations of one call, two for a multiply-add.
+pub fn compare<'a>(peak: Peak<'a>, work: &str, flops: usize, mut contestants: Vec<Contestant<'a>>) {
+    let peak_flops = peak.flops as f64;
+    contestants.push(Contestant::new("FMA peak", peak.work));
+    for one in &mut contestants {
+        one.slice();
+        one.calls = (SLICE.as_secs_f64() / one.slice()).ceil().max(1.0) as usize;
+    }
+    let quick = std::env::args().any(|argument| argument == "--quick");
+    let budget = Duration::from_millis(if quick { 150 } else { 1500 });
+    let start = Instant::now();
+    let mut rounds = 0;
+    while rounds < LEAST_ROUNDS || start.elapsed() < budget {
+        for one in &mut contestants {
+            let seconds = one.slice();
+            one.seconds.push(seconds);
+        }
+        rounds += 1;
+    }
+    let peak = contestants.pop().expect("pushed above");
+    let peak = peak_flops / best(&peak.seconds);
+    print(work, flops as f64, peak, &contestants);
+}
+
+fn print(work: &str, flops: f64, peak: f64, contestants: &[Contestant<'_>]) {
+    let rounds = contestants[0].seconds.len();
+    println!("\n{work}: {rounds} rounds, FMA peak {:.1} GFLOP/s", peak / 1e9);
+    println!(
+        "  {:22}{:>12}{:>12}{:>10}{:>11}{:>8}",
+        "", "median µs", "best µs", "GFLOP/s", "% of peak", "ratio"
+    );
+    let first = &contestants[0].seconds;
+    for Contestant { name, seconds, .. } in contestants {
+        let rate = flops / best(seconds);
+        let ratios: Vec<f64> = seconds.iter().zip(first).map(|(other, own)| other / own).collect();
+        println!(
+            "  {name:22}{:12.2}{:12.2}{:10.1}{:11.1}{:8.2}",
+            median(seconds) * 1e6,
+            best(seconds) * 1e6,
+            rate / 1e9,
+            100.0 * rate / peak,
+            median(&ratios)
+        );
+    }
+}
+
+fn best(seconds: &[f64]) -> f64 {
+    seconds.iter().copied().fold(f64::INFINITY, f64::min)
+}
+
+fn median(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted[sorted.len() / 2]
+}

@@ -1,1 +1,0 @@
-//! Plain row-major matrix product.

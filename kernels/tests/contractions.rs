@@ -1,0 +1,391 @@
+//! The three contractions and the transposition of weights against the reference in `f64`, on every
+//! path, for random layers and those of the presets.
+//!
+//! Where values are small integers every sum is exact, and so must the kernels be; elsewhere the
+//! allowance is K · ε · Σ|a·b|.
+
+mod batches;
+
+use batches::{Batch, Case, GARBAGE, Guarded, cases, on_every_path};
+use kernels::reference::{
+    Conv, ConvGradients, assert_close, conv2d, conv2d_backward, dot_allowance, magnitude, norm,
+    relu, widen,
+};
+use kernels::{
+    Convolution, Isa, Layout, Patches, Start, Window, contract, correlate, outer, transpose_weights,
+};
+use proptest::prelude::*;
+
+/// Sums of products as they should be, and how far rounding may lead from them.
+struct Sums {
+    values: Vec<f64>,
+    /// Σ|a·b|; nothing where sums must be exact.
+    magnitudes: Option<Vec<f64>>,
+    /// The most products in one sum.
+    terms: usize,
+}
+
+impl Sums {
+    /// `got` is these sums, each with what it started at, after a ReLU if asked for.
+    #[track_caller]
+    fn assert_close(&self, what: &str, got: &[f32], start: &[f32], activated: bool) {
+        let mut expected: Vec<f64> =
+            self.values.iter().zip(start).map(|(sum, start)| sum + f64::from(*start)).collect();
+        if activated {
+            expected = relu(&expected);
+        }
+        assert_close(what, got, &expected, |i| {
+            self.magnitudes.as_ref().map_or(0.0, |magnitudes| {
+                dot_allowance(self.terms + 1, magnitudes[i] + f64::from(start[i].abs()), 1.0)
+            })
+        });
+    }
+}
+
+/// A layer with its operands, and its products by the reference.
+struct Layer<'a> {
+    case: &'a Case,
+    x: Vec<f32>,
+    weights: Vec<f32>,
+    dy: Vec<f32>,
+    forward: Sums,
+    data_gradient: Sums,
+    weight_gradient: Sums,
+}
+
+impl<'a> Layer<'a> {
+    fn new(case: &'a Case) -> Layer<'a> {
+        Layer::of(case, case.x(), case.weights(), case.dy())
+    }
+
+    fn of(case: &'a Case, x: Vec<f32>, weights: Vec<f32>, dy: Vec<f32>) -> Layer<'a> {
+        let conv = case.reference();
+        let values = products(&conv, &widen(&x), &widen(&weights), &widen(&dy));
+        let magnitudes = (!case.exact)
+            .then(|| products(&conv, &magnitude(&x), &magnitude(&weights), &magnitude(&dy)));
+        let [y, dx, dw] = values;
+        let [y_room, dx_room, dw_room] = match magnitudes {
+            Some(magnitudes) => magnitudes.map(Some),
+            None => [None, None, None],
+        };
+        let sums = |values, magnitudes, terms| Sums { values, magnitudes, terms };
+        let window = conv.window.taps();
+        let columns = conv.images * conv.output().pixels();
+        Layer {
+            case,
+            x,
+            weights,
+            dy,
+            forward: sums(y, y_room, conv.inputs * window),
+            data_gradient: sums(dx, dx_room, conv.outputs * window),
+            weight_gradient: sums(dw, dw_room, columns),
+        }
+    }
+
+    /// Every kernel of the layer.
+    fn check(&self, start: Begin, activated: bool) {
+        self.check_forward(start, activated);
+        self.check_data_gradient(start, activated);
+        self.check_weight_gradient();
+    }
+
+    fn check_forward(&self, start: Begin, activated: bool) {
+        let product = Contraction {
+            what: "forward",
+            patches: self.case.layer.forward(),
+            weights: Guarded::new(&self.weights),
+            source: self.case.layer.input,
+            x: &self.x,
+            sums: &self.forward,
+        };
+        product.check(self.case, start, activated);
+    }
+
+    fn check_data_gradient(&self, start: Begin, activated: bool) {
+        let product = Contraction {
+            what: "data-gradient",
+            patches: self.case.layer.data_gradient(),
+            weights: backward_weights(Isa::detect(), &self.case.layer, &self.weights),
+            source: self.case.layer.output,
+            x: &self.dy,
+            sums: &self.data_gradient,
+        };
+        product.check(self.case, start, activated);
+    }
+
+    /// The gradient is added to what is there: by [`correlate`], and [`outer`] for a linear layer.
+    fn check_weight_gradient(&self) {
+        let Case { layer, batch, .. } = self.case;
+        let x = batch.lanes(&layer.input, &self.x, GARBAGE);
+        let dy = batch.lanes(&layer.output, &self.dy, 0.0);
+        let old = self.case.values(6, layer.weights());
+        let compare = |what: &str, kernel: &dyn Fn(Isa, &mut [f32])| {
+            let results = on_every_path(what, |isa| {
+                let mut dw = Guarded::new(&old);
+                kernel(isa, &mut dw);
+                dw.assert_guards(what);
+                dw.to_vec()
+            });
+            for (isa, dw) in results {
+                self.weight_gradient.assert_close(&format!("{what}, {isa}"), &dw, &old, false);
+            }
+        };
+        let patches = layer.weight_gradient();
+        compare("correlate", &|isa, dw| correlate(isa, &patches, &x, &dy, dw));
+        if *layer == Convolution::linear(layer.input.channels, layer.output.channels) {
+            let shape = [layer.output.channels, layer.input.channels];
+            compare("outer", &|isa, dw| outer(isa, shape, &x, &dy, dw));
+        }
+    }
+}
+
+/// y, dx and dw.
+fn products(conv: &Conv, x: &[f64], w: &[f64], dy: &[f64]) -> [Vec<f64>; 3] {
+    let ConvGradients { dx, dw, .. } = conv2d_backward(conv, x, w, dy);
+    [conv2d(conv, x, w, None), dx, dw]
+}
+
+/// The weights as the data-gradient wants them.
+fn backward_weights(isa: Isa, layer: &Convolution, weights: &[f32]) -> Guarded {
+    if layer.window.taps() == 1 {
+        return Guarded::new(weights);
+    }
+    let mut transposed = Guarded::poisoned(layer.transposed_weights());
+    transpose_weights(isa, layer, weights, &mut transposed);
+    transposed.assert_guards("transposed weights");
+    transposed
+}
+
+/// The variants of [`Start`], without their values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Begin {
+    Zero,
+    Bias,
+    Output,
+}
+
+const BEGINS: [Begin; 3] = [Begin::Zero, Begin::Bias, Begin::Output];
+
+/// A call of [`contract`] and the sums that it should give.
+struct Contraction<'a> {
+    what: &'static str,
+    patches: Patches,
+    weights: Guarded,
+    source: Layout,
+    /// Image by image.
+    x: &'a [f32],
+    sums: &'a Sums,
+}
+
+impl Contraction<'_> {
+    fn check(&self, case: &Case, begin: Begin, activated: bool) {
+        let what = format!("{}, start {begin:?}, relu {activated}", self.what);
+        let (batch, target) = (&case.batch, self.patches.target());
+        let bias = case.values(5, target.channels);
+        let started: Vec<f32> = match begin {
+            Begin::Zero => vec![0.0; self.sums.values.len()],
+            Begin::Bias => {
+                let of = |i: usize| bias[i / target.pixels() % target.channels];
+                (0..self.sums.values.len()).map(of).collect()
+            }
+            Begin::Output => case.values(7, self.sums.values.len()),
+        };
+        let (guarded, x) = (Guarded::new(&bias), batch.lanes(&self.source, self.x, GARBAGE));
+        let results = on_every_path(&what, |isa| {
+            let (start, mut y) = match begin {
+                Begin::Zero => (Start::Zero, poisoned(batch, &target)),
+                Begin::Bias => (Start::Bias(&guarded), poisoned(batch, &target)),
+                Begin::Output => (Start::Output, batch.lanes(&target, &started, GARBAGE)),
+            };
+            contract(isa, &self.patches, &self.weights, &x, start, activated, &mut y);
+            y.assert_unused(&what, &batch.layout(&target));
+            batch.images(&target, &y)
+        });
+        for (isa, y) in results {
+            self.sums.assert_close(&format!("{what}, {isa}"), &y, &started, activated);
+        }
+    }
+}
+
+fn poisoned(batch: &Batch, block: &Layout) -> Guarded {
+    Guarded::poisoned(batch.layout(block).len())
+}
+
+fn begins() -> impl Strategy<Value = Begin> {
+    prop::sample::select(&BEGINS[..])
+}
+
+/// What is planted in a tensor: in two of five nothing worse than a zero.
+fn planted() -> impl Strategy<Value = f32> {
+    prop::sample::select(&[0.0, 0.0, f32::NAN, f32::INFINITY, -f32::INFINITY][..])
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(150))]
+
+    #[test]
+    fn random_layers(case in cases(3), begin in begins(), activated in any::<bool>()) {
+        Layer::new(&case).check(begin, activated);
+    }
+
+    /// NaN and infinity reach what they reach in the reference, and nothing else: no kernel
+    /// multiplies a value with a padding, or with a lane that is not its own.
+    #[test]
+    fn what_is_not_finite_goes_where_it_should(
+        case in cases(3),
+        (begin, activated) in (begins(), any::<bool>()),
+        planted in [planted(), planted(), planted()],
+        places in any::<[prop::sample::Index; 3]>(),
+    ) {
+        let case = Case { exact: true, ..case };
+        let mut tensors = [case.x(), case.weights(), case.dy()];
+        for ((tensor, value), place) in tensors.iter_mut().zip(planted).zip(places) {
+            let place = place.index(tensor.len());
+            tensor[place] = value;
+        }
+        let [x, weights, dy] = tensors;
+        Layer::of(&case, x, weights, dy).check(begin, activated);
+    }
+
+    /// ⟨conv(x), dy⟩ = ⟨x, data-gradient(dy)⟩ = ⟨w, weight-gradient(x, dy)⟩.
+    #[test]
+    fn the_three_products_are_adjoint(case in cases(3)) {
+        let case = Case { exact: false, ..case };
+        let Case { layer, batch, .. } = &case;
+        let (x, weights, dy) = (case.x(), case.weights(), case.dy());
+        let x_lanes = batch.lanes(&layer.input, &x, GARBAGE);
+        let dy_lanes = batch.lanes(&layer.output, &dy, 0.0);
+        let conv = case.reference();
+        let magnitudes = conv2d(&conv, &magnitude(&x), &magnitude(&weights), None);
+        let products = dot(&magnitudes, &magnitude(&dy));
+        for isa in Isa::available() {
+            let mut y = poisoned(batch, &layer.output);
+            contract(isa, &layer.forward(), &weights, &x_lanes, Start::Zero, false, &mut y);
+            let mut dx = poisoned(batch, &layer.input);
+            let transposed = backward_weights(isa, layer, &weights);
+            let patches = layer.data_gradient();
+            contract(isa, &patches, &transposed, &dy_lanes, Start::Zero, false, &mut dx);
+            let mut dw = Guarded::new(&vec![0.0; weights.len()]);
+            correlate(isa, &layer.weight_gradient(), &x_lanes, &dy_lanes, &mut dw);
+
+            let forward = dot(&widen(&batch.images(&layer.output, &y)), &widen(&dy));
+            let data = dot(&widen(&x), &widen(&batch.images(&layer.input, &dx)));
+            let weight = dot(&widen(&weights), &widen(&dw));
+            let taps = conv.window.taps();
+            let columns = conv.images * conv.output().pixels();
+            for (what, adjoint, terms) in
+                [("dx", data, conv.outputs * taps), ("dw", weight, columns)]
+            {
+                let allowance = dot_allowance(conv.inputs * taps + terms, products, 1.0);
+                prop_assert!(
+                    (forward - adjoint).abs() <= allowance,
+                    "{isa}: ⟨y, dy⟩ = {forward}, by {what} {adjoint}; allowed {allowance:e}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn transposed_weights_are_panels(case in cases(3)) {
+        let (layer, weights) = (&case.layer, case.weights());
+        let (inputs, outputs) = (layer.input.channels, layer.output.channels);
+        let taps = layer.window.taps();
+        let mut expected = vec![0.0; layer.transposed_weights()];
+        for o in 0..outputs {
+            for i in 0..inputs {
+                for t in 0..taps {
+                    let place = ((i / 16 * outputs + o) * taps + t) * 16 + i % 16;
+                    expected[place] = weights[(o * inputs + i) * taps + t];
+                }
+            }
+        }
+        for isa in Isa::available() {
+            let mut transposed = Guarded::poisoned(expected.len());
+            transpose_weights(isa, layer, &Guarded::new(&weights), &mut transposed);
+            transposed.assert_guards("transposed weights");
+            batches::assert_same("transposed weights", &transposed, &expected);
+        }
+    }
+}
+
+fn dot(a: &[f64], b: &[f64]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| a * b).sum()
+}
+
+/// Every height of a tile of rows with every width of a tile of columns, and what is left over.
+#[test]
+fn every_size_of_tile() {
+    for channels in 1..=40 {
+        for blocks in 1..=8 {
+            // A block of a linear layer is a column; two images are enough for its reference.
+            let batch = Batch { blocks, slots: vec![3, blocks * 16 - 1] };
+            for layer in [Convolution::linear(2, channels), Convolution::linear(channels, 3)] {
+                let case = Case { layer, batch: batch.clone(), exact: true, seed: blocks as u64 };
+                Layer::new(&case).check(BEGINS[blocks % 3], false);
+            }
+        }
+    }
+}
+
+/// The layers of the networks (those of `vgg` with fewer channels), with every start and epilogue.
+#[test]
+fn layers_of_the_presets() {
+    let padded = |kernel, padding| Window::new([kernel, kernel]).padding(padding);
+    let strided = padded(3, 1).stride(2);
+    let shortcut = Window::new([1, 1]).stride(2);
+    let convolutions = [
+        ("lenet", 1, 28, 6, padded(5, 0)),
+        ("lenet", 6, 12, 16, padded(5, 0)),
+        ("cnn-bn", 1, 28, 16, padded(5, 2)),
+        ("cnn-bn", 16, 14, 32, padded(5, 2)),
+        ("vgg", 1, 28, 64, padded(3, 1)),
+        ("vgg", 20, 28, 18, padded(3, 1)),
+        ("vgg", 24, 14, 40, padded(3, 1)),
+        ("vgg", 40, 7, 48, padded(3, 1)),
+        ("resnet", 1, 28, 16, padded(3, 1)),
+        ("resnet", 16, 28, 16, padded(3, 1)),
+        ("resnet", 16, 28, 32, strided),
+        ("resnet", 16, 28, 32, shortcut),
+        ("resnet", 32, 14, 32, padded(3, 1)),
+        ("resnet", 32, 14, 64, strided),
+        ("resnet", 32, 14, 64, shortcut),
+        ("resnet", 64, 7, 64, padded(3, 1)),
+        ("resnet", 64, 7, 128, strided),
+        ("resnet", 64, 7, 128, shortcut),
+        ("resnet", 128, 4, 128, padded(3, 1)),
+    ];
+    let layers = convolutions.map(|(preset, channels, size, outputs, window)| {
+        (preset, Convolution::new(channels, [size, size], outputs, window).unwrap())
+    });
+    let linear = [("lenet", 256, 120), ("lenet", 120, 84), ("lenet", 84, 10), ("cnn-bn", 1568, 10)];
+    let linear = linear.map(|(preset, i, o)| (preset, Convolution::linear(i, o)));
+    for (preset, layer) in layers.into_iter().chain(linear) {
+        for exact in [false, true] {
+            println!("{preset}: {layer:?}, exact: {exact}");
+            let images = (1_500_000 / layer.multiply_adds()).clamp(1, 18);
+            let batch = Batch { blocks: 2, slots: (0..images).collect() };
+            let case = Case { layer, batch, exact, seed: 1 };
+            let layer = Layer::new(&case);
+            for begin in BEGINS {
+                layer.check_forward(begin, begin == Begin::Bias);
+                layer.check_data_gradient(begin, begin == Begin::Zero);
+            }
+            layer.check_weight_gradient();
+        }
+    }
+}
+
+/// The allowance is no blank cheque: it is far below the sums themselves.
+#[test]
+fn the_allowance_is_small() {
+    let layer = Convolution::new(16, [7, 7], 24, Window::new([3, 3]).padding(1)).unwrap();
+    let batch = Batch { blocks: 1, slots: vec![0, 5] };
+    let case = Case { layer, batch, exact: false, seed: 1 };
+    let layer = Layer::new(&case);
+    for sums in [&layer.forward, &layer.data_gradient, &layer.weight_gradient] {
+        let magnitudes = sums.magnitudes.as_ref().unwrap();
+        let allowances: Vec<f64> =
+            magnitudes.iter().map(|m| dot_allowance(sums.terms + 1, *m, 1.0)).collect();
+        assert!(norm(&allowances) < 1e-3 * norm(&sums.values));
+    }
+}

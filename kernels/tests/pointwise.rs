@@ -1,0 +1,176 @@
+//! Arithmetic value by value, sums and copies.
+
+mod common;
+
+use common::{Batch, EPSILON, assert_same_bits, on_every_path, on_every_path_stored};
+use kernels::reference::{assert_close, uniform, widen};
+use kernels::{Isa, LANES, Layout, Store};
+use proptest::prelude::*;
+
+fn batches() -> impl Strategy<Value = Batch> {
+    (1..50usize, 1..40usize, 1..10usize, 1..10usize)
+        .prop_map(|(images, channels, rows, columns)| Batch::new(images, channels, [rows, columns]))
+}
+
+/// Rounded once, so equal to the last bit.
+#[track_caller]
+fn assert_rounded(what: &str, y: &[f32], expected: impl Fn(usize) -> f32) {
+    assert_same_bits(what, y, &(0..y.len()).map(expected).collect::<Vec<f32>>());
+}
+
+#[test]
+fn arithmetic_on_any_length() {
+    for len in (0..50).chain([1000, 1023]) {
+        let (a, b): (Vec<f32>, Vec<f32>) = (uniform(len, 1), uniform(len, 2));
+        on_every_path(
+            len,
+            |isa, y| kernels::add(isa, &a, &b, y),
+            |path, y| assert_rounded(path, y, |i| a[i] + b[i]),
+        );
+        on_every_path_stored(
+            len,
+            |isa, y, store| kernels::mul(isa, &a, &b, y, store),
+            |path, y| assert_rounded(path, y, |i| a[i] * b[i]),
+        );
+        on_every_path_stored(
+            len,
+            |isa, y, store| kernels::scale(isa, &a, 0.7, y, store),
+            |path, y| assert_rounded(path, y, |i| a[i] * 0.7),
+        );
+        for isa in Isa::available() {
+            let mut y = a.clone();
+            kernels::add_assign(isa, &mut y, &b);
+            assert_rounded(isa.name(), &y, |i| a[i] + b[i]);
+        }
+    }
+}
+
+#[test]
+fn dropped_values_are_zero_and_dropped_nan_is_noticed() {
+    let masks = [0, 0xffff, 0x8001, 0x5a5a, 0x1234];
+    let mut x: Vec<f32> = uniform(masks.len() * LANES, 1);
+    let kept = |i: usize| masks[i / LANES] >> (i % LANES) & 1 == 1;
+    let expected = |x: &[f32], i: usize| if kept(i) { x[i] * 1.25 } else { 0.0 };
+    on_every_path_stored(
+        x.len(),
+        |isa, y, store| kernels::keep_masked(isa, &x, &masks, 1.25, y, store),
+        |_, y| assert!((0..y.len()).all(|i| y[i] == expected(&x, i)), "{y:?}"),
+    );
+    x[3] = f32::NAN;
+    x[20] = f32::NAN;
+    on_every_path(
+        x.len(),
+        |isa, y| kernels::keep_masked(isa, &x, &masks, 1.25, y, Store::Overwrite),
+        |_, y| assert!((0..y.len()).all(|i| y[i].is_nan() == (i == 3 || i == 20)), "{y:?}"),
+    );
+}
+
+proptest! {
+    #[test]
+    fn sum_counts_images_alone(batch in batches(), seed in 0..1000u64) {
+        let x = batch.uniform(seed);
+        let exact: f64 = widen(&x).iter().sum();
+        let depth = (batch.layout.pixels() + 8) as f64;
+        let allowance = depth * EPSILON * x.iter().map(|x| f64::from(x.abs())).sum::<f64>();
+        let lanes = batch.poisoned(&x);
+        on_every_path(
+            2,
+            |isa, y| {
+                let sum = kernels::sum(isa, &lanes, &batch.layout, batch.images);
+                // Both halves of the f64, so that the paths are compared to the bit.
+                (y[0], y[1]) = (sum as f32, (sum - f64::from(sum as f32)) as f32);
+            },
+            |path, y| {
+                let sum = f64::from(y[0]) + f64::from(y[1]);
+                assert!((sum - exact).abs() <= allowance, "{path}: {sum} {exact} {allowance}");
+            },
+        );
+    }
+
+    #[test]
+    fn channel_sums_are_bias_gradients(batch in batches(), seed in 0..1000u64) {
+        let Layout { channels, .. } = batch.layout;
+        let (dy, before) = (batch.uniform(seed), uniform::<f32>(channels, seed + 1));
+        let mut exact = widen(&before);
+        let mut magnitude = vec![1.0; channels];
+        for (i, dy) in dy.iter().enumerate() {
+            let c = i / batch.layout.pixels() % channels;
+            exact[c] += f64::from(*dy);
+            magnitude[c] += f64::from(dy.abs());
+        }
+        // Zeros beyond the images, as gradients have; anything in the unused vectors.
+        let mut lanes = batch.lanes(&dy);
+        for plane in lanes.chunks_exact_mut(batch.layout.plane() * LANES) {
+            plane[batch.layout.pixels() * LANES..].fill(f32::NAN);
+        }
+        let depth = (batch.layout.pixels() + batch.layout.blocks + 6) as f64;
+        on_every_path(
+            channels,
+            |isa, db| {
+                db.copy_from_slice(&before);
+                kernels::channel_sums(isa, &lanes, &batch.layout, db);
+            },
+            |path, db| assert_close(path, db, &exact, |c| depth * EPSILON * magnitude[c]),
+        );
+    }
+
+    #[test]
+    fn flatten_and_back(batch in batches(), seed in 0..1000u64) {
+        let Batch { images, layout } = batch;
+        let flat = Batch::new(images, layout.channels * layout.pixels(), [1, 1]);
+        let x = batch.uniform(seed);
+        on_every_path(
+            flat.layout.len(),
+            |isa, y| kernels::flatten(isa, &batch.lanes(&x), &layout, y),
+            |path, y| assert_same_bits(path, y, &flat.lanes(&x)),
+        );
+        on_every_path_stored(
+            layout.len(),
+            |isa, dx, store| kernels::unflatten(isa, &flat.lanes(&x), &layout, dx, store),
+            |path, dx| assert_same_bits(path, &batch.rows(dx), &x),
+        );
+    }
+}
+
+/// The order that the documentation of `channel_sums` promises, replayed with scalars.
+#[test]
+fn channel_sums_in_the_stated_order() {
+    let batch = Batch::new(40, 3, [5, 6]);
+    let dy = batch.lanes(&batch.uniform(7));
+    let mut expected = [0.25f32; 3];
+    for (plane, values) in dy.chunks_exact(batch.layout.plane() * LANES).enumerate() {
+        let mut lanes = [0.0; LANES];
+        for (lane, sum) in lanes.iter_mut().enumerate() {
+            let mut rows = [0.0f32; 2];
+            for pixel in 0..30 {
+                rows[pixel / 6 % 2] += values[pixel * LANES + lane];
+            }
+            *sum = rows[0] + rows[1];
+        }
+        for width in [8, 4, 2, 1] {
+            for i in 0..width {
+                lanes[i] += lanes[i + width];
+            }
+        }
+        expected[plane % 3] += lanes[0];
+    }
+    for isa in Isa::available() {
+        let mut db = [0.25; 3];
+        kernels::channel_sums(isa, &dy, &batch.layout, &mut db);
+        assert_same_bits(isa.name(), &db, &expected);
+    }
+}
+
+#[test]
+fn nothing_is_no_trouble() {
+    for layout in [Layout::new(0, 3, [2, 2]), Layout::new(2, 0, [2, 2]), Layout::features(0, 0)] {
+        for isa in Isa::available() {
+            kernels::flatten(isa, &[], &layout, &mut []);
+            kernels::unflatten(isa, &[], &layout, &mut [], Store::Accumulate);
+            assert_eq!(kernels::sum(isa, &[], &layout, 0), 0.0);
+            let mut db = vec![1.0; layout.channels];
+            kernels::channel_sums(isa, &[], &layout, &mut db);
+            assert!(db.iter().all(|db| *db == 1.0));
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! What training promises: the same weights on any number of threads, and that it learns.
+
+mod support {
+    pub mod data;
+}
+
+use kernels::Isa;
+use kernels::reference::{norm, widen};
+use support::data::{self, Part};
+use tempfile::TempDir;
+use trainer::{Dataset, Epoch, Recipe, Source, Trainer, Workers, bundled_directory};
+
+const PRESETS: [&str; 3] = ["lenet", "cnn-bn", "resnet"];
+
+/// Batches of 50 in shards of 16, 16, 16 and 2; the last of an epoch has 20 in 16 and 4.
+fn uneven(preset: &str) -> Recipe {
+    data::recipe(&[
+        ("model.preset", preset),
+        ("model.init", "he"),
+        ("model.label_smoothing", "0.1"),
+        ("data.batch_size", "50"),
+        ("data.shard", "16"),
+        ("optimizer.lr", "0.02"),
+        ("optimizer.nesterov", "true"),
+        ("optimizer.weight_decay", "1e-3"),
+        ("schedule.kind", "one-cycle"),
+        ("stop.epochs", "2"),
+    ])
+}
+
+/// The weights after training, and what each epoch reported.
+fn train(recipe: &Recipe, data: &Dataset, isa: Isa, threads: usize) -> (Vec<f32>, Vec<Epoch>) {
+    let workers = Workers::new(isa, threads).unwrap();
+    let mut trainer = Trainer::new(recipe, data, &workers).unwrap();
+    let mut epochs = vec![];
+    trainer.run(|epoch| epochs.push(*epoch)).unwrap();
+    (trainer.weights().to_vec(), epochs)
+}
+
+fn bits(weights: &[f32]) -> Vec<u32> {
+    weights.iter().map(|w| w.to_bits()).collect()
+}
+
+#[test]
+fn threads_change_no_bit() {
+    let (_directory, data) = data::random(120, [1, 16, 16], 10);
+    for preset in PRESETS {
+        let recipe = uneven(preset);
+        let (weights, epochs) = train(&recipe, &data, Isa::detect(), 1);
+        assert_ne!(epochs[0].training, epochs[1].training, "{preset} does not move");
+        for threads in [2, 3, 7] {
+            let (other, reports) = train(&recipe, &data, Isa::detect(), threads);
+            assert!(bits(&weights) == bits(&other), "{preset}: {threads} threads change weights");
+            for (a, b) in epochs.iter().zip(reports) {
+                assert_eq!((a.training, a.validation), (b.training, b.validation), "{preset}");
+            }
+        }
+    }
+}
+
+/// AVX-512 and AVX2 compute the same bits. The portable path rounds products, so its weights drift:
+/// six steps of a network some tens of roundings deep stay far below a thousandth.
+#[test]
+fn paths_agree() {
+    let (_directory, data) = data::random(120, [1, 16, 16], 10);
+    for preset in PRESETS {
+        let recipe = uneven(preset);
+        let (weights, _) = train(&recipe, &data, Isa::detect(), 2);
+        for isa in Isa::available() {
+            let (other, _) = train(&recipe, &data, isa, 2);
+            if isa.name() == "portable" {
+                let drift: Vec<f32> = weights.iter().zip(&other).map(|(a, b)| a - b).collect();
+                let drift = norm(&widen(&drift)) / norm(&widen(&weights));
+                assert!(drift < 1e-4, "{preset}: {drift:e} on {isa}");
+            } else {
+                assert!(bits(&weights) == bits(&other), "{preset} on {isa}");
+            }
+        }
+    }
+}
+
+/// The seed decides; what was trained before does not.
+#[test]
+fn runs_are_a_function_of_the_recipe() {
+    let (_directory, data) = data::random(40, [1, 16, 16], 4);
+    let weights = |seed: &str| {
+        let recipe = data::recipe(&[("seed", seed), ("stop.epochs", "1")]);
+        bits(&train(&recipe, &data, Isa::detect(), 2).0)
+    };
+    assert!(weights("1") == weights("1"));
+    assert!(weights("1") != weights("2"));
+}
+
+/// The first images of the bundled Fashion-MNIST.
+fn fashion_mnist(images: usize) -> (TempDir, Dataset) {
+    let cache = TempDir::new().unwrap();
+    let mut source = Source::new(bundled_directory().unwrap());
+    source.cache = Some(cache.path().to_owned());
+    let all = Dataset::open(&source).unwrap();
+    let train = all.train().unwrap();
+    let part = Part {
+        shape: all.image_shape(),
+        pixels: (0..images).flat_map(|i| train.image(i)).copied().collect(),
+        labels: train.labels()[..images].to_vec(),
+    };
+    data::open(&part, None)
+}
+
+#[test]
+fn one_batch_is_learnt_by_heart() {
+    let (_directory, data) = fashion_mnist(64);
+    let recipe = data::recipe(&[
+        ("data.batch_size", "64"),
+        ("data.validation", "none"),
+        ("optimizer.lr", "0.05"),
+        ("stop.epochs", "150"),
+    ]);
+    let (_, epochs) = train(&recipe, &data, Isa::detect(), 2);
+    let [first, .., last] = &epochs[..] else { panic!("150 epochs") };
+    assert!((first.training.loss - 10f64.ln()).abs() < 0.1, "{first:?}");
+    assert!(last.training.loss < 1e-3 && last.training.accuracy == 1.0, "{last:?}");
+    assert_eq!(last.validation, None);
+}
+
+#[test]
+fn patterns_are_recognised_in_new_images() {
+    let (_directory, data) = data::random(200, [1, 16, 16], 4);
+    for preset in PRESETS {
+        let recipe = data::recipe(&[
+            ("model.preset", preset),
+            ("model.init", "he"),
+            ("optimizer.lr", "0.02"),
+            ("stop.epochs", "10"),
+        ]);
+        let (_, epochs) = train(&recipe, &data, Isa::detect(), 2);
+        let validation = epochs[9].validation.expect("a test set");
+        assert!(validation.accuracy >= 0.95, "{preset}: {:?}", epochs[9]);
+    }
+}
