@@ -17,9 +17,9 @@ fn layers(classes: usize) -> Vec<Layer> {
         batch_norm2d(),
         relu(),
         residual(body, identity),
+        max_pool2d(2),
         conv2d(32, 3),
         relu(),
-        max_pool2d(2),
         flatten(),
         linear(classes),
     ]
