@@ -11,6 +11,9 @@ use std::time::Duration;
 
 const BLOCKS: usize = 2;
 
+/// A name, and one way of doing the work.
+type Work<'a> = (&'a str, Box<dyn FnMut() + 'a>);
+
 fn pools(criterion: &mut Criterion) {
     let isa = Isa::from_env().expect("the variable names a path");
     for (name, channels, size) in [
@@ -80,7 +83,7 @@ fn measure_all<'a>(
     isa: Isa,
     name: &str,
     flops: usize,
-    mut works: Vec<(&'a str, Box<dyn FnMut() + 'a>)>,
+    mut works: Vec<Work<'a>>,
 ) {
     let mut group = criterion.benchmark_group("pool");
     group.sample_size(10).warm_up_time(Duration::from_millis(100));

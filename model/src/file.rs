@@ -123,7 +123,7 @@ impl Model {
             header.insert(parameter.name.clone(), entry);
         }
         let mut header = Value::Object(header).to_string();
-        while header.len() % 8 != 0 {
+        while !header.len().is_multiple_of(8) {
             header.push(' ');
         }
         [&(header.len() as u64).to_le_bytes(), header.as_bytes(), &values].concat()
