@@ -369,7 +369,7 @@ fn flags_are_checked() {
         (&["--shard", "24"], &["--shard: `data.shard` is 24", "multiple of 16"]),
         (&["--validation", "some"], &["--validation", "is some", "\"test\", \"none\" or"]),
         (&["--validation", "0"], &["--validation", "is 0", "\"none\" or a number"]),
-        (&["--validation", "300"], &["--validation", "is 300", "less than the 300 images"]),
+        (&["--validation", "300"], &["--validation", "is 300", "fewer than the 300 images"]),
         (&["--model", "alexnet"], &["--model", "alexnet", "lenet, cnn-bn, vgg, resnet"]),
         (&["--recipe", "slow"], &["unknown recipe `slow`", "fast, paper", "TOML file"]),
         (&["--recipe", "no.toml"], &["no.toml: cannot read the recipe"]),

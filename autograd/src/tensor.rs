@@ -36,6 +36,11 @@ impl Tensor {
         tensor
     }
 
+    /// A batch of feature vectors.
+    pub fn vectors<const N: usize>(vectors: &[[f32; N]]) -> Tensor {
+        Tensor::from_rows(vectors.as_flattened(), vectors.len(), N, [1, 1])
+    }
+
     /// To row-major `[images][channels][rows][columns]`.
     pub fn to_rows(&self) -> Vec<f32> {
         self.places().into_iter().map(|place| self.data[place]).collect()

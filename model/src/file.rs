@@ -61,7 +61,7 @@ pub fn write_file(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
         #[cfg(unix)]
         builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
         let mut file = builder.prefix("writing-").tempfile_in(folder)?;
-        file.write_all(bytes)?;
+        file.as_file_mut().write_all(bytes)?;
         file.as_file().sync_all()?;
         file.persist(path).map_err(|e| e.error)?;
         std::fs::File::open(folder)?.sync_all()

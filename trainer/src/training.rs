@@ -122,7 +122,7 @@ impl<'a> Trainer<'a> {
         Ok(Trainer { preset: recipe.model.preset.clone(), ..trainer })
     }
 
-    /// A network of these layers instead of the recipe's.
+    /// A network of these layers instead of the recipe's; its models are [`CUSTOM`].
     pub fn with_layers(
         recipe: &Recipe,
         layers: &[Layer],
@@ -304,7 +304,7 @@ fn divide<'a>(
             Ok((all(train), Some((test, all(test)))))
         }
         Validation::HeldOut(held_out) if held_out >= train.len() => {
-            let expected = format!("less than the {} images of the training set", train.len());
+            let expected = format!("fewer than the {} images of the training set", train.len());
             Err(RecipeError::value("data.validation", held_out, expected).into())
         }
         Validation::HeldOut(held_out) => {
@@ -351,4 +351,36 @@ fn moments(
         })
         .unzip();
     Ok(Moments { mean, std })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::Source;
+    use kernels::Isa;
+    use model::{FileError, flatten, linear};
+
+    /// A file that took the recipe's preset for its own could not be read, and would not say why.
+    #[test]
+    fn a_network_of_other_layers_is_not_taken_for_a_preset() {
+        let directory = tempfile::TempDir::new().unwrap();
+        let write = |name: &str, bytes: &[u8]| std::fs::write(directory.path().join(name), bytes);
+        let images =
+            [&[0, 0, 8, 3, 0, 0, 0, 2, 0, 0, 0, 1, 0, 0, 0, 2][..], &[9, 8, 7, 6]].concat();
+        write("train-images-idx3-ubyte", &images).unwrap();
+        write("train-labels-idx1-ubyte", &[0, 0, 8, 1, 0, 0, 0, 2, 0, 1]).unwrap();
+        let data = Dataset::open(&Source::new(directory.path())).unwrap();
+        let workers = Workers::new(Isa::detect(), 1).unwrap();
+        let mut recipe = Recipe::default();
+        recipe.data.validation = Validation::Named(ValidationSet::None);
+
+        let layers = [flatten(), linear(2)];
+        let mut trainer = Trainer::with_layers(&recipe, &layers, &data, &workers).unwrap();
+        trainer.run(|_| {}).unwrap();
+        let path = directory.path().join("model.safetensors");
+        trainer.model().save(&path).unwrap();
+        let error = Model::load(&path).unwrap_err();
+        assert!(matches!(error, FileError::Content { .. }));
+        assert!(error.to_string().contains("unknown model `custom`"), "{error}");
+    }
 }

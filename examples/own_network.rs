@@ -1,0 +1,48 @@
+//! A network of one's own, trained on the Fashion-MNIST that comes with Bobbin.
+//!
+//! ```text
+//! cargo run --release --example own_network
+//! ```
+
+use bobbin::model::{Layer, batch_norm2d, conv2d, flatten, linear, max_pool2d, relu, residual};
+use bobbin::trainer::{Dataset, Recipe, ScheduleKind, Source, Trainer, Workers};
+use std::error::Error;
+
+/// Each layer takes the shape of its input from those before it.
+fn layers(classes: usize) -> Vec<Layer> {
+    let body = vec![conv2d(16, 3).padding(1).no_bias(), batch_norm2d()];
+    let identity = vec![];
+    vec![
+        conv2d(16, 5).stride(2).padding(2),
+        batch_norm2d(),
+        relu(),
+        residual(body, identity),
+        max_pool2d(2),
+        conv2d(32, 3),
+        relu(),
+        flatten(),
+        linear(classes),
+    ]
+}
+
+/// Trains for two epochs; returns which part of the test images is then classified correctly.
+pub fn train() -> Result<f64, Box<dyn Error>> {
+    let mut recipe = Recipe::default();
+    recipe.optimizer.lr = 0.1;
+    recipe.schedule.kind = ScheduleKind::OneCycle;
+    recipe.stop.epochs = 2;
+
+    let data = Dataset::open(&Source::bundled()?)?;
+    let workers = Workers::from_env()?;
+    let mut trainer = Trainer::with_layers(&recipe, &layers(data.classes()), &data, &workers)?;
+    let mut accuracy = 0.0;
+    trainer.run(|epoch| {
+        accuracy = epoch.validation.map_or(0.0, |test| test.accuracy);
+        println!("epoch {}: {:.2} % of the test images", epoch.number, 100.0 * accuracy);
+    })?;
+    Ok(accuracy)
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    train().map(drop)
+}
