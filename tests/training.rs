@@ -6,6 +6,7 @@ mod support {
 
 use kernels::Isa;
 use kernels::reference::{norm, widen};
+use model::{Kind, Layer, conv2d, dropout, flatten, gelu, linear};
 use support::data::{self, Part};
 use tempfile::TempDir;
 use trainer::{Dataset, Epoch, Recipe, Source, Trainer, Workers};
@@ -56,6 +57,23 @@ fn threads_change_no_bit() {
             }
         }
     }
+}
+
+/// Dropout follows images, so threads change nothing there either.
+#[test]
+fn threads_change_no_mask() {
+    let (_directory, data) = data::random(120, [1, 16, 16], 10);
+    let layers = [conv2d(4, 3), gelu(), dropout(0.3), flatten(), dropout(0.5), linear(10)];
+    let weights = |threads: usize, layers: &[Layer]| {
+        let workers = Workers::new(Isa::detect(), threads).unwrap();
+        let mut trainer = Trainer::with_layers(&uneven("lenet"), layers, &data, &workers).unwrap();
+        trainer.run(|_| {}).unwrap();
+        bits(trainer.weights())
+    };
+    let alone = weights(1, &layers);
+    assert!(alone == weights(2, &layers) && alone == weights(3, &layers));
+    let without = layers.clone().into_iter().filter(|l| !matches!(l.kind, Kind::Dropout(_)));
+    assert!(alone != weights(1, &without.collect::<Vec<_>>()));
 }
 
 /// AVX-512 and AVX2 compute the same bits. The portable path rounds products, so its weights drift:

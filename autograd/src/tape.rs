@@ -353,21 +353,23 @@ impl Backward<'_> {
 
     /// The gradient of `x`, taken out to be written or added to, if it is wanted.
     pub(crate) fn gradient(&mut self, x: Var) -> Option<(Tensor, Store)> {
+        self.needs_gradient(x).then(|| self.room(x))
+    }
+
+    /// Room for the gradient of `x`, wanted or not, taken out as by [`Backward::gradient`].
+    pub(crate) fn room(&mut self, x: Var) -> (Tensor, Store) {
         let node = &mut self.memory.nodes[x.0];
-        if !node.needs_gradient {
-            return None;
-        }
         let mut dx = std::mem::take(&mut node.gradient);
         let Layout { channels, size, .. } = *node.value.layout();
         dx.reshape(node.value.images(), channels, size);
         let store = if node.has_gradient { Store::Accumulate } else { Store::Overwrite };
-        Some((dx, store))
+        (dx, store)
     }
 
     /// Puts a written gradient back.
     pub(crate) fn put(&mut self, x: Var, dx: Tensor) {
         let node = &mut self.memory.nodes[x.0];
         node.gradient = dx;
-        node.has_gradient = true;
+        node.has_gradient = node.needs_gradient;
     }
 }

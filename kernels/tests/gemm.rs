@@ -1,6 +1,6 @@
-//! The matrix product against a naive one in `f64`, on every SIMD path.
+//! The matrix product against the reference in `f64`, on every SIMD path.
 
-use kernels::{Gemm, Isa, Matrix, MatrixMut, gemm};
+use kernels::{Gemm, Isa, Matrix, MatrixMut, gemm, reference};
 use proptest::prelude::*;
 
 /// A matrix with NaN between the end of a row and the start of the next, so that reading there
@@ -33,6 +33,14 @@ impl Stored {
 
     fn matrix(&self) -> Matrix<'_> {
         Matrix { data: &self.data, stride: self.stride, transposed: self.transposed }
+    }
+
+    fn operand(&self) -> reference::Operand {
+        reference::Operand { transposed: self.transposed, leading: self.stride }
+    }
+
+    fn map(&self, f: impl Fn(f32) -> f64) -> Vec<f64> {
+        self.data.iter().map(|x| f(*x)).collect()
     }
 
     fn at(&self, row: usize, column: usize) -> f32 {
@@ -74,22 +82,24 @@ impl Problem {
         c
     }
 
-    /// Compares every path with the definition, element by element, and checks that nothing was
+    /// Compares every path with the reference, element by element, and checks that nothing was
     /// written between the rows.
     fn check(&self) {
         let Gemm { m, n, k, .. } = self.shape;
-        let paths = Isa::available();
-        let results: Vec<_> = paths.iter().map(|isa| self.run(*isa)).collect();
-        for place in 0..self.c.data.len() {
-            let (i, j) = (place / self.c.stride, place % self.c.stride);
-            let wanted = (j < n).then(|| self.definition(i, j));
-            for (isa, result) in paths.iter().zip(&results) {
-                let got = result[place];
-                let Some((want, tolerance)) = wanted else {
+        let expected = self.reference(f64::from);
+        // k products and k sums, each rounded where there is no fused multiply-add, and the factors.
+        let roundings = (2 * k + 4) as f64;
+        let norms = self.reference(|x| f64::from(x).abs());
+        for isa in Isa::available() {
+            for (place, got) in self.run(isa).into_iter().enumerate() {
+                let (i, j) = (place / self.c.stride, place % self.c.stride);
+                if j >= n {
                     let untouched = got.to_bits() == self.c.data[place].to_bits();
                     assert!(untouched, "{isa}: {m}×{n}×{k} wrote outside, at {place}");
                     continue;
-                };
+                }
+                let want = expected[place];
+                let tolerance = roundings * f64::from(f32::EPSILON) / 2.0 * norms[place];
                 assert!(
                     (f64::from(got) - want).abs() <= tolerance,
                     "{isa}: {m}×{n}×{k} at ({i}, {j}): {got}, expected {want} ± {tolerance:e}"
@@ -98,20 +108,14 @@ impl Problem {
         }
     }
 
-    /// An element and how far from it rounding may lead: k products and k sums, each rounded where
-    /// there is no fused multiply-add, and the factors.
-    fn definition(&self, i: usize, j: usize) -> (f64, f64) {
-        let Gemm { k, alpha, beta, .. } = self.shape;
-        let (mut sum, mut norm) = (0.0, 0.0);
-        for p in 0..k {
-            let product = f64::from(self.a.at(i, p)) * f64::from(self.b.at(p, j));
-            sum += product;
-            norm += product.abs();
-        }
-        let old = if beta == 0.0 { 0.0 } else { f64::from(beta) * f64::from(self.c.at(i, j)) };
-        let norm = f64::from(alpha).abs() * norm + old.abs();
-        let roundings = (2 * k + 4) as f64;
-        (f64::from(alpha) * sum + old, roundings * f64::from(f32::EPSILON) / 2.0 * norm)
+    /// The product in `f64`, every number passed through `f` first.
+    fn reference(&self, f: impl Fn(f32) -> f64) -> Vec<f64> {
+        let Gemm { m, n, k, alpha, beta } = self.shape;
+        let (a, b, mut c) = (self.a.map(&f), self.b.map(&f), self.c.map(&f));
+        let leading = self.c.stride;
+        let shape = reference::Gemm { m, n, k, a: self.a.operand(), b: self.b.operand(), leading };
+        reference::gemm(&shape, f(alpha), &a, &b, f(beta), &mut c);
+        c
     }
 
     /// An element in the documented order, with one rounding to a multiply-add.

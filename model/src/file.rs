@@ -83,8 +83,11 @@ impl Model {
     pub fn load(path: &Path) -> Result<Model, FileError> {
         let cannot = |error| FileError::Io { path: path.to_owned(), action: "read", error };
         let bytes = std::fs::read(path).map_err(cannot)?;
-        Model::from_bytes(&bytes)
-            .map_err(|problem| FileError::Content { path: path.to_owned(), problem })
+        Model::from_bytes(&bytes).map_err(|problem| {
+            // It may quote the file, and is to stay one line.
+            let problem = problem.replace(char::is_control, " ");
+            FileError::Content { path: path.to_owned(), problem }
+        })
     }
 
     /// The length of the header, the header, the values: <https://github.com/huggingface/safetensors>.
@@ -139,25 +142,30 @@ impl Model {
                 .get(key)
                 .ok_or_else(|| format!("metadata has no `{key}`: not a model of Bobbin"))
         };
+        let text = entry("input")?;
+        let sizes: Option<Vec<usize>> = text.split(',').map(|size| size.parse().ok()).collect();
+        let Some(&[channels, height, width]) = sizes.as_deref() else {
+            return Err(format!("metadata `input` is `{text}`: expected channels, rows, columns"));
+        };
         let numbers = |key: &str| -> Result<Vec<f64>, String> {
             let text = entry(key)?;
             let parse = |part: &str| part.trim().parse::<f64>().ok().filter(|v| v.is_finite());
-            text.split(',').map(parse).collect::<Option<_>>().ok_or_else(|| {
-                format!("metadata `{key}` is `{text}`: expected numbers separated by commas")
+            let values: Option<Vec<f64>> = text.split(',').map(parse).collect();
+            values.filter(|v| v.len() == 1 || v.len() == channels).ok_or_else(|| {
+                format!("metadata `{key}` is `{text}`: expected a number, or one per channel")
             })
         };
-        let input = numbers("input")?;
-        let &[channels, height, width] = &input[..] else {
-            return Err(format!("metadata `input` has {} numbers: expected 3", input.len()));
-        };
+        let (mean, std) = (numbers("normalize.mean")?, numbers("normalize.std")?);
+        if let Some(value) = std.iter().find(|value| **value <= 0.0) {
+            return Err(format!("metadata `normalize.std` has {value}: expected positive numbers"));
+        }
         let classes: Vec<String> = serde_json::from_str(entry("classes")?)
             .map_err(|_| "metadata `classes`: expected a JSON array of names".to_owned())?;
         let name = entry("model")?.clone();
         let layers = preset(&name, classes.len()).map_err(|e: UnknownPreset| e.to_string())?;
-        let network = Network::new([channels, height, width].map(|n| n as usize), &layers)
+        let network = Network::new([channels, height, width], &layers)
             .map_err(|e: ShapeError| e.to_string())?;
         let weights = read_weights(&network, &file)?;
-        let (mean, std) = (numbers("normalize.mean")?, numbers("normalize.std")?);
         Ok(Model { preset: name, network, weights, classes, mean, std })
     }
 }
@@ -165,32 +173,41 @@ impl Model {
 /// The values of every parameter of the network; others in the file are an error, as they belong to
 /// another network.
 fn read_weights(network: &Network, file: &SafeTensors<'_>) -> Result<Buffer, String> {
+    // All are looked at before room is made: what is as large as the file can be afforded.
+    for parameter in network.parameters() {
+        tensor(parameter, file)?;
+    }
+    let known = |name: &str| network.parameters().iter().any(|p| p.name == name);
+    if let Some(name) = file.names().into_iter().find(|name| !known(name)) {
+        return Err(format!("`{name}` is not a parameter of this network"));
+    }
     let mut weights = Buffer::zeros(network.len());
     for parameter in network.parameters() {
-        let Parameter { name, shape, place, role } = parameter;
-        let tensor = file.tensor(name).map_err(|_| format!("parameter `{name}` is missing"))?;
-        if tensor.shape() != shape {
-            let found = tensor.shape();
-            return Err(format!("parameter `{name}` has shape {found:?}: expected {shape:?}"));
-        }
-        let expected = if *role == Role::BatchesTracked { Dtype::I64 } else { Dtype::F32 };
-        if tensor.dtype() != expected {
-            let found = tensor.dtype();
-            return Err(format!("parameter `{name}` has type {found:?}: expected {expected:?}"));
-        }
-        let values = place.of_mut(&mut weights);
-        if *role == Role::BatchesTracked {
-            let bytes = tensor.data().try_into().map_err(|_| format!("`{name}` is cut short"))?;
-            values[0] = i64::from_le_bytes(bytes) as f32;
+        let (data, values) = (tensor(parameter, file)?, parameter.place.of_mut(&mut weights));
+        if parameter.role == Role::BatchesTracked {
+            let count = data.first_chunk().copied().unwrap_or_default();
+            values[0] = i64::from_le_bytes(count) as f32;
         } else {
-            for (value, bytes) in values.iter_mut().zip(tensor.data().as_chunks().0) {
+            for (value, bytes) in values.iter_mut().zip(data.as_chunks().0) {
                 *value = f32::from_le_bytes(*bytes);
             }
         }
     }
-    let known = |name: &str| network.parameters().iter().any(|p| p.name == name);
-    match file.names().into_iter().find(|name| !known(name)) {
-        Some(name) => Err(format!("`{name}` is not a parameter of this network")),
-        None => Ok(weights),
+    Ok(weights)
+}
+
+/// The bytes of a parameter, if it is as the network has it.
+fn tensor<'a>(parameter: &Parameter, file: &SafeTensors<'a>) -> Result<&'a [u8], String> {
+    let Parameter { name, shape, role, .. } = parameter;
+    let tensor = file.tensor(name).map_err(|_| format!("parameter `{name}` is missing"))?;
+    if tensor.shape() != shape {
+        let found = tensor.shape();
+        return Err(format!("parameter `{name}` has shape {found:?}: expected {shape:?}"));
     }
+    let expected = if *role == Role::BatchesTracked { Dtype::I64 } else { Dtype::F32 };
+    if tensor.dtype() != expected {
+        let found = tensor.dtype();
+        return Err(format!("parameter `{name}` has type {found:?}: expected {expected:?}"));
+    }
+    Ok(tensor.data())
 }

@@ -20,7 +20,8 @@ impl Part {
         let len = shape.iter().product::<usize>();
         let patterns: Vec<f64> = uniform(classes * len, 99);
         let noise: Vec<f64> = uniform(images * len, seed);
-        let labels: Vec<u8> = (0..images).map(|i| (i * i + i / 3) as u8 % classes as u8).collect();
+        let mut labels: Vec<u8> = (0..images).map(|i| ((i * i + i / 3) % classes) as u8).collect();
+        labels[images - 1] = (classes - 1) as u8;
         let pixel = |i: usize| {
             let pattern = patterns[labels[i / len] as usize * len + i % len];
             (128.0 + 60.0 * pattern + 60.0 * noise[i]) as u8

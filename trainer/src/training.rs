@@ -49,7 +49,7 @@ pub enum TrainError {
         layer: String,
     },
     /// A weight or a running statistic is infinite or not a number, which no loss has shown.
-    #[error("{parameter} holds values that are not finite after epoch {epoch}")]
+    #[error("`{parameter}` is not finite after epoch {epoch}")]
     Weights {
         /// The parameter's name.
         parameter: String,

@@ -3,7 +3,7 @@
 use super::Operation;
 use crate::Tensor;
 use crate::tape::{Backward, Param, Tape, Var};
-use kernels::{Layout, Store};
+use kernels::Layout;
 
 /// The parameters and statistics of a batch-norm layer, one value per channel each.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -83,17 +83,12 @@ impl Operation for BatchNorm2d {
         self.add_statistics(b, dy, mean, variance);
         let op = self.norm.kernel(b.params, *dy.layout(), dy.images(), self.relu);
         // The input of a network is not normalised by a layer of it often: no special case.
-        let (mut dx, store) = b.gradient(self.x).unwrap_or_else(|| {
-            let dx = Tensor::zeros(dy.images(), dy.channels(), dy.size());
-            (dx, Store::Overwrite)
-        });
+        let (mut dx, store) = b.room(self.x);
         let x = b.memory.value(self.x).data();
         let sums = two_parts(b.gradients, self.norm.weight, self.norm.bias);
         let (of, to) = ([mean, variance], dx.data_mut());
         kernels::batch_norm_backward(b.isa, &op, [x, dy.data()], of, sums, to, store);
-        if b.needs_gradient(self.x) {
-            b.put(self.x, dx);
-        }
+        b.put(self.x, dx);
         b.memory.buffers.put(self.statistics, statistics);
     }
 }

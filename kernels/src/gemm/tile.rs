@@ -42,11 +42,10 @@ pub(super) unsafe fn run<S: Simd>(s: S, [height, width]: [usize; 2], count: usiz
     macro_rules! shapes {
         ($($vectors:literal: $($rows:literal)*;)*) => {
             match (width, height) {
-                $($(($vectors, $rows) if $vectors * $rows <= S::ACCUMULATORS => s.vectorize(
-                    #[inline(always)]
-                    // SAFETY: the caller's promise.
-                    || unsafe { tiles::<S, $rows, $vectors>(s, count, run) },
-                ),)*)*
+                // SAFETY: the caller's promise.
+                $($(($vectors, $rows) if $vectors * $rows <= S::ACCUMULATORS => unsafe {
+                    tile::<S, $rows, $vectors>(s, count, run)
+                },)*)*
                 _ => unreachable!("no tile of {height} rows by {width} vectors"),
             }
         };
@@ -59,20 +58,24 @@ pub(super) unsafe fn run<S: Simd>(s: S, [height, width]: [usize; 2], count: usiz
 }
 
 /// As [`run`].
-#[inline(always)]
-unsafe fn tiles<S: Simd, const MR: usize, const NR: usize>(s: S, count: usize, run: &Run) {
-    for tile in 0..count {
-        // SAFETY: the caller of `run` has `count · MR` rows of A and C.
-        unsafe {
-            let sums = sum::<S, MR, NR>(s, run.a.add(tile * MR * run.a_row), run);
-            let c = run.c.add(tile * MR * run.c_row);
-            if run.beta == 0.0 {
-                finish::<S, MR, NR, false>(s, sums, c, run);
-            } else {
-                finish::<S, MR, NR, true>(s, sums, c, run);
+unsafe fn tile<S: Simd, const MR: usize, const NR: usize>(s: S, count: usize, run: &Run) {
+    s.vectorize(
+        #[inline(always)]
+        || {
+            for tile in 0..count {
+                // SAFETY: the caller of `run` has `count · MR` rows of A and C.
+                unsafe {
+                    let sums = sum::<S, MR, NR>(s, run.a.add(tile * MR * run.a_row), run);
+                    let c = run.c.add(tile * MR * run.c_row);
+                    if run.beta == 0.0 {
+                        finish::<S, MR, NR, false>(s, sums, c, run);
+                    } else {
+                        finish::<S, MR, NR, true>(s, sums, c, run);
+                    }
+                }
             }
-        }
-    }
+        },
+    )
 }
 
 /// One tile of A · B: each element one chain, in the order of k.

@@ -1,0 +1,88 @@
+//! What the presets are, in numbers that can be checked by hand.
+
+use model::{Network, PRESETS, ShapeError, preset};
+
+fn network(name: &str, input: [usize; 3], classes: usize) -> Result<Network, ShapeError> {
+    Network::new(input, &preset(name, classes).unwrap())
+}
+
+#[test]
+fn sizes_on_fashion_mnist() {
+    let sizes = |name: &str| {
+        let network = network(name, [1, 28, 28], 10).unwrap();
+        (network.parameter_count(), network.multiply_adds(), network.training_multiply_adds())
+    };
+    // conv1 24·24·6·25, conv2 8·8·16·6·25, then the linear layers; weights and biases.
+    let lenet = [24 * 24 * 6 * 25, 8 * 8 * 16 * 6 * 25, 256 * 120, 120 * 84, 84 * 10];
+    let all: usize = lenet.iter().sum();
+    assert_eq!(sizes("lenet"), (44_426, all, 3 * all - lenet[0]));
+    assert_eq!(2 * sizes("lenet").2, 1_517_040);
+    // Padded 5×5 convolutions: along an axis of n pixels, 5n − 6 products meet no padding.
+    let cnn_bn = [(5 * 28 - 6usize).pow(2) * 16, (5 * 14 - 6usize).pow(2) * 16 * 32, 1568 * 10];
+    let all: usize = cnn_bn.iter().sum();
+    let parameters = (16 * 26 + 32) + (32 * (16 * 25 + 1) + 64) + 15_690;
+    assert_eq!(sizes("cnn-bn"), (parameters, all, 3 * all - cnn_bn[0]));
+    // 3×3 with padding: 3n − 2 products along an axis; with stride 2, 41 from 28 to 14 pixels, 20
+    // from 14 to 7, 10 from 7 to 4. The 1×1 shortcuts come last.
+    let resnet = [
+        82 * 82 * (16 + 4 * 16 * 16),
+        41 * 41 * 16 * 32 + 40 * 40 * 3 * 32 * 32 + 14 * 14 * 16 * 32,
+        20 * 20 * 32 * 64 + 19 * 19 * 3 * 64 * 64 + 7 * 7 * 32 * 64,
+        10 * 10 * 64 * 128 + 10 * 10 * 3 * 128 * 128 + 4 * 4 * 64 * 128,
+        128 * 10,
+    ];
+    let all: usize = resnet.iter().sum();
+    assert_eq!(sizes("resnet"), (701_178, all, 3 * all - 82 * 82 * 16));
+    let vgg = [(1, 64), (64, 64), (64, 128), (128, 128), (128, 256), (256, 256)];
+    let weights: usize = vgg.iter().map(|(from, to)| from * to * 9 + 2 * to).sum();
+    assert_eq!(sizes("vgg").0, weights + 2570);
+}
+
+#[test]
+fn parameters_do_not_overlap_and_lie_on_cache_lines() {
+    for (name, _) in PRESETS {
+        let network = network(name, [3, 32, 32], 7).unwrap();
+        let mut places: Vec<_> = network.parameters().iter().map(|p| p.place).collect();
+        places.sort_by_key(|p| p.offset);
+        assert!(places.windows(2).all(|pair| pair[0].offset + pair[0].len <= pair[1].offset));
+        assert!(places.iter().all(|p| p.offset % 16 == 0 && p.offset + p.len <= network.len()));
+        for parameter in network.parameters() {
+            let trained = parameter.place.offset < network.trained_len();
+            assert_eq!(parameter.role.is_trained(), trained, "{}", parameter.name);
+            assert_eq!(parameter.shape.iter().product::<usize>(), parameter.place.len);
+        }
+        assert_eq!((network.classes(), network.input()), (7, [3, 32, 32]));
+    }
+}
+
+/// Images that a preset cannot do with are refused by the layer that they are too small for.
+#[test]
+fn small_images() {
+    for (name, smallest) in [("lenet", 16), ("cnn-bn", 4), ("vgg", 4), ("resnet", 1)] {
+        network(name, [1, smallest, smallest], 3).unwrap();
+        for input in [[1, smallest - 1, 40], [1, 40, smallest - 1], [0, 40, 40]] {
+            let error = network(name, input, 3).unwrap_err().to_string();
+            assert!(error.starts_with("layer ") && !error.contains('\n'), "{name}: {error}");
+        }
+    }
+    let error = network("lenet", [1, 15, 28], 3).unwrap_err();
+    let expected = "layer 5 (max-pool 2×2, stride 2): the window does not fit; \
+                    its input is 16×1×8 (channels × rows × columns)";
+    assert_eq!(error.to_string(), expected);
+}
+
+/// A shape of which no batch could be addressed is refused, not begun.
+#[test]
+fn large_images() {
+    let huge = [usize::MAX, 1 << 40, u32::MAX as usize, 1 << 24];
+    for (name, _) in PRESETS {
+        for n in huge {
+            for input in [[1, n, n], [1, 28, n], [n, 28, 28], [1, n, 28]] {
+                let error = network(name, input, 10).unwrap_err().to_string();
+                assert!(error.contains("too large"), "{name}, {input:?}: {error}");
+            }
+        }
+        let error = network(name, [1, 28, 28], usize::MAX).unwrap_err().to_string();
+        assert!(error.contains("its weights are too large"), "{name}: {error}");
+    }
+}
