@@ -80,56 +80,26 @@ fn small_integers(len: usize, below: usize) -> Vec<f32> {
     (0..len).map(|i| (i * i % below) as f32 - 2.0).collect()
 }
 
+#[rustfmt::skip]
 fn matrixmultiply_product([m, n, k]: [usize; 3], a: &[f32], b: &[f32], c: &mut [f32]) {
     assert!(a.len() == m * k && b.len() == k * n && c.len() == m * n);
-    let [row_a, row_b] = [k as isize, n as isize];
+    let (row_a, row_b) = (k as isize, n as isize);
+    let (a, b, c) = (a.as_ptr(), b.as_ptr(), c.as_mut_ptr());
     // SAFETY: the slices are dense matrices of these sizes.
-    unsafe {
-        matrixmultiply::sgemm(
-            m,
-            k,
-            n,
-            1.0,
-            a.as_ptr(),
-            row_a,
-            1,
-            b.as_ptr(),
-            row_b,
-            1,
-            0.0,
-            c.as_mut_ptr(),
-            row_b,
-            1,
-        );
-    }
+    unsafe { matrixmultiply::sgemm(m, k, n, 1.0, a, row_a, 1, b, row_b, 1, 0.0, c, row_b, 1) }
 }
 
+#[rustfmt::skip]
 fn gemm_product([m, n, k]: [usize; 3], a: &[f32], b: &[f32], c: &mut [f32]) {
     assert!(a.len() == m * k && b.len() == k * n && c.len() == m * n);
-    let [row_a, row_b] = [k as isize, n as isize];
+    let (row_a, row_b) = (k as isize, n as isize);
+    let (a, b, c) = (a.as_ptr(), b.as_ptr(), c.as_mut_ptr());
     let one_thread = gemm_crate::Parallelism::None;
     // SAFETY: the slices are dense matrices of these sizes.
     unsafe {
         gemm_crate::gemm(
-            m,
-            n,
-            k,
-            c.as_mut_ptr(),
-            1,
-            row_b,
-            false,
-            a.as_ptr(),
-            1,
-            row_a,
-            b.as_ptr(),
-            1,
-            row_b,
-            0.0,
-            1.0,
-            false,
-            false,
-            false,
-            one_thread,
+            m, n, k, c, 1, row_b, false, a, 1, row_a, b, 1, row_b,
+            0.0, 1.0, false, false, false, one_thread,
         );
     }
 }

@@ -11,6 +11,9 @@ use std::time::Duration;
 
 const BLOCKS: usize = 2;
 
+/// A name, and one way of doing the work.
+type Work<'a> = (&'a str, Box<dyn FnMut() + 'a>);
+
 fn pools(criterion: &mut Criterion) {
     let isa = Isa::from_env().expect("the variable names a path");
     for (name, channels, size) in [
@@ -69,19 +72,18 @@ fn fused(criterion: &mut Criterion, isa: Isa) {
             kernels::max_pool(isa, &relu, &full, &window, &mut out);
         };
         let flops = 2 * BLOCKS * LANES * convolution.multiply_adds();
-        let works = vec![("fused", Box::new(one) as Work<'_>), ("separate", Box::new(three))];
+        let works =
+            vec![("fused", Box::new(one) as Box<dyn FnMut()>), ("separate", Box::new(three))];
         measure_all(criterion, isa, name, flops, works);
     }
 }
-
-type Work<'a> = Box<dyn FnMut() + 'a>;
 
 fn measure_all<'a>(
     criterion: &mut Criterion,
     isa: Isa,
     name: &str,
     flops: usize,
-    mut works: Vec<(&'a str, Work<'a>)>,
+    mut works: Vec<Work<'a>>,
 ) {
     let mut group = criterion.benchmark_group("pool");
     group.sample_size(10).warm_up_time(Duration::from_millis(100));

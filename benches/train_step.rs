@@ -24,8 +24,8 @@ const STEPS: [(&str, usize); 7] = [
 fn steps(criterion: &mut Criterion) {
     let isa = Isa::from_env().expect("the variable names a path");
     let all = std::thread::available_parallelism().map_or(1, usize::from);
-    let directory = trainer::bundled_directory().expect("the data set is in the repository");
-    let data = Dataset::open(&Source::new(directory)).expect("the bundled data set is whole");
+    let source = Source::bundled().expect("the data set is in the repository");
+    let data = Dataset::open(&source).expect("the bundled data set is whole");
     let one = Workers::new(isa, 1).expect("a thread can be started");
     let many = Workers::new(isa, all).expect("threads can be started");
     for (preset, batch) in STEPS {

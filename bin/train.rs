@@ -2,210 +2,219 @@
 
 use clap::{CommandFactory, FromArgMatches, Parser};
 use kernels::Isa;
+use std::fmt::{Display, Write as _};
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use trainer::{Dataset, Epoch, Recipe, RecipeError, Source, TrainError, Trainer, Workers};
+use trainer::{
+    Dataset, Destination, Epoch, Recipe, RecipeError, RunDirectory, RunDirectoryError, Source,
+    TrainError, Trainer, Workers,
+};
 
-/// Trains a convolutional image classifier.
-///
-/// Without arguments: LeNet on the Fashion-MNIST that comes with Bobbin, by the recipe `fast`.
+/// Trains a convolutional image classifier. Without arguments: LeNet on the Fashion-MNIST that comes
+/// with Bobbin.
 #[derive(Parser)]
-#[command(name = "train", version, after_help = EXIT_CODES)]
+#[command(name = "train", version, next_help_heading = "Run")]
 struct Arguments {
-    /// What to do: `fast`, `paper`, or a TOML file
+    /// What to do: a name from the list below, or a TOML file
     #[arg(long, value_name = "NAME|FILE", default_value = "fast")]
     recipe: String,
-    /// The network: lenet, cnn-bn, vgg or resnet
-    #[arg(long, value_name = "NAME")]
-    model: Option<String>,
-    /// A directory of IDX files, plain or gzipped [default: the bundled Fashion-MNIST]
+    /// Directory of IDX files, plain or gzipped [default: the bundled Fashion-MNIST]
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// Where gzipped files are unpacked to [default: $BOBBIN_CACHE or ~/.cache/bobbin]
+    /// Directory to write, new or empty [default: runs/RECIPE-NUMBER]
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Replace the run that is in --out
+    #[arg(long, requires = "out")]
+    force: bool,
+    /// Threads; the weights do not depend on it [default: one per processor]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: Option<u16>,
+    /// Where gzipped files are unpacked [default: $BOBBIN_CACHE or ~/.cache/bobbin]
     #[arg(long, value_name = "DIR")]
     cache: Option<PathBuf>,
+    #[command(flatten, next_help_heading = "Instead of what the recipe says")]
+    fields: Fields,
+}
+
+/// Flags that set fields of the recipe, which reads their values.
+#[derive(clap::Args)]
+struct Fields {
+    /// The network: a name from the list below
+    #[arg(long, value_name = "NAME")]
+    model: Option<String>,
     /// Passes over the training images
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     epochs: Option<String>,
-    /// Images per optimiser step
-    #[arg(long, value_name = "N")]
+    /// Images per step of the optimiser
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     batch_size: Option<String>,
-    /// Learning rate (its peak, where it has one)
+    /// Learning rate (its peak, if it changes)
     #[arg(long, value_name = "X", allow_negative_numbers = true)]
     lr: Option<String>,
     /// Momentum of the optimiser
     #[arg(long, value_name = "X", allow_negative_numbers = true)]
     momentum: Option<String>,
     /// Decides every random choice
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     seed: Option<String>,
     /// Images per shard, a multiple of 16; a step uses at most batch ÷ shard threads
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     shard: Option<String>,
-    /// What to validate on: test, none, or a number of training images to hold out
-    #[arg(long, value_name = "test|none|N")]
+    /// Images to validate on: the test set, none, or N training images held out
+    #[arg(long, value_name = "test|none|N", allow_negative_numbers = true)]
     validation: Option<String>,
-    /// Any other field of the recipe, such as optimizer.weight_decay=5e-4; may be repeated
+    /// Any other field, such as optimizer.weight_decay=5e-4; may be repeated
     #[arg(long, value_name = "SECTION.KEY=VALUE")]
     set: Vec<String>,
-    /// Threads; the trained weights do not depend on it [default: one per processor]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
-    threads: Option<u16>,
-    /// The run directory, to be made [default: runs/RECIPE-NUMBER]
-    #[arg(long, value_name = "DIR")]
-    out: Option<PathBuf>,
-    /// Write into a run directory that exists
-    #[arg(long)]
-    force: bool,
 }
 
-const EXIT_CODES: &str = "\
-Exit codes: 0 trained; 1 the data, the files or the training failed; 2 the command is wrong.";
+impl Fields {
+    /// Each flag with the field that it sets and the value it was given.
+    fn flags(&self) -> [(&'static str, &'static str, &Option<String>); 8] {
+        [
+            ("--model", "model.preset", &self.model),
+            ("--epochs", "stop.epochs", &self.epochs),
+            ("--batch-size", "data.batch_size", &self.batch_size),
+            ("--lr", "optimizer.lr", &self.lr),
+            ("--momentum", "optimizer.momentum", &self.momentum),
+            ("--seed", "seed", &self.seed),
+            ("--shard", "data.shard", &self.shard),
+            ("--validation", "data.validation", &self.validation),
+        ]
+    }
+}
 
 /// What went wrong, and so with which code to exit.
 enum Failure {
-    /// The command: 2.
+    /// The command or its recipe: 2.
     Usage(String),
     /// The data, a file, or the training: 1.
     Run(String),
 }
 
 fn main() -> ExitCode {
-    let matches = Arguments::command().get_matches();
+    let matches = Arguments::command().after_help(after_help()).get_matches();
     let arguments = Arguments::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
-    match train(&arguments) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(Failure::Usage(problem)) => {
-            eprintln!("error: {problem}");
-            ExitCode::from(2)
-        }
-        Err(Failure::Run(problem)) => {
-            eprintln!("error: {problem}");
-            ExitCode::FAILURE
-        }
-    }
+    let (problem, code) = match train(&arguments) {
+        Ok(()) => return ExitCode::SUCCESS,
+        Err(Failure::Usage(problem)) => (problem, ExitCode::from(2)),
+        Err(Failure::Run(problem)) => (problem, ExitCode::FAILURE),
+    };
+    // One line, whatever the names of files hold.
+    let control = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.into() };
+    let line: String = problem.chars().map(control).collect();
+    let _ = writeln!(io::stderr(), "error: {line}");
+    code
 }
 
+/// Everything that can be wrong is found before anything is written.
 fn train(arguments: &Arguments) -> Result<(), Failure> {
     let recipe = recipe(arguments)?;
-    let isa = Isa::from_env().map_err(|e| Failure::Usage(e.to_string()))?;
+    let isa = Isa::from_env().map_err(usage)?;
+    let destination = destination(arguments)?;
     let data = open(arguments, &recipe)?;
-    let threads = arguments.threads.map(usize::from).unwrap_or_else(processors);
-    let workers = Workers::new(isa, threads).map_err(run_failure)?;
-    let mut trainer = Trainer::new(&recipe, &data, &workers).map_err(failure)?;
-    let out = run_directory(arguments)?;
-    write(&out.join("recipe.toml"), recipe.to_toml().as_bytes())?;
+    let workers = match arguments.threads {
+        Some(threads) => Workers::new(isa, threads.into()),
+        None => Workers::from_env(),
+    };
+    let workers = workers.map_err(|error| Failure::Run(format!("--threads: {error}")))?;
+    let cannot_train = |error| match error {
+        TrainError::Recipe(error) => recipe_failure(arguments, error),
+        error => run(error),
+    };
+    let mut trainer = Trainer::new(&recipe, &data, &workers).map_err(cannot_train)?;
 
-    introduce(&trainer, isa, threads, &out);
-    let epochs = recipe.stop.epochs;
-    trainer.run(|epoch| println!("{}", line(epoch, epochs))).map_err(failure)?;
-
-    let path = out.join("model.safetensors");
-    trainer.model().save(&path).map_err(run_failure)?;
-    println!("model: {}", path.display());
+    let directory = destination.make(&recipe).map_err(out_failure)?;
+    say(&introduction(&trainer, &data, &workers, &directory));
+    trainer.run(|epoch| say(&progress(epoch, recipe.stop.epochs))).map_err(cannot_train)?;
+    let model = directory.save(&trainer.model()).map_err(run)?;
+    say(&format!("model: {}", model.display()));
     Ok(())
 }
 
 /// The recipe with what the flags say.
 fn recipe(arguments: &Arguments) -> Result<Recipe, Failure> {
-    let flags = [
-        ("model.preset", &arguments.model),
-        ("stop.epochs", &arguments.epochs),
-        ("data.batch_size", &arguments.batch_size),
-        ("optimizer.lr", &arguments.lr),
-        ("optimizer.momentum", &arguments.momentum),
-        ("seed", &arguments.seed),
-        ("data.shard", &arguments.shard),
-        ("data.validation", &arguments.validation),
-    ];
     let mut settings = vec![];
-    for (field, value) in flags {
+    for (_, field, value) in arguments.fields.flags() {
         settings.extend(value.as_ref().map(|value| (field.to_owned(), value.clone())));
     }
-    for setting in &arguments.set {
-        let Some((path, value)) = setting.split_once('=') else {
-            return Err(Failure::Usage(format!(
-                "--set: {}",
-                RecipeError::Setting(setting.clone())
-            )));
+    for setting in &arguments.fields.set {
+        let Some((field, value)) = setting.split_once('=') else {
+            let expected = "expected SECTION.KEY=VALUE, such as optimizer.lr=0.1";
+            return Err(Failure::Usage(format!("--set: found `{setting}`: {expected}")));
         };
-        settings.push((path.to_owned(), value.to_owned()));
+        settings.push((field.to_owned(), value.to_owned()));
     }
-    Recipe::load(&arguments.recipe, &settings).map_err(|error| match error {
-        RecipeError::Unreadable { .. } => run_failure(error),
-        error => Failure::Usage(error.to_string()),
-    })
+    Recipe::load(&arguments.recipe, &settings).map_err(|error| recipe_failure(arguments, error))
+}
+
+/// Names whatever set the field that is wrong: of several the last, as that is what counts.
+fn recipe_failure(arguments: &Arguments, error: RecipeError) -> Failure {
+    let Some(field) = error.field() else { return usage(error) };
+    let set = |setting: &&String| setting.split_once('=').is_some_and(|(path, _)| path == field);
+    let given = |(_, path, value): &(_, &str, &Option<String>)| *path == field && value.is_some();
+    let origin = match arguments.fields.flags().into_iter().find(given) {
+        _ if arguments.fields.set.iter().any(|setting| set(&setting)) => "--set".to_owned(),
+        Some((flag, _, _)) => flag.to_owned(),
+        None => format!("recipe {}", arguments.recipe),
+    };
+    Failure::Usage(format!("{origin}: {error}"))
+}
+
+fn destination(arguments: &Arguments) -> Result<Destination, Failure> {
+    match &arguments.out {
+        Some(out) => Destination::at(out, arguments.force).map_err(out_failure),
+        None => {
+            let recipe = Path::new(&arguments.recipe).file_stem().unwrap_or_default();
+            Ok(Destination::numbered(Path::new("runs"), &recipe.to_string_lossy()))
+        }
+    }
 }
 
 fn open(arguments: &Arguments, recipe: &Recipe) -> Result<Dataset, Failure> {
-    let directory = match &arguments.data {
-        Some(directory) => directory.clone(),
-        None => trainer::bundled_directory().map_err(run_failure)?,
+    let source = match &arguments.data {
+        Some(directory) => Source::new(directory),
+        None => Source::bundled().map_err(run)?,
     };
-    let mut source = Source::new(directory);
-    source.prefix = recipe.data.prefix.clone();
-    source.cache = arguments.cache.clone();
-    Dataset::open(&source).map_err(run_failure)
+    let (prefix, cache) = (recipe.data.prefix.clone(), arguments.cache.clone());
+    Dataset::open(&Source { prefix, cache, ..source }).map_err(run)
 }
 
-fn processors() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
-}
-
-/// Makes the run directory: the one asked for, or the first that is free.
-fn run_directory(arguments: &Arguments) -> Result<PathBuf, Failure> {
-    let cannot = |path: &Path, error| Failure::Run(format!("{}: {error}", path.display()));
-    if let Some(out) = &arguments.out {
-        let taken = std::fs::read_dir(out).is_ok_and(|mut entries| entries.next().is_some());
-        if taken && !arguments.force {
-            let problem =
-                "exists and is not empty: choose another --out, or overwrite with --force";
-            return Err(Failure::Run(format!("{}: {problem}", out.display())));
-        }
-        std::fs::create_dir_all(out).map_err(|error| cannot(out, error))?;
-        return Ok(out.clone());
-    }
-    let recipe = Path::new(&arguments.recipe).file_stem().unwrap_or_default();
-    let runs = Path::new("runs");
-    std::fs::create_dir_all(runs).map_err(|error| cannot(runs, error))?;
-    for number in 1.. {
-        let out = runs.join(format!("{}-{number}", recipe.to_string_lossy()));
-        match std::fs::create_dir(&out) {
-            Ok(()) => return Ok(out),
-            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(cannot(&out, error)),
-        }
-    }
-    unreachable!("numbers do not end")
-}
-
-/// Writes a file whole or not at all.
-fn write(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
-    let attempt = || {
-        let mut file = tempfile::NamedTempFile::new_in(path.parent().unwrap_or(Path::new(".")))?;
-        std::io::Write::write_all(&mut file, bytes)?;
-        file.persist(path).map_err(|e| e.error).map(drop)
-    };
-    attempt().map_err(|error: std::io::Error| Failure::Run(format!("{}: {error}", path.display())))
+/// Writes a line. Nobody may be listening any more (`train | head`), but the model is what counts, so
+/// training goes on.
+fn say(line: &str) {
+    let _ = writeln!(io::stdout(), "{line}");
 }
 
 /// What is about to happen.
-fn introduce(trainer: &Trainer<'_>, isa: Isa, threads: usize, out: &Path) {
+fn introduction(
+    trainer: &Trainer<'_>,
+    data: &Dataset,
+    workers: &Workers,
+    directory: &RunDirectory,
+) -> String {
     let (recipe, network) = (trainer.recipe(), trainer.network());
     let [channels, height, width] = network.input();
-    println!(
-        "{}: {} parameters, {channels}×{height}×{width} images, {} classes, batches of {} in shards \
-         of {}; {threads} threads, {isa}; run directory {}",
+    format!(
+        "data: {}, images of {channels}×{height}×{width}, {} classes\n\
+         model: {}, {} parameters\n\
+         training: batches of {} in shards of {}, {} threads, {}\n\
+         run directory: {}",
+        data.directory().display(),
+        network.classes(),
         recipe.model.preset,
         network.parameter_count(),
-        network.classes(),
         recipe.data.batch_size,
         recipe.shard(),
-        out.display(),
-    );
+        workers.threads(),
+        workers.isa(),
+        directory.path().display(),
+    )
 }
 
-fn line(epoch: &Epoch, epochs: usize) -> String {
+fn progress(epoch: &Epoch, epochs: usize) -> String {
     let training = epoch.training;
     let mut line = format!(
         "epoch {}/{epochs}  loss {:.4}  accuracy {:.2} %",
@@ -224,13 +233,39 @@ fn line(epoch: &Epoch, epochs: usize) -> String {
     line + &format!("  {:.0} images/s  {seconds:.2} s", epoch.images_per_second)
 }
 
-fn failure(error: TrainError) -> Failure {
-    match error {
-        TrainError::Recipe(_) | TrainError::HoldOut { .. } => Failure::Usage(error.to_string()),
-        error => run_failure(error),
-    }
+/// The lists that the flags refer to, examples, and the exit codes.
+fn after_help() -> String {
+    let mut text = String::new();
+    let mut list = |title: &str, items: &mut dyn Iterator<Item = (&str, &str)>| {
+        let _ = writeln!(text, "{title}:");
+        items.for_each(|(name, what)| _ = writeln!(text, "  {name:8} {what}"));
+        text.push('\n');
+    };
+    list("Recipes", &mut Recipe::shipped());
+    list("Models", &mut model::PRESETS.into_iter());
+    text + "\
+Examples:
+  train --recipe paper --seed 2
+  train --model vgg --epochs 3 --lr 0.05 --out runs/vgg
+  train --data ~/emnist --set data.prefix=emnist-letters --validation 5000
+  train --recipe runs/fast-1/recipe.toml      the same weights again
+
+Exit codes: 0 trained; 1 the data, a file or the training failed; 2 the command or its recipe is
+wrong."
 }
 
-fn run_failure(error: impl std::fmt::Display) -> Failure {
+fn out_failure(error: RunDirectoryError) -> Failure {
+    let hint = match error {
+        RunDirectoryError::Taken(_) => "choose another --out, or replace the run with --force",
+        _ => "choose another place with --out",
+    };
+    Failure::Run(format!("{error}; {hint}"))
+}
+
+fn usage(error: impl Display) -> Failure {
+    Failure::Usage(error.to_string())
+}
+
+fn run(error: impl Display) -> Failure {
     Failure::Run(error.to_string())
 }

@@ -8,7 +8,7 @@ use kernels::Isa;
 use kernels::reference::{norm, widen};
 use support::data::{self, Part};
 use tempfile::TempDir;
-use trainer::{Dataset, Epoch, Recipe, Source, Trainer, Workers, bundled_directory};
+use trainer::{Dataset, Epoch, Recipe, Source, Trainer, Workers};
 
 const PRESETS: [&str; 3] = ["lenet", "cnn-bn", "resnet"];
 
@@ -94,7 +94,7 @@ fn runs_are_a_function_of_the_recipe() {
 /// The first images of the bundled Fashion-MNIST.
 fn fashion_mnist(images: usize) -> (TempDir, Dataset) {
     let cache = TempDir::new().unwrap();
-    let mut source = Source::new(bundled_directory().unwrap());
+    let mut source = Source::bundled().unwrap();
     source.cache = Some(cache.path().to_owned());
     let all = Dataset::open(&source).unwrap();
     let train = all.train().unwrap();

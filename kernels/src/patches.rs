@@ -182,34 +182,35 @@ impl Convolution {
         })
     }
 
-    /// dW = dY · Xᵀ: `x` of a column is its input, `y` its place in dY. See `weight_regions`.
+    /// dW = dY · Xᵀ: `x` of a column is its input, `y` its place in dY.
     pub fn weight_gradient(&self) -> Patches {
         let mut patches = self.empty(Forward);
-        for (kernel, columns) in weight_regions(self) {
-            let taps = patches.taps.len();
+        let [kh, kw] = self.window.kernel;
+        // Where a kernel position lies, as if the image began at its first.
+        let reach =
+            |[ky, kx]: [usize; 2]| [ky * self.window.dilation[0], kx * self.window.dilation[1]];
+        for Rectangle { kernel, pixels } in weight_regions(self) {
+            let (taps, columns) = (patches.taps.len(), patches.columns.len());
+            let first = kernel[0];
             for c in 0..self.input.channels {
                 for &[ky, kx] in &kernel {
-                    let [dy, dx] = [ky * self.window.dilation[0], kx * self.window.dilation[1]];
-                    let first = kernel[0];
-                    let [fy, fx] =
-                        [first[0] * self.window.dilation[0], first[1] * self.window.dilation[1]];
-                    let at = self.input.offset(c, [dy, dx]) - self.input.offset(0, [fy, fx]);
-                    let w = (c * self.window.kernel[0] + ky) * self.window.kernel[1] + kx;
-                    patches.taps.push(Tap { x: small(at), w: small(w) });
+                    let x =
+                        self.input.offset(c, reach([ky, kx])) - self.input.offset(0, reach(first));
+                    let w = (c * kh + ky) * kw + kx;
+                    patches.taps.push(Tap { x: small(x), w: small(w) });
                 }
             }
-            let first = patches.columns.len();
-            patches.columns.extend(columns.iter().map(|&pixel| {
+            for pixel in pixels {
                 let source = [0, 1].map(|axis| {
-                    let at =
-                        self.window.source(axis, pixel[axis], kernel[0][axis], self.input.size);
+                    let at = self.window.source(axis, pixel[axis], first[axis], self.input.size);
                     at.expect("a region holds pixels whose taps exist")
                 });
-                self.column(source, self.output, pixel)
-            }));
-            let region =
-                Region { taps: taps..patches.taps.len(), columns: first..patches.columns.len() };
-            patches.regions.push(region);
+                patches.columns.push(self.column(source, self.output, pixel));
+            }
+            patches.regions.push(Region {
+                taps: taps..patches.taps.len(),
+                columns: columns..patches.columns.len(),
+            });
         }
         patches
     }
@@ -324,15 +325,18 @@ fn positions(y: &Class, x: &Class) -> impl Iterator<Item = ([usize; 2], [usize; 
         .flat_map(move |&(py, sy)| x.positions.iter().map(move |&(px, sx)| ([py, px], [sy, sx])))
 }
 
-/// Row and column.
-type Position = [usize; 2];
+/// Kernel positions, and output pixels that meet each of them inside the image.
+struct Rectangle {
+    kernel: Vec<[usize; 2]>,
+    pixels: Vec<[usize; 2]>,
+}
 
-/// The kernel positions and output pixels of each region of the weight-gradient.
+/// The regions of the weight-gradient, for every channel alike.
 ///
 /// Where most pixels meet every tap, those pixels (the *core*) with all taps are the first region,
 /// and what remains follows tap by tap; otherwise each kernel position has all its pixels in one
 /// region. Fewer regions are fewer sums over lanes; a core lets a tile's taps share cache lines.
-fn weight_regions(conv: &Convolution) -> Vec<(Vec<Position>, Vec<Position>)> {
+fn weight_regions(conv: &Convolution) -> Vec<Rectangle> {
     let Convolution { window, input, output, .. } = conv;
     let [kh, kw] = window.kernel;
     let kernel: Vec<[usize; 2]> = (0..kh).flat_map(|ky| (0..kw).map(move |kx| [ky, kx])).collect();
@@ -340,22 +344,21 @@ fn weight_regions(conv: &Convolution) -> Vec<(Vec<Position>, Vec<Position>)> {
         (0..2).all(|axis| window.source(axis, pixel[axis], k[axis], input.size).is_some())
     };
     let pixels = (0..output.size[0]).flat_map(|y| (0..output.size[1]).map(move |x| [y, x]));
-    let (core, rim): (Vec<_>, Vec<_>) =
+    let (mut core, mut rim): (Vec<_>, Vec<_>) =
         pixels.partition(|&pixel| kernel.iter().all(|&k| meets(pixel, k)));
-    let all = conv.multiply_adds() / (input.channels * output.channels).max(1);
-    let core_matters = core.len() * kernel.len() * 2 >= all || input.channels < 4;
+    let products = conv.multiply_adds() / (input.channels * output.channels).max(1);
     let mut regions = vec![];
-    if core_matters && !core.is_empty() {
-        regions.push((kernel.clone(), core.clone()));
+    if 2 * core.len() * kernel.len() >= products || input.channels < 4 {
+        regions.push(Rectangle { kernel: kernel.clone(), pixels: core });
+    } else {
+        core.append(&mut rim);
+        rim = core;
     }
-    for &k in &kernel {
-        let rest = rim.iter().copied().filter(|&pixel| meets(pixel, k));
-        let own = if core_matters { vec![] } else { core.clone() };
-        let columns: Vec<_> = own.into_iter().chain(rest).collect();
-        if !columns.is_empty() {
-            regions.push((vec![k], columns));
-        }
+    for k in kernel {
+        let pixels = rim.iter().copied().filter(|&pixel| meets(pixel, k)).collect();
+        regions.push(Rectangle { kernel: vec![k], pixels });
     }
+    regions.retain(|region| !region.pixels.is_empty());
     regions
 }
 

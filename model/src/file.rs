@@ -8,10 +8,13 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use thiserror::Error;
 
+/// Stands for a preset where the network is none.
+pub const CUSTOM: &str = "custom";
+
 /// A network with its weights and what is needed to use them.
 #[derive(Clone, Debug)]
 pub struct Model {
-    /// The preset that the network is.
+    /// The preset that the network is, or [`CUSTOM`].
     pub preset: String,
     /// The architecture.
     pub network: Network,
@@ -28,11 +31,13 @@ pub struct Model {
 /// Why a file of weights cannot be read or written.
 #[derive(Debug, Error)]
 pub enum FileError {
-    /// Reading or writing failed.
-    #[error("{}: {error}", path.display())]
+    /// The system refused.
+    #[error("{}: cannot {action}: {error}", path.display())]
     Io {
         /// The file.
         path: PathBuf,
+        /// What was to be done.
+        action: &'static str,
         /// What the system said.
         error: std::io::Error,
     },
@@ -46,6 +51,24 @@ pub enum FileError {
     },
 }
 
+/// Writes a file whole or not at all: under another name beside it, flushed to disk and renamed.
+pub fn write_file(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
+    let write = || {
+        let folder = path.parent().filter(|p| !p.as_os_str().is_empty());
+        let folder = folder.unwrap_or(Path::new("."));
+        let mut builder = tempfile::Builder::new();
+        // As any new file: what the umask allows.
+        #[cfg(unix)]
+        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+        let mut file = builder.prefix("writing-").tempfile_in(folder)?;
+        file.write_all(bytes)?;
+        file.as_file().sync_all()?;
+        file.persist(path).map_err(|e| e.error)?;
+        std::fs::File::open(folder)?.sync_all()
+    };
+    write().map_err(|error| FileError::Io { path: path.to_owned(), action: "write", error })
+}
+
 impl Model {
     /// Writes a safetensors file: parameters under PyTorch's names, and as metadata `model`,
     /// `input` (channels, rows, columns), `classes` (a JSON array), `normalize.mean` and
@@ -53,27 +76,13 @@ impl Model {
     ///
     /// The same model gives the same bytes. The file appears whole or not at all.
     pub fn save(&self, path: &Path) -> Result<(), FileError> {
-        let write = || {
-            let folder = path.parent().filter(|p| !p.as_os_str().is_empty());
-            let folder = folder.unwrap_or(Path::new("."));
-            let mut file = tempfile::NamedTempFile::new_in(folder)?;
-            file.write_all(&self.to_bytes())?;
-            file.as_file().sync_all()?;
-            #[cfg(unix)]
-            {
-                use std::os::unix::fs::PermissionsExt;
-                file.as_file().set_permissions(std::fs::Permissions::from_mode(0o644))?;
-            }
-            file.persist(path).map_err(|e| e.error)?;
-            std::fs::File::open(folder)?.sync_all()
-        };
-        write().map_err(|error| FileError::Io { path: path.to_owned(), error })
+        write_file(path, &self.to_bytes())
     }
 
     /// Reads what [`Model::save`] wrote.
     pub fn load(path: &Path) -> Result<Model, FileError> {
-        let bytes =
-            std::fs::read(path).map_err(|error| FileError::Io { path: path.to_owned(), error })?;
+        let cannot = |error| FileError::Io { path: path.to_owned(), action: "read", error };
+        let bytes = std::fs::read(path).map_err(cannot)?;
         Model::from_bytes(&bytes)
             .map_err(|problem| FileError::Content { path: path.to_owned(), problem })
     }

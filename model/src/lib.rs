@@ -11,7 +11,7 @@ mod layer;
 mod network;
 mod presets;
 
-pub use file::{FileError, Model};
+pub use file::{CUSTOM, FileError, Model, write_file};
 pub use init::Init;
 pub use layer::{
     Kind, Layer, avg_pool2d, batch_norm2d, conv2d, dropout, flatten, gelu, global_avg_pool2d,

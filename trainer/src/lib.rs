@@ -8,16 +8,18 @@ mod batch;
 mod data;
 mod optimizer;
 mod recipe;
+mod run_directory;
 mod sampler;
 mod schedule;
 mod training;
 mod workers;
 
 pub use batch::{Evaluation, Scaling};
-pub use data::{DataError, Dataset, Source, Split, bundled_directory};
+pub use data::{DataError, Dataset, Source, Split};
 pub use recipe::{
-    DataSection, InitName, ModelSection, Normalize, OptimizerKind, OptimizerSection, Recipe,
-    RecipeError, SHIPPED, ScheduleKind, ScheduleSection, StopSection, Validation,
+    Auto, DataSection, InitName, ModelSection, Moments, Normalize, OptimizerKind, OptimizerSection,
+    Recipe, RecipeError, ScheduleKind, ScheduleSection, StopSection, Validation, ValidationSet,
 };
+pub use run_directory::{Destination, RunDirectory, RunDirectoryError};
 pub use training::{Epoch, Step, TrainError, Trainer};
-pub use workers::Workers;
+pub use workers::{Workers, WorkersError};

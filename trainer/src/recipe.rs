@@ -1,5 +1,6 @@
 //! A recipe: everything that, with the data, decides the trained weights.
 
+use model::PRESETS;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 use thiserror::Error;
@@ -26,7 +27,7 @@ pub struct Recipe {
 
 /// The network.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, expecting = "a section of fields")]
 pub struct ModelSection {
     /// One of [`model::PRESETS`].
     pub preset: String,
@@ -48,7 +49,7 @@ pub enum InitName {
 
 /// What is made of the data.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, expecting = "a section of fields")]
 pub struct DataSection {
     /// Images per optimiser step.
     pub batch_size: usize,
@@ -91,13 +92,18 @@ pub enum ValidationSet {
 pub enum Normalize {
     /// With mean and deviation of the training images, per channel.
     Auto(Auto),
-    /// With these, one for all channels or one per channel.
-    Fixed {
-        /// Subtracted from pixel / 255.
-        mean: Vec<f64>,
-        /// What the difference is divided by.
-        std: Vec<f64>,
-    },
+    /// With these.
+    Fixed(Moments),
+}
+
+/// Mean and deviation to normalise with, one for all channels or one per channel.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Moments {
+    /// Subtracted from pixel / 255.
+    pub mean: Vec<f64>,
+    /// What the difference is divided by.
+    pub std: Vec<f64>,
 }
 
 /// The word `auto`.
@@ -110,7 +116,7 @@ pub enum Auto {
 
 /// How weights follow gradients.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, expecting = "a section of fields")]
 pub struct OptimizerSection {
     /// The rule.
     pub kind: OptimizerKind,
@@ -134,7 +140,7 @@ pub enum OptimizerKind {
 
 /// How the learning rate changes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, expecting = "a section of fields")]
 pub struct ScheduleSection {
     /// The curve.
     pub kind: ScheduleKind,
@@ -159,7 +165,7 @@ pub enum ScheduleKind {
 
 /// When training ends.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, expecting = "a section of fields")]
 pub struct StopSection {
     /// Passes over the training images.
     pub epochs: usize,
@@ -212,31 +218,39 @@ impl Default for StopSection {
     }
 }
 
-/// The recipes that come with the program: name and TOML.
-pub const SHIPPED: [(&str, &str); 2] = [
+/// The recipes that come with the program: name and TOML, whose first line says what it is for.
+const SHIPPED: [(&str, &str); 2] = [
     ("fast", include_str!("../../recipes/fast.toml")),
     ("paper", include_str!("../../recipes/paper.toml")),
 ];
+
+/// TOML has no larger number.
+const LARGEST: u64 = i64::MAX as u64;
 
 /// Why a recipe cannot be used.
 #[derive(Debug, Error)]
 pub enum RecipeError {
     /// Neither a shipped recipe nor a file.
-    #[error("unknown recipe `{0}`: expected {list} or a TOML file", list = SHIPPED.map(|(n, _)| n).join(", "))]
+    #[error(
+        "unknown recipe `{0}`: expected {shipped} or the path of a TOML file that ends in .toml",
+        shipped = SHIPPED.map(|(name, _)| name).join(", ")
+    )]
     Unknown(String),
     /// The file cannot be read.
-    #[error("{path}: {error}")]
+    #[error("{path}: cannot read the recipe: {error}")]
     Unreadable {
         /// The file.
         path: String,
         /// What the system said.
         error: std::io::Error,
     },
-    /// It is not TOML, or a field is unknown or of the wrong type.
-    #[error("recipe `{name}`: {problem}")]
+    /// The file is not TOML, or a field is unknown or of the wrong type.
+    #[error("{path}: line {line}: {problem}")]
     Malformed {
-        /// The recipe.
-        name: String,
+        /// The file.
+        path: String,
+        /// Where in the file, from one.
+        line: usize,
         /// What was found and what was expected.
         problem: String,
     },
@@ -244,18 +258,48 @@ pub enum RecipeError {
     #[error("`{field}` is {found}: expected {expected}")]
     Value {
         /// Section and key.
-        field: &'static str,
+        field: String,
         /// What it is.
         found: String,
         /// What it may be.
-        expected: &'static str,
+        expected: String,
     },
-    /// A setting that is not `section.key=value`.
-    #[error("`{0}`: expected section.key=value")]
-    Setting(String),
+    /// A setting of a field that there is not.
+    #[error("`{field}`: {problem}")]
+    Field {
+        /// Section and key.
+        field: String,
+        /// What was found and what was expected.
+        problem: String,
+    },
+}
+
+impl RecipeError {
+    /// The field, as `section.key`, unless the recipe as a whole is at fault.
+    pub fn field(&self) -> Option<&str> {
+        match self {
+            RecipeError::Value { field, .. } | RecipeError::Field { field, .. } => Some(field),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn value(field: &str, found: impl ToString, expected: impl ToString) -> RecipeError {
+        RecipeError::Value {
+            field: field.to_owned(),
+            found: found.to_string(),
+            expected: expected.to_string(),
+        }
+    }
 }
 
 impl Recipe {
+    /// The recipes that come with the program: the name of each, and what it is for.
+    pub fn shipped() -> impl Iterator<Item = (&'static str, &'static str)> {
+        SHIPPED.into_iter().map(|(name, text)| {
+            (name, text.lines().next().unwrap_or_default().trim_start_matches(['#', ' ']))
+        })
+    }
+
     /// A shipped recipe, or that of a TOML file, with some fields set: each setting is a path such
     /// as `optimizer.lr` and a TOML value; what is no TOML value is taken as a string.
     pub fn load(name: &str, settings: &[(String, String)]) -> Result<Recipe, RecipeError> {
@@ -271,15 +315,20 @@ impl Recipe {
     }
 
     fn parse(name: &str, text: &str, settings: &[(String, String)]) -> Result<Recipe, RecipeError> {
-        let malformed = |error: toml::de::Error| RecipeError::Malformed {
-            name: name.to_owned(),
-            problem: error.to_string().trim().replace('\n', "; "),
+        let malformed = |error: toml::de::Error| {
+            let before = &text[..error.span().map_or(0, |span| span.start)];
+            let line = 1 + before.matches('\n').count();
+            let problem = in_words(error.message());
+            RecipeError::Malformed { path: name.to_owned(), line, problem }
         };
-        let mut table: Table = text.parse().map_err(malformed)?;
-        for (path, value) in settings {
-            set(&mut table, path, value).ok_or_else(|| RecipeError::Setting(path.clone()))?;
+        let mut recipe: Recipe = toml::from_str(text).map_err(malformed)?;
+        let mut table: Table = toml::from_str(text).map_err(malformed)?;
+        // One after another, so that a problem is that of the last.
+        for (field, value) in settings {
+            set(&mut table, field, value)?;
+            let result = table.clone().try_into();
+            recipe = result.map_err(|error| wrong_setting(field, value, error.message()))?;
         }
-        let recipe: Recipe = table.try_into().map_err(malformed)?;
         recipe.check()?;
         Ok(recipe)
     }
@@ -297,30 +346,37 @@ impl Recipe {
 
     /// Whether every value is possible.
     pub fn check(&self) -> Result<(), RecipeError> {
-        let require = |ok: bool, field, found: &dyn ToString, expected| {
-            let found = found.to_string();
-            if ok { Ok(()) } else { Err(RecipeError::Value { field, found, expected }) }
+        let require = |ok: bool, field: &str, found: &dyn ToString, expected: &str| {
+            if ok { Ok(()) } else { Err(RecipeError::value(field, found.to_string(), expected)) }
         };
         let (model, data) = (&self.model, &self.data);
         let (optimizer, schedule) = (&self.optimizer, &self.schedule);
-        if model::preset(&model.preset, 2).is_err() {
-            let found = format!("\"{}\"", model.preset);
-            let expected = "one of lenet, cnn-bn, vgg, resnet";
-            return Err(RecipeError::Value { field: "model.preset", found, expected });
-        }
+        let whole = format!("a whole number from 0 to {LARGEST}");
+        require(self.seed <= LARGEST, "seed", &self.seed, &whole)?;
+        let presets = format!("one of {}", PRESETS.map(|(name, _)| name).join(", "));
+        let known = PRESETS.iter().any(|(name, _)| *name == model.preset);
+        require(known, "model.preset", &format!("\"{}\"", model.preset), &presets)?;
         let smoothing = model.label_smoothing;
         let fraction = "a number of at least 0 and below 1";
         require((0.0..1.0).contains(&smoothing), "model.label_smoothing", &smoothing, fraction)?;
-        let batch = (1..=1 << 20).contains(&data.batch_size);
-        require(batch, "data.batch_size", &data.batch_size, "a number from 1 to 1048576")?;
+        let count = "a whole number from 1 to 1048576";
+        let counts = 1..=1 << 20;
+        let batch = data.batch_size;
+        require(counts.contains(&batch), "data.batch_size", &batch, count)?;
         let shard = self.shard();
-        let sixteens = shard > 0 && shard.is_multiple_of(16) && shard <= 1 << 20;
-        require(sixteens, "data.shard", &shard, "a multiple of 16 above 0")?;
-        if let Normalize::Fixed { mean, std } = &data.normalize {
+        let sixteens = counts.contains(&shard) && shard.is_multiple_of(16);
+        require(sixteens, "data.shard", &shard, "a multiple of 16 from 16 to 1048576")?;
+        if let Validation::HeldOut(images) = data.validation {
+            let ok = (1..=u32::MAX as usize).contains(&images);
+            let expected = "\"test\", \"none\" or a number of training images from 1";
+            require(ok, "data.validation", &images, expected)?;
+        }
+        if let Normalize::Fixed(Moments { mean, std }) = &data.normalize {
             let finite = !mean.is_empty() && mean.iter().all(|m| m.is_finite());
-            require(finite, "data.normalize.mean", &format!("{mean:?}"), "finite numbers")?;
+            let expected = "a list of numbers, such as [0.5]";
+            require(finite, "data.normalize.mean", &format!("{mean:?}"), expected)?;
             let positive = std.len() == mean.len() && std.iter().all(|s| s.is_finite() && *s > 0.0);
-            let expected = "as many positive numbers as `mean` has";
+            let expected = "a list of as many positive numbers as `data.normalize.mean` has";
             require(positive, "data.normalize.std", &format!("{std:?}"), expected)?;
         }
         let lr = optimizer.lr;
@@ -328,7 +384,8 @@ impl Recipe {
         let momentum = optimizer.momentum;
         require((0.0..1.0).contains(&momentum), "optimizer.momentum", &momentum, fraction)?;
         let nesterov = !optimizer.nesterov || momentum > 0.0;
-        require(nesterov, "optimizer.nesterov", &true, "false, as there is no momentum")?;
+        let expected = "false, as `optimizer.momentum` is 0";
+        require(nesterov, "optimizer.nesterov", &true, expected)?;
         let decay = optimizer.weight_decay;
         let decays = decay.is_finite() && decay >= 0.0;
         require(decays, "optimizer.weight_decay", &decay, "a number of at least 0")?;
@@ -342,31 +399,63 @@ impl Recipe {
             require(ok, field, &value, "a number of at least 1")?;
         }
         let epochs = self.stop.epochs;
-        require(
-            (1..=1 << 20).contains(&epochs),
-            "stop.epochs",
-            &epochs,
-            "a number from 1 to 1048576",
-        )
+        require(counts.contains(&epochs), "stop.epochs", &epochs, count)
     }
 }
 
-/// Sets `section.key` of a table; `None` if the path is not one.
-fn set(table: &mut Table, path: &str, value: &str) -> Option<()> {
-    let mut keys: Vec<&str> = path.split('.').map(str::trim).collect();
-    let last = keys.pop().filter(|key| !key.is_empty())?;
+/// Sets `section.key` of a table. Sections that are not there are made, and a value in the place of
+/// a section gives way.
+fn set(table: &mut Table, field: &str, value: &str) -> Result<(), RecipeError> {
     let mut section = table;
-    for key in keys.into_iter().filter(|key| !key.is_empty()) {
-        let entry = section.entry(key).or_insert_with(|| Value::Table(Table::new()));
+    let mut keys: Vec<&str> = field.split('.').map(str::trim).collect();
+    if keys.contains(&"") {
+        let problem = "expected a field such as optimizer.lr".to_owned();
+        return Err(RecipeError::Field { field: field.to_owned(), problem });
+    }
+    let last = keys.pop().expect("splitting gives at least one part");
+    for key in keys {
+        let entry = section.entry(key).or_insert(Value::Boolean(false));
         if !entry.is_table() {
             *entry = Value::Table(Table::new());
         }
-        section = entry.as_table_mut()?;
+        section = entry.as_table_mut().expect("made a table just now");
     }
-    let parsed = format!("value = {value}").parse::<Table>().ok();
-    let parsed = parsed.and_then(|mut table| table.remove("value"));
-    section.insert(last.to_owned(), parsed.unwrap_or_else(|| Value::String(value.to_owned())));
-    Some(())
+    let value = value.parse().unwrap_or_else(|_| Value::String(value.to_owned()));
+    section.insert(last.to_owned(), value);
+    Ok(())
+}
+
+/// A setting that has no place in a recipe, by the words of the parser.
+fn wrong_setting(field: &str, value: &str, problem: &str) -> RecipeError {
+    let problem = in_words(problem);
+    // `seed.x`: a section where there is a value.
+    let misplaced = problem.starts_with("invalid type: map");
+    match problem.rsplit_once("expected ") {
+        Some((_, expected)) if !misplaced && !problem.starts_with("unknown field") => {
+            RecipeError::value(field, value, expected)
+        }
+        _ if misplaced => {
+            let problem = "there is no such field".to_owned();
+            RecipeError::Field { field: field.to_owned(), problem }
+        }
+        _ => RecipeError::Field { field: field.to_owned(), problem },
+    }
+}
+
+/// A message of the parser without the names of Rust's types, on one line.
+fn in_words(problem: &str) -> String {
+    let whole = format!("expected a whole number from 0 to {LARGEST}");
+    let mut text = problem.trim().replace('\n', "; ");
+    for (name, words) in [
+        ("expected f64", "expected a number"),
+        ("expected u64", &whole),
+        ("expected usize", &whole),
+        ("expected a boolean", "expected true or false"),
+        ("expected a sequence", "expected a list"),
+    ] {
+        text = text.replace(name, words);
+    }
+    text
 }
 
 #[cfg(test)]
@@ -414,15 +503,70 @@ mod tests {
             ("model.preset", "alexnet", "lenet"),
             ("stop.epochs", "0", "stop.epochs"),
             ("stop.epochs", "many", "epochs"),
-            ("optimiser.lr", "1", "optimiser"),
-            ("optimizer.speed", "1", "speed"),
+            ("stop.epochs", "1.5", "is 1.5: expected a whole number"),
+            ("optimizer.lr", "fast", "is fast: expected a number"),
+            ("optimizer.lr", "", "is : expected a number"),
+            ("optimizer.kind", "adam", "expected `sgd`"),
+            ("optimizer.nesterov", "yes", "expected true or false"),
+            ("optimizer", "3", "expected a section of fields"),
+            ("optimiser.lr", "1", "unknown field `optimiser`, expected one of `seed`"),
+            ("optimizer.speed", "1", "unknown field `speed`, expected one of `kind`, `lr`"),
+            ("data.normalize.mode", "1", "\"auto\" or { mean = [..], std = [..] }"),
+            ("data.normalize.mean", "[1, 2]", "`data.normalize.std` is [0.5]: expected a list of"),
+            ("data.validation", "0", "from 1"),
+            ("seed", "-1", "is -1: expected a whole number from 0 to 9223372036854775807"),
+            ("seed", "9223372036854775808", "is 9223372036854775808: expected a whole number"),
+            ("seed", "1\nmodel.preset = 'vgg'", "expected a whole number"),
+            ("seed.high", "1", "there is no such field"),
+            ("", "1", "expected a field"),
+            ("optimizer..lr", "1", "expected a field"),
+            (".lr", "1", "expected a field"),
         ] {
-            let error = Recipe::load("paper", &settings(&[(path, value)])).unwrap_err().to_string();
-            assert!(error.contains(word), "{path}={value}: {error}");
-            assert!(!error.contains('\n'), "{error}");
+            let list = settings(&[("seed", "3"), (path, value)]);
+            let error = Recipe::load("paper", &list).unwrap_err();
+            let message = error.to_string();
+            assert!(message.contains(word), "{path}={value}: {message}");
+            assert!(message.contains(&format!("`{}`", error.field().unwrap())), "{message}");
         }
-        assert!(Recipe::load("slow", &[]).unwrap_err().to_string().contains("fast, paper"));
-        assert!(Recipe::load("no.toml", &[]).unwrap_err().to_string().contains("no.toml"));
+    }
+
+    #[test]
+    fn the_field_at_fault_is_the_one_that_was_set() {
+        let list = settings(&[("optimizer.lr", "0.1"), ("seed", "no"), ("stop.epochs", "no")]);
+        assert_eq!(Recipe::load("fast", &list).unwrap_err().field(), Some("seed"));
+        let list = settings(&[("data.normalize.mean", "[0]"), ("optimizer.kind", "no")]);
+        assert_eq!(Recipe::load("fast", &list).unwrap_err().field(), Some("optimizer.kind"));
+    }
+
+    #[test]
+    fn unusable_files_are_named() {
+        let message = |name: &str| Recipe::load(name, &[]).unwrap_err().to_string();
+        for (name, words) in [
+            ("slow", "unknown recipe `slow`: expected fast, paper or the path of a TOML file"),
+            ("", "unknown recipe ``"),
+            ("no.toml", "no.toml: cannot read the recipe: "),
+        ] {
+            assert!(message(name).starts_with(words), "{}", message(name));
+        }
+        for (text, words) in [
+            ("seed = 1\n[optimizer]\nlr = = 2\n", "r.toml: line 3: extra `=`"),
+            ("seed = 1\n[optimizer\nlr = 2\n", "r.toml: line 2: "),
+            ("[optimizer]\nspeed = 2\n", "r.toml: line 2: unknown field `speed`"),
+            ("[data]\n\nbatch_size = 1.5", "r.toml: line 3: invalid type: floating point `1.5`"),
+            ("seed = 1\nseed = 2", "r.toml: line 2: duplicate key"),
+            ("optimizer = 3", "r.toml: line 1: invalid type: integer `3`, expected a section"),
+        ] {
+            let message = Recipe::parse("r.toml", text, &[]).unwrap_err().to_string();
+            assert!(message.starts_with(words), "{text}: {message}");
+            assert!(!message.contains('\n'), "{message}");
+        }
+    }
+
+    #[test]
+    fn shipped_recipes_are_described() {
+        for (name, description) in Recipe::shipped() {
+            assert!((20..=80).contains(&description.len()), "{name}: {description}");
+        }
     }
 
     #[test]

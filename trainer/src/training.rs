@@ -3,12 +3,13 @@
 use crate::batch::{Batch, Evaluation, Images, Scaling, Spare, evaluate};
 use crate::data::{DataError, Dataset, Split};
 use crate::optimizer::Optimizer;
-use crate::recipe::{InitName, Normalize, Recipe, RecipeError, Validation, ValidationSet};
+use crate::recipe::{InitName, Moments, Normalize, Recipe, RecipeError, Validation, ValidationSet};
 use crate::sampler::{hold_out, shuffle};
 use crate::schedule::learning_rate;
 use crate::workers::Workers;
 use autograd::Buffer;
-use model::{Init, Layer, Model, Network, ShapeError, preset};
+use model::{CUSTOM, Init, Layer, Model, Network, ShapeError, preset};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use thiserror::Error;
 
@@ -22,16 +23,16 @@ pub enum TrainError {
     #[error(transparent)]
     Recipe(#[from] RecipeError),
     /// The network does not fit the images.
-    #[error("the network does not fit the images of the data set: {0}")]
-    Shape(#[from] ShapeError),
-    /// There are not enough training images.
-    #[error("`data.validation` holds out {held_out} images: the training set has {images}")]
-    HoldOut {
-        /// Images to hold out.
-        held_out: usize,
-        /// Images there are.
-        images: usize,
+    #[error("{}: the images do not fit the network: {error}", directory.display())]
+    Shape {
+        /// The directory of the images.
+        directory: PathBuf,
+        /// The layer that they do not fit.
+        error: ShapeError,
     },
+    /// The recipe validates on a test set that there is not.
+    #[error("{0}; or validate on training images: `data.validation` is their number, or none")]
+    NoTest(DataError),
     /// A loss is infinite or not a number.
     #[error(
         "the loss is {loss} at step {step} (epoch {epoch}): the output of layer {layer} is the \
@@ -48,7 +49,7 @@ pub enum TrainError {
         layer: String,
     },
     /// A weight or a running statistic is infinite or not a number, which no loss has shown.
-    #[error("{parameter} holds values that are not finite after epoch {epoch}")]
+    #[error("`{parameter}` is not finite after epoch {epoch}")]
     Weights {
         /// The parameter's name.
         parameter: String,
@@ -92,14 +93,14 @@ pub struct Step {
 /// A network in training.
 pub struct Trainer<'a> {
     recipe: Recipe,
+    preset: String,
     data: &'a Dataset,
     workers: &'a Workers,
     network: Network,
     weights: Buffer,
     optimizer: Optimizer,
     scaling: Scaling,
-    /// Mean and std of the scaling, per channel or one for all.
-    normalize: (Vec<f64>, Vec<f64>),
+    moments: Moments,
     training: Vec<u32>,
     validation: Option<(&'a Split, Vec<u32>)>,
     spare: Spare,
@@ -117,7 +118,8 @@ impl<'a> Trainer<'a> {
         recipe.check()?;
         let layers = preset(&recipe.model.preset, data.classes());
         let layers = layers.expect("a checked recipe names a preset");
-        Trainer::with_layers(recipe, &layers, data, workers)
+        let trainer = Trainer::with_layers(recipe, &layers, data, workers)?;
+        Ok(Trainer { preset: recipe.model.preset.clone(), ..trainer })
     }
 
     /// A network of these layers instead of the recipe's.
@@ -128,7 +130,8 @@ impl<'a> Trainer<'a> {
         workers: &'a Workers,
     ) -> Result<Trainer<'a>, TrainError> {
         recipe.check()?;
-        let network = Network::new(data.image_shape(), layers)?;
+        let network = Network::new(data.image_shape(), layers)
+            .map_err(|error| TrainError::Shape { directory: data.directory().into(), error })?;
         let init = match recipe.model.init {
             InitName::Pytorch => Init::Pytorch,
             InitName::He => Init::He,
@@ -136,16 +139,17 @@ impl<'a> Trainer<'a> {
         let train = data.train()?;
         let (training, validation) = divide(recipe, data, train)?;
         let channels = network.input()[0];
-        let normalize = normalization(recipe, train, &training, channels)?;
+        let moments = moments(recipe, train, &training, channels)?;
         Ok(Trainer {
             weights: network.initialise(recipe.seed, init),
             optimizer: Optimizer::new(recipe, &network),
-            scaling: Scaling::new(channels, &normalize.0, &normalize.1),
+            scaling: Scaling::new(channels, &moments.mean, &moments.std),
             recipe: recipe.clone(),
+            preset: CUSTOM.to_owned(),
             data,
             workers,
             network,
-            normalize,
+            moments,
             training,
             validation,
             spare: Spare::default(),
@@ -274,12 +278,12 @@ impl<'a> Trainer<'a> {
     /// The network as it is now.
     pub fn model(&self) -> Model {
         Model {
-            preset: self.recipe.model.preset.clone(),
+            preset: self.preset.clone(),
             network: self.network.clone(),
             weights: self.weights.clone(),
             classes: self.data.class_names().to_vec(),
-            mean: self.normalize.0.clone(),
-            std: self.normalize.1.clone(),
+            mean: self.moments.mean.clone(),
+            std: self.moments.std.clone(),
         }
     }
 }
@@ -296,11 +300,12 @@ fn divide<'a>(
     match recipe.data.validation {
         Validation::Named(ValidationSet::None) => Ok((all(train), None)),
         Validation::Named(ValidationSet::Test) => {
-            let test = data.test()?;
+            let test = data.test().map_err(TrainError::NoTest)?;
             Ok((all(train), Some((test, all(test)))))
         }
-        Validation::HeldOut(held_out) if held_out == 0 || held_out >= train.len() => {
-            Err(TrainError::HoldOut { held_out, images: train.len() })
+        Validation::HeldOut(held_out) if held_out >= train.len() => {
+            let expected = format!("less than the {} images of the training set", train.len());
+            Err(RecipeError::value("data.validation", held_out, expected).into())
         }
         Validation::HeldOut(held_out) => {
             let (training, validation) = hold_out(recipe.seed, train.len(), held_out);
@@ -311,21 +316,19 @@ fn divide<'a>(
 
 /// Mean and std to normalise with: the recipe's, or those of the training images, whose sums are
 /// exact integers.
-fn normalization(
+fn moments(
     recipe: &Recipe,
     train: &Split,
     indices: &[u32],
     channels: usize,
-) -> Result<(Vec<f64>, Vec<f64>), TrainError> {
-    if let Normalize::Fixed { mean, std } = &recipe.data.normalize {
-        if mean.len() != 1 && mean.len() != channels {
-            return Err(TrainError::Recipe(RecipeError::Value {
-                field: "data.normalize.mean",
-                found: format!("{mean:?}"),
-                expected: "one number, or one per channel of the images",
-            }));
+) -> Result<Moments, TrainError> {
+    if let Normalize::Fixed(moments) = &recipe.data.normalize {
+        if moments.mean.len() != 1 && moments.mean.len() != channels {
+            let (field, found) = ("data.normalize.mean", format!("{:?}", moments.mean));
+            let expected = format!("1 number or {channels}, one per channel of the images");
+            return Err(RecipeError::value(field, found, expected).into());
         }
-        return Ok((mean.clone(), std.clone()));
+        return Ok(moments.clone());
     }
     let mut sums = vec![(0u64, 0u64); channels];
     for &i in indices {
@@ -337,12 +340,15 @@ fn normalization(
         }
     }
     let pixels = (train.image(0).len() / channels * indices.len()) as f64;
-    let moments = sums.into_iter().map(|(sum, squares)| {
-        let mean = sum as f64 / pixels;
-        let variance = squares as f64 / pixels - mean * mean;
-        // A channel that never changes is left at its mean.
-        let std = if variance > 0.0 { libm::sqrt(variance) / 255.0 } else { 1.0 };
-        (mean / 255.0, std)
-    });
-    Ok(moments.unzip())
+    let (mean, std) = sums
+        .into_iter()
+        .map(|(sum, squares)| {
+            let mean = sum as f64 / pixels;
+            let variance = squares as f64 / pixels - mean * mean;
+            // A channel that never changes is left at its mean.
+            let std = if variance > 0.0 { libm::sqrt(variance) / 255.0 } else { 1.0 };
+            (mean / 255.0, std)
+        })
+        .unzip();
+    Ok(Moments { mean, std })
 }

@@ -5,10 +5,11 @@
 //! numbers of the shards.
 
 use autograd::Memory;
-use kernels::Isa;
-use rayon::{ThreadPool, ThreadPoolBuildError, ThreadPoolBuilder};
+use kernels::{Isa, UnknownIsa};
+use rayon::{ThreadPool, ThreadPoolBuilder};
 use std::ops::Range;
 use std::sync::Mutex;
+use thiserror::Error;
 
 /// A pool of threads, each with the memory of its tape.
 pub struct Workers {
@@ -17,11 +18,35 @@ pub struct Workers {
     memories: Vec<Mutex<Memory>>,
 }
 
+/// Why there are no workers.
+#[derive(Debug, Error)]
+pub enum WorkersError {
+    /// `BOBBIN_ISA` names no SIMD path.
+    #[error(transparent)]
+    Isa(#[from] UnknownIsa),
+    /// The system does not give as many threads.
+    #[error("cannot start {threads} threads: {error}")]
+    Threads {
+        /// How many were asked for.
+        threads: usize,
+        /// What the system said.
+        error: String,
+    },
+}
+
 impl Workers {
-    /// A pool of this many threads that compute on this SIMD path.
-    pub fn new(isa: Isa, threads: usize) -> Result<Workers, ThreadPoolBuildError> {
+    /// A thread per processor on the widest SIMD path that it has and `BOBBIN_ISA` allows.
+    pub fn from_env() -> Result<Workers, WorkersError> {
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        Workers::new(Isa::from_env()?, threads)
+    }
+
+    /// A pool of this many threads, at least one, that compute on this SIMD path.
+    pub fn new(isa: Isa, threads: usize) -> Result<Workers, WorkersError> {
         let name = |i| format!("worker-{i}");
-        let pool = ThreadPoolBuilder::new().num_threads(threads).thread_name(name).build()?;
+        let pool = ThreadPoolBuilder::new().num_threads(threads.max(1)).thread_name(name).build();
+        let pool =
+            pool.map_err(|error| WorkersError::Threads { threads, error: error.to_string() })?;
         let memories = (0..pool.current_num_threads()).map(|_| Mutex::default()).collect();
         Ok(Workers { isa, pool, memories })
     }

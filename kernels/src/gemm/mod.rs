@@ -26,7 +26,7 @@
 //! Two things are simpler than in the usual five loops. *A is not packed*: its elements are broadcast
 //! one by one from wherever they are, and eight rows are few enough streams for the prefetcher and
 //! few enough lines for one set of the first-level cache, should the stride be a power of two.
-//! Packing A was measured to cost 2 to 5 % at 256 columns and to gain nothing up to 2048. *B is
+//! Packing A was measured to cost 5 % at 256 columns and to gain nothing up to 2048. *B is
 //! packed one strip at a time*, and only where that helps, so that the only buffer is one strip, on
 //! the stack: there is no scratch memory to pass, and NC is NR.
 
@@ -40,8 +40,8 @@ use pack::StripCopy;
 use tile::{MOST_ROWS, Run};
 
 /// Length of a block of the sum, of which the longest strip of B is 48 KB: it comes from the first
-/// two levels of cache while a tile of C is read and written once in 256 steps. Lengths from 192 to
-/// 512 measured alike. It is the same on every path, because it decides the order of sums.
+/// two levels of cache while a tile of C is read and written once in 256 steps. Longer blocks
+/// measured no faster. It is the same on every path, because it decides the order of sums.
 const KC: usize = 256;
 
 /// Rows of A that meet every strip of B before the next rows do: MC × KC floats are 512 KB, half of
@@ -58,9 +58,10 @@ const fn strip_vectors<S: Simd>() -> usize {
 /// The widest strip of any path.
 const MOST_VECTORS: usize = 3;
 
-/// Rows of a full tile against a strip of this width.
-fn tile_rows<S: Simd>(width: usize) -> usize {
-    MOST_ROWS.min(S::ACCUMULATORS / width)
+/// Rows of a full tile.
+const fn tile_rows<S: Simd>() -> usize {
+    let rows = S::ACCUMULATORS / strip_vectors::<S>();
+    if rows < MOST_ROWS { rows } else { MOST_ROWS }
 }
 
 /// Rows of A above which a strip of B is copied, by the first tile that reads it: the tiles after
@@ -167,6 +168,17 @@ fn check(name: &str, len: usize, stride: usize, [rows, columns]: [usize; 2]) {
 /// ones first. Within a block each element of C is one chain of fused multiply-adds from zero, in
 /// the order of k; then C ← fma(α, chain, β · C), where β is 1 from the second block on.
 ///
+/// ```
+/// use kernels::{Gemm, Isa, Matrix, MatrixMut, gemm};
+///
+/// let a = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]; // 2 × 3
+/// let b = [1.0, 0.0, 2.0, 0.0, 1.0, 1.0]; // 2 × 3, taken as 3 × 2
+/// let mut c = [0.0; 4];
+/// let (a, b) = (Matrix::new(&a, 3), Matrix::transposed(&b, 3));
+/// gemm(Isa::detect(), Gemm::new(2, 2, 3), a, b, MatrixMut::new(&mut c, 2));
+/// assert_eq!(c, [7.0, 5.0, 16.0, 11.0]);
+/// ```
+///
 /// # Panics
 /// If a stride is smaller than a row, or a slice ends before its matrix does.
 pub fn gemm(isa: Isa, shape: Gemm, a: Matrix<'_>, b: Matrix<'_>, c: MatrixMut<'_>) {
@@ -196,6 +208,7 @@ fn scale(shape: Gemm, c: MatrixMut<'_>) {
 fn product<S: Simd>(s: S, shape: Gemm, a: Matrix<'_>, b: Matrix<'_>, c: MatrixMut<'_>) {
     let mut copy = StripCopy::new();
     for (top, rows) in Split::new(shape.m, MC).parts() {
+        let tiles = Split::new(rows, tile_rows::<S>());
         for (start, depth) in Split::new(shape.k, KC).parts() {
             let beta = if start == 0 { shape.beta } else { 1.0 };
             let vectors = shape.n.div_ceil(LANES);
@@ -204,7 +217,7 @@ fn product<S: Simd>(s: S, shape: Gemm, a: Matrix<'_>, b: Matrix<'_>, c: MatrixMu
                 let columns = (shape.n - left).min(width * LANES);
                 let c = MatrixMut::new(&mut c.data[top * c.stride + left..], c.stride);
                 let part = Gemm { m: rows, n: columns, k: depth, beta, ..shape };
-                strip(s, part, a.view(top, start), b.view(start, left), c, &mut copy);
+                strip(s, part, tiles, a.view(top, start), b.view(start, left), c, &mut copy);
             }
         }
     }
@@ -214,6 +227,7 @@ fn product<S: Simd>(s: S, shape: Gemm, a: Matrix<'_>, b: Matrix<'_>, c: MatrixMu
 fn strip<S: Simd>(
     s: S,
     Gemm { m, n, k, alpha, beta }: Gemm,
+    tiles: Split,
     a: View<'_>,
     b: View<'_>,
     c: MatrixMut<'_>,
@@ -225,7 +239,7 @@ fn strip<S: Simd>(
         copy.pack(s, b, [k, n]);
     }
     let keep = whole_vectors && m > COPY_ABOVE;
-    for (row, count, height) in Split::new(m, tile_rows::<S>(width)).runs(keep) {
+    for (row, count, height) in tiles.runs(keep) {
         let first = row == 0;
         let in_place = whole_vectors && (first || !keep);
         let run = Run {

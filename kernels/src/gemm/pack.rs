@@ -76,12 +76,11 @@ fn pack_columns<S: Simd>(
     for row in (0..rows).step_by(LANES) {
         let rows = LANES.min(rows - row);
         let mut block = [s.zero(); LANES];
-        for column in 0..columns {
-            block[column] = load(s, &from[column * stride + row..], rows);
+        for (column, vector) in block.iter_mut().enumerate().take(columns) {
+            *vector = load(s, &from[column * stride + row..], rows);
         }
-        let block = s.transpose(block);
-        for i in 0..rows {
-            store(s, &mut to[(row + i) * width], block[i]);
+        for (i, vector) in s.transpose(block).into_iter().enumerate().take(rows) {
+            store(s, &mut to[(row + i) * width], vector);
         }
     }
 }

@@ -90,19 +90,19 @@ unsafe fn sum<S: Simd, const MR: usize, const NR: usize>(
         // many elements in `MR` rows of A.
         unsafe {
             let mut columns = [s.zero(); NR];
-            for j in 0..NR {
-                columns[j] = s.load_at(b.add(j * LANES));
+            for (j, column) in columns.iter_mut().enumerate() {
+                *column = s.load_at(b.add(j * LANES));
                 if let Some(keep) = keep {
-                    s.store_at(keep.add(j * LANES), columns[j]);
+                    s.store_at(keep.add(j * LANES), *column);
                 }
             }
             // Row by row, the compiler would derive each address from the last: a chain of additions
             // that takes longer than the multiply-adds of a narrow tile.
             for row in 0..GROUP {
-                for group in 0..MOST_ROWS / GROUP {
+                for (group, base) in groups.iter().enumerate() {
                     let i = group * GROUP + row;
                     if i < MR {
-                        let weight = s.splat(*groups[group].add(row * a_row));
+                        let weight = s.splat(*base.add(row * a_row));
                         for j in 0..NR {
                             sums[i][j] = s.mul_add(weight, columns[j], sums[i][j]);
                         }
@@ -127,19 +127,19 @@ unsafe fn finish<S: Simd, const MR: usize, const NR: usize, const READ: bool>(
 ) {
     let Run { c_row, last, .. } = *run;
     let (alpha, beta) = (s.splat(run.alpha), s.splat(run.beta));
-    for i in 0..MR {
-        for j in 0..NR {
+    for (i, row) in sums.iter().enumerate() {
+        for (j, sum) in row.iter().enumerate() {
             // SAFETY: the caller of `run` has `MR` rows of C, of `NR` vectors, the last of them
             // `last` long.
             unsafe {
                 let at = c.add(i * c_row + j * LANES);
                 if j + 1 < NR || last == LANES {
                     let old = if READ { s.mul(beta, s.load_at(at)) } else { s.zero() };
-                    s.store_at(at, combine::<S, READ>(s, alpha, sums[i][j], old));
+                    s.store_at(at, combine::<S, READ>(s, alpha, *sum, old));
                 } else {
                     let part = std::slice::from_raw_parts_mut(at, last);
                     let old = if READ { s.mul(beta, s.load_partial(part)) } else { s.zero() };
-                    s.store_partial(part, combine::<S, READ>(s, alpha, sums[i][j], old));
+                    s.store_partial(part, combine::<S, READ>(s, alpha, *sum, old));
                 }
             }
         }

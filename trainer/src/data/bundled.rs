@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 /// It is looked for in the source tree that this crate was compiled in, then in every directory
 /// above the executable, then in the current one, so that both `cargo run` and a binary copied
 /// together with `data/` find it.
-pub fn bundled_directory() -> Result<PathBuf, DataError> {
+pub(crate) fn bundled_directory() -> Result<PathBuf, DataError> {
     let source_tree = Path::new(env!("CARGO_MANIFEST_DIR")).parent().map(Path::to_path_buf);
     let executable = env::current_exe().unwrap_or_default();
     let above_executable = executable.ancestors().skip(1).map(Path::to_path_buf);

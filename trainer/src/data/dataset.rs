@@ -1,6 +1,7 @@
 //! A data set: training and test images with their labels and the names of the classes.
 
 use super::DataError;
+use super::bundled::bundled_directory;
 use super::cache;
 use super::discover::{Files, Pair, Part, customary_name, discover};
 use super::idx::{Idx, Role};
@@ -25,6 +26,11 @@ impl Source {
     /// The only data set of a directory, unpacked into the default cache.
     pub fn new(directory: impl Into<PathBuf>) -> Source {
         Source { directory: directory.into(), prefix: None, cache: None }
+    }
+
+    /// The Fashion-MNIST that comes with Bobbin.
+    pub fn bundled() -> Result<Source, DataError> {
+        bundled_directory().map(Source::new)
     }
 }
 
@@ -79,6 +85,11 @@ impl Dataset {
     /// Channels, height and width of every image.
     pub fn image_shape(&self) -> [usize; 3] {
         self.image_shape
+    }
+
+    /// The directory of its files.
+    pub fn directory(&self) -> &Path {
+        &self.directory
     }
 
     fn no_part(&self, part: Part) -> DataError {

@@ -1,6 +1,6 @@
 //! Files mapped into memory, and what happens when one shrinks under the map.
 //!
-//! All `unsafe` of this crate is in this file: the map, and the signal that a shrunken map raises.
+//! All `unsafe` of this crate is in this file: the map, and the handling of signals.
 
 use super::DataError;
 use memmap2::{Mmap, MmapOptions};
@@ -59,7 +59,7 @@ impl Deref for Mapped {
 
 fn map(file: &File) -> io::Result<Mmap> {
     #[cfg(unix)]
-    sigbus::install();
+    signals::install();
     // SAFETY: another process may still change the file. Overwriting it changes pixels, and every
     // byte is a valid pixel; what must hold for good (header, labels) is copied out by the readers
     // of this map. Shortening it raises SIGBUS, which ends the process with a message (below).
@@ -67,7 +67,7 @@ fn map(file: &File) -> io::Result<Mmap> {
 }
 
 #[cfg(unix)]
-mod sigbus {
+mod signals {
     use std::mem::MaybeUninit;
     use std::ptr;
     use std::sync::Once;
@@ -76,7 +76,8 @@ mod sigbus {
         (or its disk failed); restore the file and start again\n";
 
     /// Makes a read beyond the end of a shrunken file an error message and exit code 1, in place of
-    /// a crash without a word.
+    /// a crash without a word; and makes a write beyond the limit on file sizes an error of that
+    /// write, in place of a crash that leaves half a file.
     pub fn install() {
         static INSTALLED: Once = Once::new();
         INSTALLED.call_once(|| {
@@ -89,6 +90,7 @@ mod sigbus {
                 action.sa_flags = libc::SA_ONSTACK;
                 libc::sigemptyset(&mut action.sa_mask);
                 libc::sigaction(libc::SIGBUS, action, ptr::null_mut());
+                libc::signal(libc::SIGXFSZ, libc::SIG_IGN);
             }
         });
     }

@@ -14,6 +14,5 @@ mod error;
 mod idx;
 mod mapped;
 
-pub use bundled::bundled_directory;
 pub use dataset::{Dataset, Source, Split};
 pub use error::DataError;

@@ -3,14 +3,13 @@
 use crate::fixture::Directory;
 use sha2::{Digest, Sha256};
 use std::fs;
-use trainer::{Dataset, Source, Split, bundled_directory};
+use trainer::{Dataset, Source, Split};
 
 #[test]
 fn is_read_whole() {
     let cache = Directory::empty();
-    let directory = bundled_directory().unwrap();
-    let data = Dataset::open(&Source { cache: Some(cache.cache()), ..Source::new(directory) });
-    let data = data.unwrap();
+    let source = Source { cache: Some(cache.cache()), ..Source::bundled().unwrap() };
+    let data = Dataset::open(&source).unwrap();
     assert_eq!((data.classes(), data.image_shape()), (10, [1, 28, 28]));
     assert_eq!(data.class_names()[0], "T-shirt/top");
     assert_eq!(data.class_names()[9], "Ankle boot");
@@ -34,7 +33,7 @@ fn is_read_whole() {
 
 #[test]
 fn is_what_its_readme_says() {
-    let directory = bundled_directory().unwrap();
+    let directory = Source::bundled().unwrap().directory;
     let readme = fs::read_to_string(directory.join("README.md")).unwrap();
     let mut files = 0;
     for (hash, name) in readme.lines().filter_map(|line| line.split_once("  ")) {

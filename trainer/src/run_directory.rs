@@ -1,0 +1,225 @@
+//! The directory that a run writes:
+//!
+//! ```text
+//! runs/fast-1/recipe.toml         complete, from the start: training by it gives the same weights
+//!             model.safetensors   the trained network, at the end
+//! ```
+//! Whether there is a place for it is asked before anything is computed; it is made once everything
+//! that a run needs has been checked.
+
+use crate::recipe::Recipe;
+use model::{FileError, Model, write_file};
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+use thiserror::Error;
+
+const RECIPE: &str = "recipe.toml";
+const MODEL: &str = "model.safetensors";
+
+/// Why there is no run directory.
+#[derive(Debug, Error)]
+pub enum RunDirectoryError {
+    /// There is something already.
+    #[error("{}: exists and is not empty: expected a new or empty directory", .0.display())]
+    Taken(PathBuf),
+    /// It cannot be made.
+    #[error("{}: cannot make the run directory: {error}", path.display())]
+    Make {
+        /// The directory.
+        path: PathBuf,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// It cannot be written.
+    #[error(transparent)]
+    File(#[from] FileError),
+}
+
+/// Where a run directory shall be.
+#[derive(Clone, Debug)]
+pub struct Destination(Place);
+
+#[derive(Clone, Debug)]
+enum Place {
+    Given(PathBuf),
+    Numbered { runs: PathBuf, name: String },
+}
+
+/// A run directory that has been made.
+#[derive(Clone, Debug)]
+pub struct RunDirectory(PathBuf);
+
+impl Destination {
+    /// This directory, which must be new or empty unless an older run in it is to be replaced.
+    pub fn at(path: &Path, replace: bool) -> Result<Destination, RunDirectoryError> {
+        let taken = match fs::read_dir(path) {
+            Ok(mut entries) => entries.next().is_some(),
+            Err(error) if error.kind() == ErrorKind::NotFound => false,
+            Err(error) => return Err(RunDirectoryError::Make { path: path.into(), error }),
+        };
+        if taken && !replace {
+            return Err(RunDirectoryError::Taken(path.into()));
+        }
+        Ok(Destination(Place::Given(path.into())))
+    }
+
+    /// The first of `runs/NAME-1`, `runs/NAME-2`, … that does not exist.
+    pub fn numbered(runs: &Path, name: &str) -> Destination {
+        Destination(Place::Numbered { runs: runs.into(), name: name.into() })
+    }
+
+    /// Makes the directory and writes the recipe into it. The model of an older run is deleted, as it
+    /// is not of this recipe. After an error nothing new is left.
+    pub fn make(&self, recipe: &Recipe) -> Result<RunDirectory, RunDirectoryError> {
+        let mut made = Made::default();
+        let path = match &self.0 {
+            Place::Given(path) => {
+                made.directories(path)?;
+                remove_if_there(&path.join(MODEL))?;
+                path.clone()
+            }
+            Place::Numbered { runs, name } => {
+                made.directories(runs)?;
+                made.first_free(runs, name)?
+            }
+        };
+        write_file(&path.join(RECIPE), recipe.to_toml().as_bytes())?;
+        made.0.clear();
+        Ok(RunDirectory(path))
+    }
+}
+
+impl RunDirectory {
+    /// Its path.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// Writes the model into it; returns the path of the file.
+    pub fn save(&self, model: &Model) -> Result<PathBuf, FileError> {
+        let path = self.0.join(MODEL);
+        model.save(&path)?;
+        Ok(path)
+    }
+}
+
+/// Directories that were made, deepest last: when dropped they are removed again.
+#[derive(Default)]
+struct Made(Vec<PathBuf>);
+
+impl Made {
+    /// Makes a directory and all above it.
+    fn directories(&mut self, path: &Path) -> Result<(), RunDirectoryError> {
+        let missing = path.ancestors().take_while(|p| !p.as_os_str().is_empty() && !p.exists());
+        self.0.extend(missing.map(Path::to_path_buf));
+        self.0.reverse();
+        let cannot = |error| RunDirectoryError::Make { path: path.into(), error };
+        fs::create_dir_all(path).map_err(cannot)
+    }
+
+    fn first_free(&mut self, runs: &Path, name: &str) -> Result<PathBuf, RunDirectoryError> {
+        for number in 1u64.. {
+            let path = runs.join(format!("{name}-{number}"));
+            match fs::create_dir(&path) {
+                Ok(()) => {
+                    self.0.push(path.clone());
+                    return Ok(path);
+                }
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(RunDirectoryError::Make { path, error }),
+            }
+        }
+        unreachable!("numbers do not end")
+    }
+}
+
+impl Drop for Made {
+    fn drop(&mut self) {
+        for directory in self.0.iter().rev() {
+            // What is in use by now is not empty, and stays.
+            let _ = fs::remove_dir(directory);
+        }
+    }
+}
+
+fn remove_if_there(path: &Path) -> Result<(), FileError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            Err(FileError::Io { path: path.into(), action: "replace", error })
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scratch() -> (tempfile::TempDir, PathBuf) {
+        let directory = tempfile::TempDir::new().unwrap();
+        let path = directory.path().to_path_buf();
+        (directory, path)
+    }
+
+    fn names(path: &Path) -> Vec<String> {
+        let name = |entry: io::Result<fs::DirEntry>| entry.unwrap().file_name().into_string();
+        let mut names: Vec<_> = fs::read_dir(path).unwrap().map(|e| name(e).unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn runs_are_numbered() {
+        let (_guard, path) = scratch();
+        let runs = path.join("runs");
+        let make = |name| {
+            let run = Destination::numbered(&runs, name).make(&Recipe::default()).unwrap();
+            run.path().file_name().unwrap().to_str().unwrap().to_owned()
+        };
+        assert_eq!([make("fast"), make("fast"), make("own")], ["fast-1", "fast-2", "own-1"]);
+        assert_eq!(names(&runs.join("fast-2")), [RECIPE]);
+    }
+
+    #[test]
+    fn an_older_run_is_replaced_only_if_asked_for() {
+        let (_guard, path) = scratch();
+        let out = path.join("a/b");
+        Destination::at(&out, false).unwrap().make(&Recipe::default()).unwrap();
+        fs::write(out.join(MODEL), "older").unwrap();
+        fs::write(out.join("notes"), "kept").unwrap();
+        let message = Destination::at(&out, false).unwrap_err().to_string();
+        assert!(message.contains("exists and is not empty"), "{message}");
+        let replacement = Recipe { seed: 5, ..Recipe::default() };
+        let destination = Destination::at(&out, true).unwrap();
+        assert_eq!(names(&out), [MODEL, "notes", RECIPE]);
+        destination.make(&replacement).unwrap();
+        assert_eq!(names(&out), ["notes", RECIPE]);
+        assert!(fs::read_to_string(out.join(RECIPE)).unwrap().contains("seed = 5"));
+    }
+
+    #[test]
+    fn nothing_is_left_where_it_cannot_be_made() {
+        let (_guard, path) = scratch();
+        fs::write(path.join("file"), "").unwrap();
+        for out in ["file", "file/below"] {
+            let error = Destination::at(&path.join(out), false).unwrap_err();
+            assert!(matches!(error, RunDirectoryError::Make { .. }), "{error}");
+        }
+        // A directory in the recipe's place.
+        let out = path.join("out");
+        fs::create_dir_all(out.join(RECIPE)).unwrap();
+        let error = Destination::at(&out, true).unwrap().make(&Recipe::default()).unwrap_err();
+        assert!(error.to_string().contains("recipe.toml: cannot write: "), "{error}");
+        assert_eq!(names(&out), [RECIPE]);
+        // A name that is too long, below directories that are made for it.
+        let out = path.join("new/new").join("x".repeat(300));
+        for destination in [
+            Destination::numbered(&path.join("new/new"), &"x".repeat(300)),
+            Destination(Place::Given(out)),
+        ] {
+            destination.make(&Recipe::default()).unwrap_err();
+            assert_eq!(names(&path), ["file", "out"]);
+        }
+    }
+}
