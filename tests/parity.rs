@@ -8,8 +8,12 @@ use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
 use trainer::{Dataset, Recipe, Source, Trainer, Workers};
 
-/// ‖w − w64‖ / ‖w64‖ of every tensor; float32 in PyTorch drifts by about a tenth of it.
+/// ‖w − w64‖ / ‖w64‖ of every tensor; float32 in PyTorch drifts by less than a tenth of it.
 const TOLERANCE: f64 = 1e-4;
+
+/// ‖w − w64‖ / ‖w64 − w0‖ of what has moved at all: the slowest parameters move by less than the
+/// tolerance above, and would pass it without ever being updated. PyTorch's float32: 5e-3.
+const OF_MOVEMENT: f64 = 5e-2;
 
 #[test]
 fn lenet() {
@@ -127,24 +131,34 @@ fn compare(what: &str, file: &SafeTensors<'_>, state: &str, trainer: &Trainer<'_
             continue;
         }
         let mut expected = floats(file, &name);
+        let mut movement = f64::INFINITY;
         if parameter.role.is_trained() {
             // Stored as the movement from the start, in units of a scale.
             let scale = format!("{name}.scale");
             let scale = if file.tensor(&scale).is_ok() { floats(file, &scale)[0] } else { 1.0 };
+            movement = norm(&mut expected.iter().map(|moved| moved * scale));
             for (moved, start) in expected.iter_mut().zip(parameter.place.of(start)) {
                 *moved = *moved * scale + f64::from(*start);
             }
         }
         let got = parameter.place.of(trainer.weights());
-        let norm = |v: &mut dyn Iterator<Item = f64>| v.map(|x| x * x).sum::<f64>().sqrt();
         let error = norm(&mut got.iter().zip(&expected).map(|(g, e)| f64::from(*g) - e));
-        let error = error / norm(&mut expected.iter().copied());
-        assert!(error <= TOLERANCE, "{what}: `{}` is off by {error:.1e}", parameter.name);
+        let size = norm(&mut expected.iter().copied());
+        let off = error / size;
+        assert!(off <= TOLERANCE, "{what}: `{}` is off by {off:.1e}", parameter.name);
+        // What a weight cannot follow is rounding: of its own last bit, once and again.
+        let allowed = OF_MOVEMENT * movement + f64::from(f32::EPSILON) * size;
+        let name = &parameter.name;
+        assert!(error <= allowed, "{what}: `{name}` moved by {movement:.1e}, and {error:.1e} off");
         compared += 1;
     }
     let stored = file.names().into_iter().filter(|n| n.starts_with(&format!("{state}/")));
     let stored = stored.filter(|n| !n.ends_with(".scale")).count();
     assert!(compared > 0 && compared == stored, "{what}: {compared} tensors of {stored}");
+}
+
+fn norm(values: &mut dyn Iterator<Item = f64>) -> f64 {
+    values.map(|x| x * x).sum::<f64>().sqrt()
 }
 
 /// The values of a tensor.

@@ -28,10 +28,11 @@ pub mod reference;
 mod simd;
 mod softmax;
 mod tile;
+mod transpose;
 
 pub use activation::{Activation, activate, activate_backward, gate};
 pub use batch_norm::{BatchNorm, batch_norm, batch_norm_backward, batch_norm_evaluate};
-pub use contract::{Start, contract, contract_pooled, transpose_weights};
+pub use contract::{Start, contract, contract_pooled};
 pub use correlate::{BAND, correlate};
 pub use gemm::{Gemm, Matrix, MatrixMut, gemm};
 pub use geometry::{Layout, Window};
@@ -52,6 +53,7 @@ pub use pool::{
 pub use softmax::{
     CrossEntropy, cross_entropy, log_softmax, log_softmax_backward, softmax, softmax_backward,
 };
+pub use transpose::transpose_weights;
 
 /// Images to a vector.
 pub const LANES: usize = 16;

@@ -4,6 +4,7 @@
 //! parameters lies in one flat buffer. It holds no weights itself, so every thread can share it; a
 //! [`Model`] is a network with its weights.
 
+mod builder;
 mod file;
 mod forward;
 mod init;

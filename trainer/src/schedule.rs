@@ -33,7 +33,7 @@ fn anneal(start: f64, end: f64, t: f64) -> f64 {
 mod tests {
     use super::*;
 
-    /// Values of torch.optim.lr_scheduler.OneCycleLR(max_lr=0.1, total_steps=10).
+    /// Values of torch.optim.lr_scheduler.OneCycleLR(max_lr=0.1, total_steps=10), PyTorch 2.15.
     #[test]
     fn one_cycle_is_that_of_pytorch() {
         let list = [("optimizer.lr".to_owned(), "0.1".to_owned())];

@@ -17,11 +17,14 @@
 //! Weights are not packed: a broadcast reads them where they lie. Nothing is blocked over t: X of a
 //! column tile stays in the second-level cache while all rows of W stream past it.
 
+mod sink;
+
 use crate::isa::{Isa, dispatch};
-use crate::patches::{Column, Convolution, Patches, Region, Rows, Tap};
+use crate::patches::{Column, Patches, Region, Rows, Tap};
 use crate::simd::Simd;
 use crate::tile::with_size;
 use crate::{LANES, tile};
+use sink::{Plain, Pooled, Sink};
 
 /// Where the chain of an output starts.
 #[derive(Clone, Copy, Debug)]
@@ -37,8 +40,8 @@ pub enum Start<'a> {
 /// Y = epilogue(start + W · X) on every block of `x`; the epilogue is a ReLU where `relu` is set.
 ///
 /// `weights` are row-major `[outputs][inputs][kh][kw]` for [`forward`] and those of
-/// [`transpose_weights`] for [`data_gradient`]; `x` and `y` are whole batches in the layouts of the
-/// convolution.
+/// [`transpose_weights`](crate::transpose_weights) for [`data_gradient`]; `x` and `y` are whole batches
+/// in the layouts of the convolution.
 ///
 /// [`forward`]: crate::Convolution::forward
 /// [`data_gradient`]: crate::Convolution::data_gradient
@@ -89,43 +92,6 @@ pub fn contract_pooled(
     dispatch!(isa, s => product.run(s, sink))
 }
 
-/// The weights `[outputs][inputs][taps]` of a convolution as its data-gradient meets them: `to` is
-/// `[inputs / 16][outputs][taps][16]`, panels of sixteen inputs (rows of the product), so that a
-/// tile finds the weights of its rows in one cache line and the lines one after another. Rows beyond
-/// the last input are zero.
-///
-/// # Panics
-/// If the lengths are not those of the convolution.
-pub fn transpose_weights(isa: Isa, convolution: &Convolution, weights: &[f32], to: &mut [f32]) {
-    assert_eq!(weights.len(), convolution.weights(), "weights to transpose");
-    assert_eq!(to.len(), convolution.transposed_weights(), "transposed weights");
-    let (inputs, taps) = (convolution.input.channels, convolution.window.taps());
-    let panel = convolution.output.channels * taps;
-    dispatch!(isa, s => s.vectorize(#[inline(always)] || {
-        for (o, weights) in weights.chunks_exact(inputs * taps).enumerate() {
-            for (p, rows) in weights.chunks(LANES * taps).enumerate() {
-                let to = &mut to.as_chunks_mut().0[p * panel + o * taps..][..taps];
-                transpose_rows(s, rows, to);
-            }
-        }
-    }))
-}
-
-/// At most sixteen rows of `to.len()` floats to columns.
-#[inline(always)]
-fn transpose_rows<S: Simd>(s: S, rows: &[f32], to: &mut [[f32; LANES]]) {
-    let taps = to.len();
-    for (i, to) in to.chunks_mut(LANES).enumerate() {
-        let mut block = [s.zero(); LANES];
-        for (v, row) in block.iter_mut().zip(rows.chunks_exact(taps)) {
-            *v = s.load_partial(&row[i * LANES..][..to.len()]);
-        }
-        for (to, v) in to.iter_mut().zip(s.transpose(block)) {
-            s.store(to, v);
-        }
-    }
-}
-
 /// The operands of a contraction, their lengths checked.
 struct Product<'a> {
     patches: &'a Patches,
@@ -145,31 +111,6 @@ struct Place<'a, const N: usize> {
     taps: &'a [Tap],
     columns: [(usize, Column); N],
     row: usize,
-}
-
-/// Where the chains of a tile start and what becomes of their ends.
-trait Sink: Copy {
-    /// The columns that a tile must have, if the sink cares.
-    const WIDTH: Option<usize>;
-
-    /// # Safety
-    /// `product` has asserted the lengths behind the sink's pointers, and `place` is inside it.
-    unsafe fn start<S: Simd, const M: usize, const N: usize>(
-        self,
-        s: S,
-        product: &Product<'_>,
-        place: &Place<'_, N>,
-    ) -> [[S::Vector; N]; M];
-
-    /// # Safety
-    /// As for [`Sink::start`].
-    unsafe fn finish<S: Simd, const M: usize, const N: usize>(
-        self,
-        s: S,
-        product: &Product<'_>,
-        place: &Place<'_, N>,
-        sums: &[[S::Vector; N]; M],
-    );
 }
 
 impl<'a> Product<'a> {
@@ -314,161 +255,4 @@ unsafe fn chains<S: Simd, const M: usize, const N: usize>(
             }
         }
     }
-}
-
-/// Stores every accumulator, after an optional ReLU.
-#[derive(Clone, Copy)]
-struct Plain {
-    y: *mut f32,
-}
-
-impl Plain {
-    /// The places of the outputs of the first row of a tile.
-    ///
-    /// # Safety
-    /// As for [`Sink::start`].
-    #[inline(always)]
-    unsafe fn outputs<const N: usize>(
-        self,
-        product: &Product<'_>,
-        place: &Place<'_, N>,
-    ) -> [*mut f32; N] {
-        let mut y = [self.y; N];
-        for n in 0..N {
-            let (block, column) = place.columns[n];
-            let at = block * product.y_block + place.row * product.y_plane + column.y as usize;
-            // SAFETY: the caller's promise.
-            y[n] = unsafe { y[n].add(at) };
-        }
-        y
-    }
-}
-
-impl Sink for Plain {
-    const WIDTH: Option<usize> = None;
-
-    #[inline(always)]
-    unsafe fn start<S: Simd, const M: usize, const N: usize>(
-        self,
-        s: S,
-        product: &Product<'_>,
-        place: &Place<'_, N>,
-    ) -> [[S::Vector; N]; M] {
-        let mut sums = [[s.zero(); N]; M];
-        match product.start {
-            Start::Zero => {}
-            Start::Bias(bias) => biases(s, &bias[place.row..place.row + M], &mut sums),
-            // SAFETY: the caller's promise.
-            Start::Output => unsafe {
-                let y = self.outputs(product, place);
-                for m in 0..M {
-                    for n in 0..N {
-                        sums[m][n] = s.load_at(y[n].add(m * product.y_plane));
-                    }
-                }
-            },
-        }
-        sums
-    }
-
-    #[inline(always)]
-    unsafe fn finish<S: Simd, const M: usize, const N: usize>(
-        self,
-        s: S,
-        product: &Product<'_>,
-        place: &Place<'_, N>,
-        sums: &[[S::Vector; N]; M],
-    ) {
-        // SAFETY: the caller's promise.
-        unsafe {
-            let y = self.outputs(product, place);
-            for m in 0..M {
-                for n in 0..N {
-                    // `max` gives its second operand where one is NaN: a NaN comes through.
-                    let v = if product.relu { s.max(s.zero(), sums[m][n]) } else { sums[m][n] };
-                    s.store_at(y[n].add(m * product.y_plane), v);
-                }
-            }
-        }
-    }
-}
-
-/// Every chain of row `m` starts at `bias[m]`.
-#[inline(always)]
-fn biases<S: Simd, const M: usize, const N: usize>(
-    s: S,
-    bias: &[f32],
-    sums: &mut [[S::Vector; N]; M],
-) {
-    for m in 0..M {
-        sums[m] = [s.splat(bias[m]); N];
-    }
-}
-
-/// Reduces the four columns of a tile to their ReLU'd maximum, and remembers whose it was.
-#[derive(Clone, Copy)]
-struct Pooled {
-    y: *mut f32,
-    masks: *mut [u16; 4],
-    pixels: usize,
-}
-
-impl Sink for Pooled {
-    const WIDTH: Option<usize> = Some(4);
-
-    #[inline(always)]
-    unsafe fn start<S: Simd, const M: usize, const N: usize>(
-        self,
-        s: S,
-        product: &Product<'_>,
-        place: &Place<'_, N>,
-    ) -> [[S::Vector; N]; M] {
-        let mut sums = [[s.zero(); N]; M];
-        if let Start::Bias(bias) = product.start {
-            biases(s, &bias[place.row..place.row + M], &mut sums);
-        }
-        sums
-    }
-
-    #[inline(always)]
-    unsafe fn finish<S: Simd, const M: usize, const N: usize>(
-        self,
-        s: S,
-        product: &Product<'_>,
-        place: &Place<'_, N>,
-        sums: &[[S::Vector; N]; M],
-    ) {
-        let (block, column) = place.columns[0];
-        let channels = product.patches.target.channels;
-        let pixel = column.y as usize / LANES;
-        let y = block * product.y_block + place.row * product.y_plane + column.y as usize;
-        let mask = (block * channels + place.row) * self.pixels + pixel;
-        // SAFETY: the caller's promise; a pooled pixel is a column of the table, below `pixels`.
-        let (y, masks) = unsafe { (self.y.add(y), self.masks.add(mask)) };
-        for m in 0..M {
-            let (max, won) = strongest(s, [sums[m][0], sums[m][1], sums[m][2], sums[m][3]]);
-            // SAFETY: the caller's promise.
-            unsafe {
-                s.store_at(y.add(m * product.y_plane), max);
-                *masks.add(m * self.pixels) = won;
-            }
-        }
-    }
-}
-
-/// The ReLU of the greatest of four, NaN if one of them is, and for each of the four the lanes in
-/// which it is the first to be greatest and above zero; none of them where one is NaN.
-#[inline(always)]
-fn strongest<S: Simd>(s: S, [a, b, c, d]: [S::Vector; 4]) -> (S::Vector, [u16; 4]) {
-    let max = s.max(s.max(a, b), s.max(c, d));
-    let nan = s.bits(s.unordered(a, b)) | s.bits(s.unordered(c, d));
-    let mut free = s.bits(s.gt(max, s.zero())) & !nan;
-    let a_won = s.bits(s.eq(a, max)) & free;
-    free &= !a_won;
-    let b_won = s.bits(s.eq(b, max)) & free;
-    free &= !b_won;
-    let c_won = s.bits(s.eq(c, max)) & free;
-    free &= !c_won;
-    let y = s.select(s.mask(nan), s.splat(f32::NAN), s.max(s.zero(), max));
-    (y, [a_won, b_won, c_won, free])
 }

@@ -1,0 +1,119 @@
+//! Every setting that a recipe takes, and those that it refuses.
+
+use super::*;
+
+fn settings(list: &[(&str, &str)]) -> Vec<(String, String)> {
+    list.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect()
+}
+
+#[test]
+fn shipped_recipes_are_valid_and_complete() {
+    for (name, text) in SHIPPED {
+        let recipe = Recipe::parse(name, text, &[]).unwrap();
+        let again = Recipe::parse(name, &recipe.to_toml(), &[]).unwrap();
+        assert_eq!(recipe, again);
+    }
+}
+
+#[test]
+fn settings_reach_every_field() {
+    let list = settings(&[
+        ("optimizer.lr", "0.5"),
+        ("data.validation", "1000"),
+        ("data.prefix", "emnist-letters"),
+        ("data.normalize", "auto"),
+        ("seed", "7"),
+    ]);
+    let recipe = Recipe::load("paper", &list).unwrap();
+    assert_eq!((recipe.optimizer.lr, recipe.seed), (0.5, 7));
+    assert_eq!(recipe.data.validation, Validation::HeldOut(1000));
+    assert_eq!(recipe.data.prefix.as_deref(), Some("emnist-letters"));
+}
+
+#[test]
+fn impossible_values_are_named() {
+    for (path, value, word) in [
+        ("optimizer.lr", "nan", "optimizer.lr"),
+        ("optimizer.lr", "-1", "positive"),
+        ("optimizer.momentum", "1", "momentum"),
+        ("data.batch_size", "0", "data.batch_size"),
+        ("data.batch_size", "-3", "batch_size"),
+        ("data.shard", "20", "multiple of 16"),
+        ("data.validation", "some", "\"test\""),
+        ("model.preset", "alexnet", "lenet"),
+        ("stop.epochs", "0", "stop.epochs"),
+        ("stop.epochs", "many", "epochs"),
+        ("stop.epochs", "1.5", "is 1.5: expected a whole number"),
+        ("optimizer.lr", "fast", "is fast: expected a number"),
+        ("optimizer.lr", "", "is : expected a number"),
+        ("optimizer.kind", "adam", "expected `sgd`"),
+        ("optimizer.nesterov", "yes", "expected true or false"),
+        ("optimizer", "3", "expected a section of fields"),
+        ("optimiser.lr", "1", "unknown field `optimiser`, expected one of `seed`"),
+        ("optimizer.speed", "1", "unknown field `speed`, expected one of `kind`, `lr`"),
+        ("data.normalize.mode", "1", "\"auto\" or { mean = [..], std = [..] }"),
+        ("data.normalize.mean", "[1, 2]", "`data.normalize.std` is [0.5]: expected a list of"),
+        ("data.validation", "0", "from 1"),
+        ("seed", "-1", "is -1: expected a whole number from 0 to 9223372036854775807"),
+        ("seed", "9223372036854775808", "is 9223372036854775808: expected a whole number"),
+        ("seed", "1\nmodel.preset = 'vgg'", "expected a whole number"),
+        ("seed.high", "1", "there is no such field"),
+        ("", "1", "expected a field"),
+        ("optimizer..lr", "1", "expected a field"),
+        (".lr", "1", "expected a field"),
+    ] {
+        let list = settings(&[("seed", "3"), (path, value)]);
+        let error = Recipe::load("paper", &list).unwrap_err();
+        let message = error.to_string();
+        assert!(message.contains(word), "{path}={value}: {message}");
+        assert!(message.contains(&format!("`{}`", error.field().unwrap())), "{message}");
+    }
+}
+
+#[test]
+fn the_field_at_fault_is_the_one_that_was_set() {
+    let list = settings(&[("optimizer.lr", "0.1"), ("seed", "no"), ("stop.epochs", "no")]);
+    assert_eq!(Recipe::load("fast", &list).unwrap_err().field(), Some("seed"));
+    let list = settings(&[("data.normalize.mean", "[0]"), ("optimizer.kind", "no")]);
+    assert_eq!(Recipe::load("fast", &list).unwrap_err().field(), Some("optimizer.kind"));
+}
+
+#[test]
+fn unusable_files_are_named() {
+    let message = |name: &str| Recipe::load(name, &[]).unwrap_err().to_string();
+    for (name, words) in [
+        ("slow", "unknown recipe `slow`: expected fast, paper or the path of a TOML file"),
+        ("", "unknown recipe ``"),
+        ("no.toml", "no.toml: cannot read the recipe: "),
+    ] {
+        assert!(message(name).starts_with(words), "{}", message(name));
+    }
+    for (text, words) in [
+        ("seed = 1\n[optimizer]\nlr = = 2\n", "r.toml: line 3: extra `=`"),
+        ("seed = 1\n[optimizer\nlr = 2\n", "r.toml: line 2: "),
+        ("[optimizer]\nspeed = 2\n", "r.toml: line 2: unknown field `speed`"),
+        ("[data]\n\nbatch_size = 1.5", "r.toml: line 3: invalid type: floating point `1.5`"),
+        ("seed = 1\nseed = 2", "r.toml: line 2: duplicate key"),
+        ("optimizer = 3", "r.toml: line 1: invalid type: integer `3`, expected a section"),
+    ] {
+        let message = Recipe::parse("r.toml", text, &[]).unwrap_err().to_string();
+        assert!(message.starts_with(words), "{text}: {message}");
+        assert!(!message.contains('\n'), "{message}");
+    }
+}
+
+#[test]
+fn shipped_recipes_are_described() {
+    for (name, description) in Recipe::shipped() {
+        assert!((20..=80).contains(&description.len()), "{name}: {description}");
+    }
+}
+
+#[test]
+fn shards_depend_on_the_batch_alone() {
+    let shard = |batch: usize| {
+        let list = settings(&[("data.batch_size", &batch.to_string())]);
+        Recipe::load("paper", &list).unwrap().shard()
+    };
+    assert_eq!([1, 64, 128, 200, 256, 512, 4096].map(shard), [16, 16, 16, 32, 32, 64, 64]);
+}
