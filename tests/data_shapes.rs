@@ -169,7 +169,7 @@ fn held_out_images_are_validated_on() {
     }
     let last = reports("30")[11];
     assert!(last.validation.unwrap().accuracy > 0.9, "{last:?}");
-    for too_many in ["0", "100", "101"] {
+    for too_many in ["100", "101"] {
         let message = refusal(&data::recipe(&[("data.validation", too_many)]), &data);
         for word in ["data.validation", too_many, "100"] {
             assert!(message.contains(word), "{message}");
@@ -194,10 +194,10 @@ fn missing_parts_are_named() {
 fn images_too_small_for_the_network() {
     let (_directory, data) = data::random(20, [1, 12, 28], 4);
     let message = refusal(&data::recipe(&[]), &data);
-    assert_eq!(
-        message,
-        "the network does not fit the images of the data set: layer conv2 (convolution 5×5): \
-         the window does not fit; its input is 6×4×12 (channels × rows × columns)"
-    );
+    for word in
+        ["do not fit", "layer conv2 (convolution 5×5)", "6×4×12 (channels × rows × columns)"]
+    {
+        assert!(message.contains(word), "{message}");
+    }
     train(&data::recipe(&[("model.preset", "cnn-bn"), ("stop.epochs", "1")]), &data).unwrap();
 }
