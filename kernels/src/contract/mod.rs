@@ -40,8 +40,8 @@ pub enum Start<'a> {
 /// Y = epilogue(start + W · X) on every block of `x`; the epilogue is a ReLU where `relu` is set.
 ///
 /// `weights` are row-major `[outputs][inputs][kh][kw]` for [`forward`] and those of
-/// [`transpose_weights`] for [`data_gradient`]; `x` and `y` are whole batches in the layouts of the
-/// convolution.
+/// [`transpose_weights`](crate::transpose_weights) for [`data_gradient`]; `x` and `y` are whole batches
+/// in the layouts of the convolution.
 ///
 /// [`forward`]: crate::Convolution::forward
 /// [`data_gradient`]: crate::Convolution::data_gradient
