@@ -20,7 +20,7 @@ fn train(recipe: &Recipe, data: &Dataset) -> Result<(Model, Vec<Epoch>), TrainEr
 
 /// The message of the error that training must be.
 fn refusal(recipe: &Recipe, data: &Dataset) -> String {
-    let message = train(recipe, data).err().expect("an error").to_string();
+    let message = train(recipe, data).expect_err("an error").to_string();
     assert!(!message.contains('\n'), "{message}");
     message
 }
@@ -194,10 +194,8 @@ fn missing_parts_are_named() {
 fn images_too_small_for_the_network() {
     let (_directory, data) = data::random(20, [1, 12, 28], 4);
     let message = refusal(&data::recipe(&[]), &data);
-    for word in
-        ["do not fit", "layer conv2 (convolution 5×5)", "6×4×12 (channels × rows × columns)"]
-    {
-        assert!(message.contains(word), "{message}");
-    }
+    let words = "the images do not fit the network: layer conv2 (convolution 5×5): \
+        the window does not fit; its input is 6×4×12 (channels × rows × columns)";
+    assert_eq!(message, format!("{}: {words}", data.directory().display()));
     train(&data::recipe(&[("model.preset", "cnn-bn"), ("stop.epochs", "1")]), &data).unwrap();
 }

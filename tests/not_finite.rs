@@ -86,9 +86,7 @@ fn weights_that_the_last_step_broke() {
         ("stop.epochs", "1"),
     ]);
     let error = Trainer::new(&recipe, &data, &workers).unwrap().run(|_| {}).unwrap_err();
-    let TrainError::Weights { parameter, epoch: 1 } = &error else { panic!("{error}") };
-    assert_eq!(parameter, "conv1.weight");
-    assert!(error.to_string().contains("`conv1.weight` is not finite"), "{error}");
+    assert_eq!(error.to_string(), "`conv1.weight` is not finite after epoch 1");
 }
 
 /// Finite weights and a finite training loss, but a statistic so large that validation overflows.
