@@ -20,7 +20,7 @@
 mod sink;
 
 use crate::isa::{Isa, dispatch};
-use crate::patches::{Column, Patches, Region, Rows, Tap};
+use crate::patches::{Column, Patches, Rows, Tap};
 use crate::simd::Simd;
 use crate::tile::with_size;
 use crate::{LANES, tile};
@@ -135,29 +135,30 @@ impl<'a> Product<'a> {
     fn run<S: Simd, K: Sink>(&self, s: S, sink: K) {
         let rows = self.patches.target.channels;
         for region in &self.patches.regions {
-            let columns = region.columns.len() * self.blocks;
+            let taps = &self.patches.taps[region.taps.clone()];
+            let table = &self.patches.columns[region.columns.clone()];
+            let count = table.len() * self.blocks;
             let width =
-                K::WIDTH.unwrap_or_else(|| tile::columns::<S>(S::ACCUMULATORS, rows, columns));
-            for (column, n) in tile::split(columns, width) {
-                with_size!(N = n, of 1 2 3 4 5 6 => self.rows::<S, K, N>(s, sink, region, column));
+                K::WIDTH.unwrap_or_else(|| tile::columns::<S>(S::ACCUMULATORS, rows, count));
+            let mut columns =
+                (0..self.blocks).flat_map(|block| table.iter().map(move |column| (block, *column)));
+            for (_, n) in tile::split(count, width) {
+                with_size!(N = n, of 1 2 3 4 5 6 => {
+                    let next = |_| columns.next().expect("a tile per column");
+                    self.rows::<S, K, N>(s, sink, taps, std::array::from_fn(next));
+                });
             }
         }
     }
 
-    /// All row tiles of the `N` columns of a region from `column`, counted through all blocks.
+    /// All row tiles of `N` columns.
     fn rows<S: Simd, K: Sink, const N: usize>(
         &self,
         s: S,
         sink: K,
-        region: &Region,
-        column: usize,
+        taps: &[Tap],
+        columns: [(usize, Column); N],
     ) {
-        let table = &self.patches.columns[region.columns.clone()];
-        let taps = &self.patches.taps[region.taps.clone()];
-        let columns = std::array::from_fn(|n| {
-            let j = column + n;
-            (j / table.len(), table[j % table.len()])
-        });
         for (row, m) in self.row_tiles(tile::max_rows(S::ACCUMULATORS, N)) {
             let place = Place { taps, columns, row };
             with_size!(M = m, of 1 2 3 4 5 6 7 8 9 10 11 12 => self.tile::<S, K, M, N>(s, sink, &place));
