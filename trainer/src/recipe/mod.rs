@@ -152,10 +152,12 @@ impl Recipe {
         toml::to_string(self).expect("a recipe is a table of plain values")
     }
 
-    /// Images per shard.
+    /// Images per shard: by default an eighth of the batch, in whole sixteens, between 32 (or half of
+    /// a smaller batch) and 64. Sixteen at a time cost LeNet 8 % more than 32, and give batch norm
+    /// poorer statistics.
     pub fn shard(&self) -> usize {
-        let eighth = self.data.batch_size.div_ceil(8).next_multiple_of(16).min(64);
-        self.data.shard.unwrap_or(eighth)
+        let part = |n: usize| self.data.batch_size.div_ceil(n).next_multiple_of(16);
+        self.data.shard.unwrap_or(part(8).clamp(part(2).min(32), 64))
     }
 
     /// Whether every value is possible.

@@ -31,7 +31,7 @@ pub struct DataSection {
     /// Images per optimiser step.
     pub batch_size: usize,
     /// Images per shard, a multiple of 16: the unit of work of a thread, and what batch norm
-    /// normalises over. By default an eighth of the batch, in whole sixteens, at most 64.
+    /// normalises over. See [`Recipe::shard`](crate::Recipe::shard) for the default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub shard: Option<usize>,
     /// What validation uses.

@@ -115,5 +115,6 @@ fn shards_depend_on_the_batch_alone() {
         let list = settings(&[("data.batch_size", &batch.to_string())]);
         Recipe::load("paper", &list).unwrap().shard()
     };
-    assert_eq!([1, 64, 128, 200, 256, 512, 4096].map(shard), [16, 16, 16, 32, 32, 64, 64]);
+    let batches = [1, 32, 33, 64, 128, 256, 257, 512, 4096];
+    assert_eq!(batches.map(shard), [16, 16, 32, 32, 32, 32, 48, 64, 64]);
 }
