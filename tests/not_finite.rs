@@ -86,7 +86,7 @@ fn weights_that_the_last_step_broke() {
         ("stop.epochs", "1"),
     ]);
     let error = Trainer::new(&recipe, &data, &workers).unwrap().run(|_| {}).unwrap_err();
-    assert_eq!(error.to_string(), "conv1.weight holds values that are not finite after epoch 1");
+    assert_eq!(error.to_string(), "`conv1.weight` is not finite after epoch 1");
 }
 
 /// Finite weights and a finite training loss, but a statistic so large that validation overflows.

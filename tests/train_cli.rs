@@ -564,7 +564,7 @@ fn training_that_fails_saves_no_model() {
         // The only step is the last: no loss ever shows it.
         (
             &["--lr", "1e39", "--batch-size", "300", "--epochs", "1", "--validation", "none"],
-            &["conv1.weight holds values that are not finite after epoch 1"],
+            &["`conv1.weight` is not finite after epoch 1"],
         ),
     ];
     for (i, (arguments, words)) in cases.into_iter().enumerate() {

@@ -114,4 +114,36 @@ proptest! {
             case.check_dx(0, got, Expected::sums(2, dx, size))
         })?;
     }
+
+    /// A sum gives no gradient to lanes without an image, which the weights of the layer before it
+    /// would take for images.
+    #[test]
+    fn sum_of_a_layer(
+        (images, width) in (images(), 1..=20usize),
+        shared in any::<bool>(),
+        seed in any::<u64>(),
+    ) {
+        let shape = Linear { images, inputs: width, outputs: width };
+        let lengths = [width * width, width];
+        let case = Case::new(Numbers::Quarters, seed, &[features(images, width)], &lengths);
+        let (x, w, b) = (case.x(0), case.p(0), case.p(1));
+        let y = linear(&shape, &x, &w, Some(&b));
+        let factor = if shared { 2.0 } else { 1.0 };
+        let total = factor * sum(&y);
+        case.on_every_path(
+            |tape, x, p| {
+                let y = tape.linear(x[0], p[0], Some(p[1]), false);
+                let z = if shared { tape.add(y, y) } else { y };
+                tape.sum(z)
+            },
+            |got| {
+                case.check("sum", &got.y, Expected::exactly(vec![total]))?;
+                let dy = sum_backward(images * width, factor * f64::from(got.r[0]));
+                let LinearGradients { dx, dw, db } = linear_backward(&shape, &x, &w, &dy);
+                case.check_dx(0, got, Expected::exactly(dx))?;
+                case.check_dp(0, got, Expected::exactly(dw))?;
+                case.check_dp(1, got, Expected::exactly(db))
+            },
+        )?;
+    }
 }
