@@ -76,6 +76,32 @@ fn threads_change_no_mask() {
     assert!(alone != weights(1, &without.collect::<Vec<_>>()));
 }
 
+/// A loop of one's own need not run as one of the workers.
+#[test]
+fn steps_outside_of_the_workers() {
+    let (_directory, data) = data::random(100, [1, 16, 16], 10);
+    let weights = |threads: usize, inside: bool| {
+        let workers = Workers::new(Isa::detect(), threads).unwrap();
+        let mut trainer = Trainer::new(&uneven("resnet"), &data, &workers).unwrap();
+        let images: Vec<u32> = (0..100).collect();
+        let mut steps = || {
+            for images in images.chunks(50) {
+                trainer.step(images).unwrap();
+            }
+        };
+        if inside {
+            workers.run(steps)
+        } else {
+            steps()
+        }
+        bits(trainer.weights())
+    };
+    let expected = weights(1, true);
+    for threads in [1, 2, 3] {
+        assert!(expected == weights(threads, false), "{threads} threads");
+    }
+}
+
 /// AVX-512 and AVX2 compute the same bits. The portable path rounds products, so its weights drift:
 /// six steps of a network some tens of roundings deep stay far below a thousandth.
 #[test]

@@ -178,7 +178,7 @@ impl<'a> Trainer<'a> {
         shuffle(self.recipe.seed, self.epochs as u32, &mut order);
         let (mut loss, mut correct) = (0.0, 0);
         for indices in order.chunks(self.recipe.data.batch_size) {
-            let step = self.step(indices)?;
+            let step = self.step_inside(indices)?;
             loss += step.loss;
             correct += step.correct;
         }
@@ -201,6 +201,12 @@ impl<'a> Trainer<'a> {
     /// # Panics
     /// If there are no images, or one is beyond the training set.
     pub fn step(&mut self, indices: &[u32]) -> Result<Step, TrainError> {
+        let workers = self.workers;
+        workers.run(|| self.step_inside(indices))
+    }
+
+    /// [`Trainer::step`], as one of the workers.
+    fn step_inside(&mut self, indices: &[u32]) -> Result<Step, TrainError> {
         let train = self.data.train()?;
         let isa = self.workers.isa();
         let batch = Batch {

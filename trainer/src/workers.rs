@@ -68,7 +68,7 @@ impl Workers {
     }
 
     /// `leaf` of every shard, joined by a binary tree over their numbers: a range is split at the
-    /// largest power of two below its length. To be called inside [`Workers::run`].
+    /// largest power of two below its length.
     ///
     /// # Panics
     /// If there is no shard.
@@ -79,7 +79,8 @@ impl Workers {
         join: &(impl Fn(T, T) -> T + Sync),
     ) -> T {
         assert!(shards > 0, "a tree has leaves");
-        self.subtree(0..shards, leaf, join)
+        // Outside of the pool, threads of another would take shards: this goes in, if need be.
+        self.run(|| self.subtree(0..shards, leaf, join))
     }
 
     fn subtree<T: Send>(
