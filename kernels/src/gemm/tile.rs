@@ -1,5 +1,6 @@
 //! The inner loops: tiles of C in registers.
 
+use super::{strip_vectors, tile_rows};
 use crate::LANES;
 use crate::simd::Simd;
 
@@ -43,9 +44,7 @@ pub(super) unsafe fn run<S: Simd>(s: S, [height, width]: [usize; 2], count: usiz
         ($($vectors:literal: $($rows:literal)*;)*) => {
             match (width, height) {
                 // SAFETY: the caller's promise.
-                $($(($vectors, $rows) if $vectors * $rows <= S::ACCUMULATORS => unsafe {
-                    tile::<S, $rows, $vectors>(s, count, run)
-                },)*)*
+                $($(($vectors, $rows) => unsafe { tile::<S, $rows, $vectors>(s, count, run) },)*)*
                 _ => unreachable!("no tile of {height} rows by {width} vectors"),
             }
         };
@@ -59,6 +58,10 @@ pub(super) unsafe fn run<S: Simd>(s: S, [height, width]: [usize; 2], count: usiz
 
 /// As [`run`].
 unsafe fn tile<S: Simd, const MR: usize, const NR: usize>(s: S, count: usize, run: &Run) {
+    // Sizes that never occur on this path are not compiled for it.
+    if const { MR > tile_rows::<S>() || NR > strip_vectors::<S>() } {
+        unreachable!("a tile of {MR} × {NR} on this path");
+    }
     s.vectorize(
         #[inline(always)]
         || {
