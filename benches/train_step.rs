@@ -10,14 +10,15 @@ use measure::{Contestant, Peak, compare, measuring};
 use std::time::Duration;
 use trainer::{Dataset, Recipe, Source, Trainer, Workers};
 
-/// Preset, batch, and how many steps make a call: the loop of a training run is inside the pool, so
-/// entering it is not a cost of a step.
+/// Preset, batch, and how many steps make a call. The loop of a training run is inside the pool, so
+/// entering it is not a cost of a step; and the system takes milliseconds to give each thread that it
+/// wakes a core of its own.
 const STEPS: [(&str, usize, usize); 7] = [
-    ("lenet", 32, 32),
-    ("lenet", 64, 16),
-    ("lenet", 128, 8),
-    ("lenet", 256, 4),
-    ("cnn-bn", 256, 1),
+    ("lenet", 32, 128),
+    ("lenet", 64, 64),
+    ("lenet", 128, 32),
+    ("lenet", 256, 16),
+    ("cnn-bn", 256, 4),
     ("vgg", 64, 1),
     ("resnet", 256, 1),
 ];
@@ -95,10 +96,11 @@ impl<'a> Steps<'a> {
     }
 }
 
-/// The FMA peak of all threads of a pool at once: many short pieces, so that none waits for another.
+/// The FMA peak of all threads of a pool at once: many short pieces, so that none waits for another,
+/// and milliseconds of them, so that each thread has found a core.
 fn peak_of(workers: &Workers) -> Peak<'_> {
     const PIECES: usize = 64;
-    const STEPS: usize = 2000;
+    const STEPS: usize = 20_000;
     let run = || {
         let pieces = PIECES * workers.threads();
         let leaf = |_, _: &mut autograd::Memory| fma_chains(workers.isa(), STEPS);
