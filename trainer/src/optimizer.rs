@@ -6,7 +6,7 @@ use kernels::{Isa, Sgd};
 use model::{Network, Role};
 
 /// Floats of a piece of the update that a thread does: far above the cost of handing it over.
-const PIECE: usize = 1 << 16;
+const PIECE: usize = 1 << 14;
 
 /// What remains of a batch's statistics at each step, as PyTorch's momentum 0.1.
 const STATISTICS_MOMENTUM: f32 = 0.1;
