@@ -1,6 +1,6 @@
 //! AVX2 with FMA: a vector is two `ymm` registers, lanes 0–7 and 8–15.
 
-use super::{Simd, token};
+use super::{Simd, intrinsics, token};
 use crate::LANES;
 use std::arch::x86_64::*;
 
@@ -8,9 +8,6 @@ token!(Avx2, "AVX2 with FMA.", "avx2", "fma");
 
 type Half = __m256;
 
-// SAFETY, for every block below: `self` exists only where the processor has the features
-// (`Avx2::detect`), and loads and stores go through references to sixteen values.
-#[allow(clippy::undocumented_unsafe_blocks)]
 impl Simd for Avx2 {
     type Vector = [Half; 2];
     type Mask = [Half; 2];
@@ -21,27 +18,27 @@ impl Simd for Avx2 {
 
     #[inline(always)]
     fn vectorize<R>(self, f: impl FnOnce() -> R) -> R {
-        unsafe { Self::trampoline(f) }
+        intrinsics! { Self::trampoline(f) }
     }
 
     #[inline(always)]
     fn splat(self, x: f32) -> [Half; 2] {
-        unsafe { [_mm256_set1_ps(x); 2] }
+        intrinsics! { [_mm256_set1_ps(x); 2] }
     }
     #[inline(always)]
     fn load(self, from: &[f32; LANES]) -> [Half; 2] {
-        unsafe { [_mm256_loadu_ps(from.as_ptr()), _mm256_loadu_ps(from[8..].as_ptr())] }
+        intrinsics! { [_mm256_loadu_ps(from.as_ptr()), _mm256_loadu_ps(from[8..].as_ptr())] }
     }
     #[inline(always)]
     fn store(self, to: &mut [f32; LANES], v: [Half; 2]) {
-        unsafe {
+        intrinsics! {
             _mm256_storeu_ps(to.as_mut_ptr(), v[0]);
             _mm256_storeu_ps(to[8..].as_mut_ptr(), v[1]);
         }
     }
     #[inline(always)]
     fn load_u8(self, from: &[u8; LANES]) -> [Half; 2] {
-        unsafe {
+        intrinsics! {
             let bytes = _mm_loadu_si128(from.as_ptr().cast());
             let low = _mm256_cvtepu8_epi32(bytes);
             let high = _mm256_cvtepu8_epi32(_mm_srli_si128::<8>(bytes));
@@ -51,36 +48,36 @@ impl Simd for Avx2 {
 
     #[inline(always)]
     fn add(self, a: [Half; 2], b: [Half; 2]) -> [Half; 2] {
-        unsafe { [_mm256_add_ps(a[0], b[0]), _mm256_add_ps(a[1], b[1])] }
+        intrinsics! { [_mm256_add_ps(a[0], b[0]), _mm256_add_ps(a[1], b[1])] }
     }
     #[inline(always)]
     fn sub(self, a: [Half; 2], b: [Half; 2]) -> [Half; 2] {
-        unsafe { [_mm256_sub_ps(a[0], b[0]), _mm256_sub_ps(a[1], b[1])] }
+        intrinsics! { [_mm256_sub_ps(a[0], b[0]), _mm256_sub_ps(a[1], b[1])] }
     }
     #[inline(always)]
     fn mul(self, a: [Half; 2], b: [Half; 2]) -> [Half; 2] {
-        unsafe { [_mm256_mul_ps(a[0], b[0]), _mm256_mul_ps(a[1], b[1])] }
+        intrinsics! { [_mm256_mul_ps(a[0], b[0]), _mm256_mul_ps(a[1], b[1])] }
     }
     #[inline(always)]
     fn div(self, a: [Half; 2], b: [Half; 2]) -> [Half; 2] {
-        unsafe { [_mm256_div_ps(a[0], b[0]), _mm256_div_ps(a[1], b[1])] }
+        intrinsics! { [_mm256_div_ps(a[0], b[0]), _mm256_div_ps(a[1], b[1])] }
     }
     #[inline(always)]
     fn sqrt(self, a: [Half; 2]) -> [Half; 2] {
-        unsafe { [_mm256_sqrt_ps(a[0]), _mm256_sqrt_ps(a[1])] }
+        intrinsics! { [_mm256_sqrt_ps(a[0]), _mm256_sqrt_ps(a[1])] }
     }
     #[inline(always)]
     fn mul_add(self, a: [Half; 2], b: [Half; 2], c: [Half; 2]) -> [Half; 2] {
-        unsafe { [_mm256_fmadd_ps(a[0], b[0], c[0]), _mm256_fmadd_ps(a[1], b[1], c[1])] }
+        intrinsics! { [_mm256_fmadd_ps(a[0], b[0], c[0]), _mm256_fmadd_ps(a[1], b[1], c[1])] }
     }
     #[inline(always)]
     fn max(self, a: [Half; 2], b: [Half; 2]) -> [Half; 2] {
-        unsafe { [_mm256_max_ps(a[0], b[0]), _mm256_max_ps(a[1], b[1])] }
+        intrinsics! { [_mm256_max_ps(a[0], b[0]), _mm256_max_ps(a[1], b[1])] }
     }
     #[inline(always)]
     fn round(self, a: [Half; 2]) -> [Half; 2] {
         const MODE: i32 = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
-        unsafe { [_mm256_round_ps::<MODE>(a[0]), _mm256_round_ps::<MODE>(a[1])] }
+        intrinsics! { [_mm256_round_ps::<MODE>(a[0]), _mm256_round_ps::<MODE>(a[1])] }
     }
     #[inline(always)]
     fn scale(self, x: [Half; 2], n: [Half; 2]) -> [Half; 2] {
@@ -94,35 +91,35 @@ impl Simd for Avx2 {
 
     #[inline(always)]
     fn gt(self, a: [Half; 2], b: [Half; 2]) -> [Half; 2] {
-        unsafe {
+        intrinsics! {
             [_mm256_cmp_ps::<_CMP_GT_OQ>(a[0], b[0]), _mm256_cmp_ps::<_CMP_GT_OQ>(a[1], b[1])]
         }
     }
     #[inline(always)]
     fn eq(self, a: [Half; 2], b: [Half; 2]) -> [Half; 2] {
-        unsafe {
+        intrinsics! {
             [_mm256_cmp_ps::<_CMP_EQ_OQ>(a[0], b[0]), _mm256_cmp_ps::<_CMP_EQ_OQ>(a[1], b[1])]
         }
     }
     #[inline(always)]
     fn unordered(self, a: [Half; 2], b: [Half; 2]) -> [Half; 2] {
-        unsafe {
+        intrinsics! {
             [_mm256_cmp_ps::<_CMP_UNORD_Q>(a[0], b[0]), _mm256_cmp_ps::<_CMP_UNORD_Q>(a[1], b[1])]
         }
     }
     #[inline(always)]
     fn select(self, mask: [Half; 2], yes: [Half; 2], no: [Half; 2]) -> [Half; 2] {
-        unsafe {
+        intrinsics! {
             [_mm256_blendv_ps(no[0], yes[0], mask[0]), _mm256_blendv_ps(no[1], yes[1], mask[1])]
         }
     }
     #[inline(always)]
     fn bits(self, mask: [Half; 2]) -> u16 {
-        unsafe { (_mm256_movemask_ps(mask[0]) | _mm256_movemask_ps(mask[1]) << 8) as u16 }
+        intrinsics! { (_mm256_movemask_ps(mask[0]) | _mm256_movemask_ps(mask[1]) << 8) as u16 }
     }
     #[inline(always)]
     fn mask(self, bits: u16) -> [Half; 2] {
-        unsafe {
+        intrinsics! {
             let bits = _mm256_set1_epi32(i32::from(bits));
             let low = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
             let high = _mm256_slli_epi32::<8>(low);
@@ -162,8 +159,7 @@ impl Simd for Avx2 {
 /// `x · 2ⁿ` in two factors, the first of them exact, so that the result is rounded once.
 #[inline(always)]
 fn scale(x: Half, n: Half) -> Half {
-    // SAFETY: called from methods of `Avx2` alone.
-    unsafe {
+    intrinsics! {
         let power = |n: __m256i| {
             let biased = _mm256_add_epi32(n, _mm256_set1_epi32(127));
             _mm256_castsi256_ps(_mm256_slli_epi32::<23>(biased))
@@ -177,8 +173,7 @@ fn scale(x: Half, n: Half) -> Half {
 /// Mantissa and exponent of positive normal numbers.
 #[inline(always)]
 fn split(x: Half) -> (Half, Half) {
-    // SAFETY: called from methods of `Avx2` alone.
-    unsafe {
+    intrinsics! {
         let bits = _mm256_castps_si256(x);
         let one = _mm256_set1_epi32(0x3f80_0000);
         let mantissa = _mm256_or_si256(_mm256_and_si256(bits, _mm256_set1_epi32(0x7f_ffff)), one);
@@ -189,8 +184,7 @@ fn split(x: Half) -> (Half, Half) {
 
 #[inline(always)]
 fn transpose8(r: [Half; 8]) -> [Half; 8] {
-    // SAFETY: called from methods of `Avx2` alone.
-    unsafe {
+    intrinsics! {
         let mut t = r;
         for i in 0..4 {
             t[2 * i] = _mm256_unpacklo_ps(r[2 * i], r[2 * i + 1]);
@@ -214,8 +208,7 @@ fn transpose8(r: [Half; 8]) -> [Half; 8] {
 /// The sums of eight rows of sixteen, by halving.
 #[inline(always)]
 fn sums8(r: [[Half; 2]; 8]) -> Half {
-    // SAFETY: called from methods of `Avx2` alone.
-    unsafe {
+    intrinsics! {
         let mut eights = [_mm256_setzero_ps(); 8];
         for i in 0..8 {
             eights[i] = _mm256_add_ps(r[i][0], r[i][1]);

@@ -1,6 +1,6 @@
 //! AVX-512: a vector is one `zmm` register.
 
-use super::{Simd, token};
+use super::{Simd, intrinsics, token};
 use crate::LANES;
 use std::arch::x86_64::*;
 
@@ -15,9 +15,6 @@ token!(
     "fma"
 );
 
-// SAFETY, for every block below: `self` exists only where the processor has the features
-// (`Avx512::detect`), and loads and stores go through references to sixteen values.
-#[allow(clippy::undocumented_unsafe_blocks)]
 impl Simd for Avx512 {
     type Vector = __m512;
     type Mask = __mmask16;
@@ -28,77 +25,77 @@ impl Simd for Avx512 {
 
     #[inline(always)]
     fn vectorize<R>(self, f: impl FnOnce() -> R) -> R {
-        unsafe { Self::trampoline(f) }
+        intrinsics! { Self::trampoline(f) }
     }
 
     #[inline(always)]
     fn splat(self, x: f32) -> __m512 {
-        unsafe { _mm512_set1_ps(x) }
+        intrinsics! { _mm512_set1_ps(x) }
     }
     #[inline(always)]
     fn load(self, from: &[f32; LANES]) -> __m512 {
-        unsafe { _mm512_loadu_ps(from.as_ptr()) }
+        intrinsics! { _mm512_loadu_ps(from.as_ptr()) }
     }
     #[inline(always)]
     fn store(self, to: &mut [f32; LANES], v: __m512) {
-        unsafe { _mm512_storeu_ps(to.as_mut_ptr(), v) }
+        intrinsics! { _mm512_storeu_ps(to.as_mut_ptr(), v) }
     }
     #[inline(always)]
     fn load_u8(self, from: &[u8; LANES]) -> __m512 {
-        unsafe { _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(from.as_ptr().cast()))) }
+        intrinsics! { _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(from.as_ptr().cast()))) }
     }
     #[inline(always)]
     fn load_partial(self, from: &[f32]) -> __m512 {
         assert!(from.len() <= LANES);
         let mask = ((1u32 << from.len()) - 1) as u16;
-        unsafe { _mm512_maskz_loadu_ps(mask, from.as_ptr()) }
+        intrinsics! { _mm512_maskz_loadu_ps(mask, from.as_ptr()) }
     }
     #[inline(always)]
     fn store_partial(self, to: &mut [f32], v: __m512) {
         assert!(to.len() <= LANES);
         let mask = ((1u32 << to.len()) - 1) as u16;
-        unsafe { _mm512_mask_storeu_ps(to.as_mut_ptr(), mask, v) }
+        intrinsics! { _mm512_mask_storeu_ps(to.as_mut_ptr(), mask, v) }
     }
 
     #[inline(always)]
     fn add(self, a: __m512, b: __m512) -> __m512 {
-        unsafe { _mm512_add_ps(a, b) }
+        intrinsics! { _mm512_add_ps(a, b) }
     }
     #[inline(always)]
     fn sub(self, a: __m512, b: __m512) -> __m512 {
-        unsafe { _mm512_sub_ps(a, b) }
+        intrinsics! { _mm512_sub_ps(a, b) }
     }
     #[inline(always)]
     fn mul(self, a: __m512, b: __m512) -> __m512 {
-        unsafe { _mm512_mul_ps(a, b) }
+        intrinsics! { _mm512_mul_ps(a, b) }
     }
     #[inline(always)]
     fn div(self, a: __m512, b: __m512) -> __m512 {
-        unsafe { _mm512_div_ps(a, b) }
+        intrinsics! { _mm512_div_ps(a, b) }
     }
     #[inline(always)]
     fn sqrt(self, a: __m512) -> __m512 {
-        unsafe { _mm512_sqrt_ps(a) }
+        intrinsics! { _mm512_sqrt_ps(a) }
     }
     #[inline(always)]
     fn mul_add(self, a: __m512, b: __m512, c: __m512) -> __m512 {
-        unsafe { _mm512_fmadd_ps(a, b, c) }
+        intrinsics! { _mm512_fmadd_ps(a, b, c) }
     }
     #[inline(always)]
     fn max(self, a: __m512, b: __m512) -> __m512 {
-        unsafe { _mm512_max_ps(a, b) }
+        intrinsics! { _mm512_max_ps(a, b) }
     }
     #[inline(always)]
     fn round(self, a: __m512) -> __m512 {
-        unsafe { _mm512_roundscale_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(a) }
+        intrinsics! { _mm512_roundscale_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(a) }
     }
     #[inline(always)]
     fn scale(self, x: __m512, n: __m512) -> __m512 {
-        unsafe { _mm512_scalef_ps(x, n) }
+        intrinsics! { _mm512_scalef_ps(x, n) }
     }
     #[inline(always)]
     fn split(self, x: __m512) -> (__m512, __m512) {
-        unsafe {
+        intrinsics! {
             let mantissa = _mm512_getmant_ps::<_MM_MANT_NORM_1_2, _MM_MANT_SIGN_SRC>(x);
             (mantissa, _mm512_getexp_ps(x))
         }
@@ -106,19 +103,19 @@ impl Simd for Avx512 {
 
     #[inline(always)]
     fn gt(self, a: __m512, b: __m512) -> __mmask16 {
-        unsafe { _mm512_cmp_ps_mask::<_CMP_GT_OQ>(a, b) }
+        intrinsics! { _mm512_cmp_ps_mask::<_CMP_GT_OQ>(a, b) }
     }
     #[inline(always)]
     fn eq(self, a: __m512, b: __m512) -> __mmask16 {
-        unsafe { _mm512_cmp_ps_mask::<_CMP_EQ_OQ>(a, b) }
+        intrinsics! { _mm512_cmp_ps_mask::<_CMP_EQ_OQ>(a, b) }
     }
     #[inline(always)]
     fn unordered(self, a: __m512, b: __m512) -> __mmask16 {
-        unsafe { _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(a, b) }
+        intrinsics! { _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(a, b) }
     }
     #[inline(always)]
     fn select(self, mask: __mmask16, yes: __m512, no: __m512) -> __m512 {
-        unsafe { _mm512_mask_blend_ps(mask, no, yes) }
+        intrinsics! { _mm512_mask_blend_ps(mask, no, yes) }
     }
     #[inline(always)]
     fn bits(self, mask: __mmask16) -> u16 {
@@ -131,7 +128,7 @@ impl Simd for Avx512 {
 
     #[inline(always)]
     fn transpose(self, r: [__m512; LANES]) -> [__m512; LANES] {
-        unsafe {
+        intrinsics! {
             let mut t = r;
             // 4×4 blocks within each 128-bit quarter …
             for i in 0..8 {
@@ -162,7 +159,7 @@ impl Simd for Avx512 {
 
     #[inline(always)]
     fn sums(self, r: [__m512; LANES]) -> __m512 {
-        unsafe {
+        intrinsics! {
             let zero = _mm512_setzero_ps();
             // Each stage adds two halves of what is left of a row, and packs two rows into one.
             let mut eights = [zero; 8];

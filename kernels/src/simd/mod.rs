@@ -168,5 +168,18 @@ macro_rules! token {
 #[cfg(target_arch = "x86_64")]
 pub(crate) use token;
 
+/// A block of intrinsics of a token's path. For methods of the token, and functions that only they
+/// call.
+#[cfg(target_arch = "x86_64")]
+macro_rules! intrinsics {
+    ($($body:tt)*) => {
+        // SAFETY: a token exists only where its `detect` has found every feature of the path, and
+        // loads and stores go through references to sixteen values, or a length that is asserted.
+        unsafe { $($body)* }
+    };
+}
+#[cfg(target_arch = "x86_64")]
+use intrinsics;
+
 #[cfg(test)]
 mod tests;
