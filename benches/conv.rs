@@ -6,7 +6,7 @@ mod measure;
 
 use autograd::Buffer;
 use criterion::{Criterion, criterion_group, criterion_main};
-use kernels::{Convolution, Isa, LANES, Start, Window};
+use kernels::{Convolution, Isa, LANES, Start, Window, Winograd};
 use measure::{Contestant, Peak, compare, measuring};
 use std::time::Duration;
 
@@ -50,56 +50,95 @@ fn layers(criterion: &mut Criterion) {
             bencher.iter(|| works.all());
         });
         if selected && measuring() {
-            let Works { forward, data, weight, .. } = works;
-            let contestants = vec![
-                Contestant::new("forward", forward),
-                Contestant::new("data-gradient", data),
-                Contestant::new("weight-gradient", weight),
-            ];
+            let contestants = works.into_contestants();
             compare(Peak::of_a_core(isa), name, flops, contestants);
         }
     }
 }
 
-/// The three products of a layer.
-struct Works {
-    forward: Box<dyn FnMut()>,
-    data: Box<dyn FnMut()>,
-    weight: Box<dyn FnMut()>,
-}
+/// The three products of a layer, by im2col and, where it applies, by Winograd's transforms.
+struct Works(Vec<(&'static str, Box<dyn FnMut()>)>);
 
 impl Works {
     fn new(isa: Isa, convolution: Convolution) -> Works {
-        let [x_len, y_len] = [convolution.input, convolution.output].map(|l| BLOCKS * l.len());
-        let (x, dy, w) = (numbers(x_len), numbers(y_len), numbers(convolution.weights()));
-        let (mut y, mut dx) = (numbers(y_len), numbers(x_len));
-        let mut dw = numbers(convolution.weights());
+        let mut works = Works(vec![]);
+        works.im2col(isa, convolution);
+        if let Some(plan) = Winograd::new(&convolution) {
+            works.winograd(isa, convolution, plan);
+        }
+        works
+    }
+
+    fn im2col(&mut self, isa: Isa, convolution: Convolution) {
+        let Operands { x, dy, w, mut y, mut dx, mut dw } = Operands::new(&convolution);
         let mut transposed = numbers(convolution.transposed_weights());
-        let forward = {
-            let (patches, x, w) = (convolution.forward(), x.clone(), w.clone());
-            move || kernels::contract(isa, &patches, &w, &x, Start::Zero, false, &mut y)
-        };
-        let data = {
-            let (patches, dy) = (convolution.data_gradient(), dy.clone());
-            move || {
-                let weights = if convolution.window.taps() == 1 {
-                    &w
-                } else {
-                    kernels::transpose_weights(isa, &convolution, &w, &mut transposed);
-                    &transposed
-                };
-                kernels::contract(isa, &patches, weights, &dy, Start::Zero, false, &mut dx);
-            }
-        };
+        let (patches, input, weights) = (convolution.forward(), x.clone(), w.clone());
+        self.push("forward", move || {
+            kernels::contract(isa, &patches, &weights, &input, Start::Zero, false, &mut y)
+        });
+        let (patches, output) = (convolution.data_gradient(), dy.clone());
+        self.push("data-gradient", move || {
+            let weights = if convolution.window.taps() == 1 {
+                &w
+            } else {
+                kernels::transpose_weights(isa, &convolution, &w, &mut transposed);
+                &transposed
+            };
+            kernels::contract(isa, &patches, weights, &output, Start::Zero, false, &mut dx);
+        });
         let patches = convolution.weight_gradient();
-        let weight = move || kernels::correlate(isa, &patches, &x, &dy, &mut dw);
-        Works { forward: Box::new(forward), data: Box::new(data), weight: Box::new(weight) }
+        self.push("weight-gradient", move || kernels::correlate(isa, &patches, &x, &dy, &mut dw));
+    }
+
+    /// As the tape does it: the weights are transformed once, by the forward product.
+    fn winograd(&mut self, isa: Isa, convolution: Convolution, plan: Winograd) {
+        let Operands { x, dy, w, mut y, mut dx, mut dw } = Operands::new(&convolution);
+        let mut u = numbers(plan.weights());
+        let [mut scratch, mut scratch2, mut scratch3] = [(); 3].map(|()| numbers(plan.scratch()));
+        let (p, input, mut weights) = (plan.clone(), x.clone(), u.clone());
+        kernels::winograd_weights(isa, &plan, &w, &mut u);
+        self.push("forward, Winograd", move || {
+            kernels::winograd_weights(isa, &p, &w, &mut weights);
+            kernels::winograd(isa, &p, &weights, &input, Start::Zero, false, &mut scratch, &mut y);
+        });
+        let (p, output) = (plan.clone(), dy.clone());
+        self.push("data-gradient, Winograd", move || {
+            let start = Start::Zero;
+            kernels::winograd_data_gradient(isa, &p, &u, &output, start, &mut scratch2, &mut dx);
+        });
+        self.push("weight-gradient, Winograd", move || {
+            kernels::winograd_weight_gradient(isa, &plan, &x, &dy, &mut scratch3, &mut dw);
+        });
+    }
+
+    fn push(&mut self, name: &'static str, work: impl FnMut() + 'static) {
+        self.0.push((name, Box::new(work)));
     }
 
     fn all(&mut self) {
-        (self.forward)();
-        (self.data)();
-        (self.weight)();
+        self.0.iter_mut().for_each(|(_, work)| work());
+    }
+
+    fn into_contestants(self) -> Vec<Contestant<'static>> {
+        self.0.into_iter().map(|(name, work)| Contestant::new(name, work)).collect()
+    }
+}
+
+struct Operands {
+    x: Buffer,
+    dy: Buffer,
+    w: Buffer,
+    y: Buffer,
+    dx: Buffer,
+    dw: Buffer,
+}
+
+impl Operands {
+    fn new(convolution: &Convolution) -> Operands {
+        let [x, y] = [convolution.input, convolution.output].map(|l| BLOCKS * l.len());
+        let w = convolution.weights();
+        let [x, dx, y, dy, w, dw] = [x, x, y, y, w, w].map(numbers);
+        Operands { x, dy, w, y, dx, dw }
     }
 }
 

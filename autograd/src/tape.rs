@@ -57,6 +57,7 @@ pub struct Memory {
     pub(crate) records: Vec<Record>,
     /// What single operations keep for their backward; see the operation's file.
     pub(crate) plans: Shelf<crate::ops::Plan>,
+    pub(crate) scratch: crate::ops::Scratch,
     pub(crate) buffers: Shelf<Buffer>,
     pub(crate) masks: Shelf<Vec<u16>>,
     /// Where the images of the batch come from, for random choices that follow images.

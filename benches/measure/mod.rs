@@ -94,7 +94,7 @@ fn print(work: &str, flops: f64, peak: f64, contestants: &[Contestant<'_>]) {
     let rounds = contestants[0].seconds.len();
     println!("\n{work}: {rounds} rounds, FMA peak {:.1} GFLOP/s", peak / 1e9);
     println!(
-        "  {:22}{:>12}{:>12}{:>10}{:>11}{:>8}",
+        "  {:26}{:>12}{:>12}{:>10}{:>11}{:>8}",
         "", "median µs", "best µs", "GFLOP/s", "% of peak", "ratio"
     );
     let first = &contestants[0].seconds;
@@ -102,7 +102,7 @@ fn print(work: &str, flops: f64, peak: f64, contestants: &[Contestant<'_>]) {
         let rate = flops / best(seconds);
         let ratios: Vec<f64> = seconds.iter().zip(first).map(|(other, own)| other / own).collect();
         println!(
-            "  {name:22}{:12.2}{:12.2}{:10.1}{:11.1}{:8.2}",
+            "  {name:26}{:12.2}{:12.2}{:10.1}{:11.1}{:8.2}",
             median(seconds) * 1e6,
             best(seconds) * 1e6,
             rate / 1e9,

@@ -29,6 +29,7 @@ mod simd;
 mod softmax;
 mod tile;
 mod transpose;
+mod winograd;
 
 pub use activation::{Activation, activate, activate_backward, gate};
 pub use batch_norm::{BatchNorm, batch_norm, batch_norm_backward, batch_norm_evaluate};
@@ -54,6 +55,9 @@ pub use softmax::{
     CrossEntropy, cross_entropy, log_softmax, log_softmax_backward, softmax, softmax_backward,
 };
 pub use transpose::transpose_weights;
+pub use winograd::{
+    Winograd, winograd, winograd_data_gradient, winograd_weight_gradient, winograd_weights,
+};
 
 /// Images to a vector.
 pub const LANES: usize = 16;

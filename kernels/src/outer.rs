@@ -14,9 +14,10 @@ use crate::simd::Simd;
 use crate::tile::{self, with_size};
 use crate::{LANES, Layout};
 use std::mem::MaybeUninit;
+use std::ops::Range;
 
 /// Blocks whose transposed inputs are held at a time (8 KB of stack with two vectors of inputs).
-pub const GROUP: usize = 4;
+pub const GROUP: usize = 8;
 
 /// Adds the weight-gradient of a linear layer to `dw`, row-major `[outputs][inputs]`.
 ///
@@ -34,9 +35,39 @@ pub fn outer(isa: Isa, [outputs, inputs]: [usize; 2], x: &[f32], dy: &[f32], dw:
     assert!(x.len().is_multiple_of(block), "input of an outer product");
     let blocks = x.len() / block;
     assert_eq!(dy.len(), Layout::features(blocks, outputs).len(), "gradient of an outer product");
-    let (x, dy) = (x.as_chunks().0, dy.as_chunks().0);
-    for (x, dy) in x.chunks(GROUP * inputs).zip(dy.chunks(GROUP * outputs)) {
-        let mut product = Outer { outputs, inputs, blocks: x.len() / inputs, x, dy, dw };
+    let (x, dy) = (Columns::new(x, 1, inputs), Columns::new(dy, 1, outputs));
+    outer_columns(isa, [outputs, inputs], blocks, x, dy, dw);
+}
+
+/// A matrix of vectors, `columns` of them side by side.
+#[derive(Clone, Copy)]
+pub(crate) struct Columns<'a> {
+    vectors: &'a [[f32; LANES]],
+    /// Vectors from one row (input or output) to the next.
+    rows: usize,
+    /// Vectors from one column (block of images) to the next.
+    columns: usize,
+}
+
+impl<'a> Columns<'a> {
+    /// Rows and columns are so many vectors apart.
+    pub(crate) fn new(floats: &'a [f32], rows: usize, columns: usize) -> Columns<'a> {
+        Columns { vectors: floats.as_chunks().0, rows, columns }
+    }
+}
+
+/// [`outer`] of `count` columns that lie anyhow.
+pub(crate) fn outer_columns(
+    isa: Isa,
+    [outputs, inputs]: [usize; 2],
+    count: usize,
+    x: Columns<'_>,
+    dy: Columns<'_>,
+    dw: &mut [f32],
+) {
+    for (first, len) in tile::split(count, GROUP) {
+        let blocks = first..first + len;
+        let mut product = Outer { outputs, inputs, blocks, x, dy, dw };
         dispatch!(isa, s => product.run(s))
     }
 }
@@ -44,16 +75,16 @@ pub fn outer(isa: Isa, [outputs, inputs]: [usize; 2], x: &[f32], dy: &[f32], dw:
 /// The most outputs of a tile with this many vectors of inputs.
 const fn outputs<S: Simd>(vectors: usize) -> usize {
     let most = S::ACCUMULATORS / vectors;
-    if most > 12 { 12 } else { most }
+    if most > 10 { 10 } else { most }
 }
 
 /// The product over one group of blocks.
 struct Outer<'a> {
     outputs: usize,
     inputs: usize,
-    blocks: usize,
-    x: &'a [[f32; LANES]],
-    dy: &'a [[f32; LANES]],
+    blocks: Range<usize>,
+    x: Columns<'a>,
+    dy: Columns<'a>,
     dw: &'a mut [f32],
 }
 
@@ -97,15 +128,15 @@ impl Outer<'_> {
         input: usize,
         x: &mut Transposed<S::Vector, N>,
     ) {
-        for block in 0..self.blocks {
-            let features = &self.x[block * self.inputs..][..self.inputs];
+        for (group, block) in self.blocks.clone().enumerate() {
             for n in 0..N {
+                let first = input + n * LANES;
                 let mut rows = [s.zero(); LANES];
-                for (row, v) in rows.iter_mut().zip(features.iter().skip(input + n * LANES)) {
-                    *row = s.load(v);
+                for (i, row) in (first..self.inputs).zip(&mut rows) {
+                    *row = s.load(&self.x.vectors[block * self.x.columns + i * self.x.rows]);
                 }
                 for (image, row) in s.transpose(rows).into_iter().enumerate() {
-                    x[block * LANES + image][n].write(row);
+                    x[group * LANES + image][n].write(row);
                 }
             }
         }
@@ -127,19 +158,24 @@ impl Outer<'_> {
             #[inline(always)]
             || {
                 let mut sums = [[s.zero(); N]; M];
-                for block in 0..self.blocks {
-                    let dy = &self.dy[block * self.outputs + output..][..M];
-                    let x = &x[block * LANES..][..LANES];
+                for (group, block) in self.blocks.clone().enumerate() {
+                    let dy = &self.dy.vectors[block * self.dy.columns + output * self.dy.rows..];
+                    let (dy, stride) = (&dy[..(M - 1) * self.dy.rows + 1], self.dy.rows * LANES);
+                    let dy = dy.as_ptr().cast::<f32>();
+                    let x = &x[group * LANES..][..LANES];
                     for image in 0..LANES {
-                        let mut v = [s.zero(); N];
-                        for n in 0..N {
-                            // SAFETY: `transpose` wrote the images of every block of the group.
-                            v[n] = unsafe { x[image][n].assume_init() };
-                        }
-                        for m in 0..M {
-                            let g = s.splat(dy[m][image]);
+                        // SAFETY: `transpose` wrote the images of every block of the group, and
+                        // the slice of dY that was just taken holds `M` rows.
+                        unsafe {
+                            let mut v = [s.zero(); N];
                             for n in 0..N {
-                                sums[m][n] = s.mul_add(g, v[n], sums[m][n]);
+                                v[n] = x[image][n].assume_init();
+                            }
+                            for m in 0..M {
+                                let g = s.splat(*dy.add(m * stride + image));
+                                for n in 0..N {
+                                    sums[m][n] = s.mul_add(g, v[n], sums[m][n]);
+                                }
                             }
                         }
                     }

@@ -1,9 +1,10 @@
 //! Convolution, and convolution with ReLU and 2×2 max-pool in one pass.
 
 use super::Operation;
+use super::plan::{Operands, Plan};
+use crate::Tensor;
 use crate::tape::{Backward, Param, Tape, Var};
-use crate::{Buffer, Tensor};
-use kernels::{Convolution, Patches, Start, Store, Window};
+use kernels::{Convolution, Layout, Start, Store, Window, Winograd};
 
 impl Tape<'_> {
     /// `y = w ∗ x + b`, followed by a ReLU where `relu` is set: `x` is `[N][C][H][W]`, `weight`
@@ -25,7 +26,7 @@ impl Tape<'_> {
     }
 
     /// `max_pool2d(relu(conv2d(x)))` with a 2×2 window of stride 2: the same values and gradients bit
-    /// for bit, in one pass where the convolution has no padding.
+    /// for bit, in one pass where the convolution has no padding and is done by im2col.
     ///
     /// # Panics
     /// As [`Tape::conv2d`]; or if its output has less than two rows or columns.
@@ -36,11 +37,11 @@ impl Tape<'_> {
         bias: Option<Param>,
         window: Window,
     ) -> Var {
-        if window.padding != [0, 0] {
+        let convolution = self.convolution(x, weight, window);
+        if window.padding != [0, 0] || Winograd::applies(&convolution) {
             let y = self.conv2d(x, weight, bias, window, true);
             return self.max_pool2d(y, Window::new([2, 2]).stride(2));
         }
-        let convolution = self.convolution(x, weight, window);
         assert!(convolution.output.size.iter().all(|&n| n >= 2), "nothing to pool");
         self.run_conv2d(x, weight, bias, convolution, Epilogue::ReluMaxPool)
     }
@@ -67,18 +68,20 @@ impl Tape<'_> {
         let mut plan = self.memory.plans.take(index);
         plan.prepare(convolution, epilogue == Epilogue::ReluMaxPool);
         let images = self.value(x).images();
-        let target = plan.forward.target();
-        let (y, mut out) = self.output(images, target.channels, target.size);
-        let start = bias.map_or(Start::Zero, |b| Start::Bias(b.of(params)));
-        let (w, input) = (weight.of(params), self.value(x).data());
+        let Layout { channels, mut size, .. } = convolution.output;
         if epilogue == Epilogue::ReluMaxPool {
-            plan.masks.resize(out.layout().blocks * target.channels * target.pixels(), [0; 4]);
-            let (y, masks) = (out.data_mut(), &mut plan.masks);
-            kernels::contract_pooled(isa, &plan.forward, w, input, start, y, masks);
-        } else {
-            let relu = epilogue == Epilogue::Relu;
-            kernels::contract(isa, &plan.forward, w, input, start, relu, out.data_mut());
+            size = size.map(|n| n / 2);
         }
+        let (y, mut out) = self.output(images, channels, size);
+        let mut scratch = std::mem::take(&mut self.memory.scratch);
+        let start = bias.map_or(Start::Zero, |b| Start::Bias(b.of(params)));
+        let operands = Operands { weights: weight.of(params), x: self.value(x).data(), start };
+        match epilogue {
+            Epilogue::ReluMaxPool => plan.forward_pooled(isa, operands, &mut out),
+            Epilogue::None => plan.forward(isa, operands, false, &mut scratch, out.data_mut()),
+            Epilogue::Relu => plan.forward(isa, operands, true, &mut scratch, out.data_mut()),
+        }
+        self.memory.scratch = scratch;
         self.memory.plans.put(index, plan);
         self.record(y, out, true, Conv2d { x, y, weight, bias, plan: index, epilogue })
     }
@@ -90,45 +93,6 @@ enum Epilogue {
     None,
     Relu,
     ReluMaxPool,
-}
-
-/// The offset tables of a convolution, made once for a shape, and what its backward needs room for.
-#[derive(Default)]
-pub(crate) struct Plan {
-    key: Option<(Convolution, bool)>,
-    pub(super) forward: Patches,
-    /// Made by the first backward, as evaluation needs none.
-    data: Option<Patches>,
-    weight: Option<Patches>,
-    transposed: Buffer,
-    /// Which input of a pooling window won, by image.
-    masks: Vec<[u16; 4]>,
-    /// The gradient before pooling.
-    unpooled: Tensor,
-}
-
-impl Plan {
-    pub(super) fn prepare(&mut self, convolution: Convolution, pooled: bool) {
-        if self.key == Some((convolution, pooled)) {
-            return;
-        }
-        let forward =
-            if pooled { convolution.forward_pooled() } else { Some(convolution.forward()) };
-        *self = Plan {
-            key: Some((convolution, pooled)),
-            forward: forward.expect("only convolutions without padding are pooled"),
-            ..Plan::default()
-        };
-    }
-
-    pub(super) fn convolution(&self) -> Convolution {
-        self.key.expect("a plan is prepared before use").0
-    }
-
-    pub(super) fn data_gradient(&mut self) -> &Patches {
-        let convolution = self.convolution();
-        self.data.get_or_insert_with(|| convolution.data_gradient())
-    }
 }
 
 pub(crate) struct Conv2d {
@@ -178,22 +142,16 @@ impl Operation for Conv2d {
 impl Conv2d {
     /// The gradients of weights and input from that of the plain convolution's output.
     fn differentiate(&self, b: &mut Backward<'_>, plan: &mut Plan, dy: &Tensor) {
-        let (isa, convolution) = (b.isa, plan.convolution());
-        let patches = plan.weight.get_or_insert_with(|| convolution.weight_gradient());
+        let mut scratch = std::mem::take(&mut b.memory.scratch);
         let x = b.memory.value(self.x).data();
-        kernels::correlate(isa, patches, x, dy.data(), self.weight.of_mut(b.gradients));
-        let Some((mut dx, store)) = b.gradient(self.x) else { return };
-        let mut weights = self.weight.of(b.params);
-        if convolution.window.taps() > 1 {
-            plan.transposed.resize(convolution.transposed_weights());
-            kernels::transpose_weights(isa, &convolution, weights, &mut plan.transposed);
+        let dw = self.weight.of_mut(b.gradients);
+        plan.weight_gradient(b.isa, [x, dy.data()], &mut scratch, dw);
+        if let Some((mut dx, store)) = b.gradient(self.x) {
+            let start = if store == Store::Accumulate { Start::Output } else { Start::Zero };
+            let operands = Operands { weights: self.weight.of(b.params), x: dy.data(), start };
+            plan.data_gradient(b.isa, operands, &mut scratch, dx.data_mut());
+            b.put(self.x, dx);
         }
-        let start = if store == Store::Accumulate { Start::Output } else { Start::Zero };
-        let patches = plan.data.get_or_insert_with(|| convolution.data_gradient());
-        if convolution.window.taps() > 1 {
-            weights = &plan.transposed;
-        }
-        kernels::contract(isa, patches, weights, dy.data(), start, false, dx.data_mut());
-        b.put(self.x, dx);
+        b.memory.scratch = scratch;
     }
 }

@@ -1,6 +1,7 @@
 //! Linear layers and the product of activations with a matrix of parameters.
 
 use super::Operation;
+use super::plan::Operands;
 use crate::Tensor;
 use crate::tape::{Backward, Param, Tape, Var};
 use kernels::{Convolution, Start, Store};
@@ -51,9 +52,14 @@ impl Tape<'_> {
         let outputs = if transposed { convolution.input } else { convolution.output }.channels;
         let (y, mut out) = self.output(self.value(x).images(), outputs, [1, 1]);
         let start = bias.map_or(Start::Zero, |b| Start::Bias(b.of(self.params)));
-        let (w, input) = (weight.of(self.params), self.value(x).data());
-        let patches = if transposed { plan.data_gradient() } else { &plan.forward };
-        kernels::contract(self.isa, patches, w, input, start, relu, out.data_mut());
+        let mut scratch = std::mem::take(&mut self.memory.scratch);
+        let operands = Operands { weights: weight.of(self.params), x: self.value(x).data(), start };
+        if transposed {
+            plan.data_gradient(self.isa, operands, &mut scratch, out.data_mut());
+        } else {
+            plan.forward(self.isa, operands, relu, &mut scratch, out.data_mut());
+        }
+        self.memory.scratch = scratch;
         self.memory.plans.put(index, plan);
         self.record(y, out, true, Linear { x, y, weight, bias, relu, plan: index, transposed })
     }
@@ -94,9 +100,14 @@ impl Operation for Linear {
         let Some((mut dx, store)) = b.gradient(self.x) else { return };
         let mut plan = b.memory.plans.take(self.plan);
         let start = if store == Store::Accumulate { Start::Output } else { Start::Zero };
-        let weights = self.weight.of(b.params);
-        let patches = if self.transposed { &plan.forward } else { plan.data_gradient() };
-        kernels::contract(isa, patches, weights, dy.data(), start, false, dx.data_mut());
+        let mut scratch = std::mem::take(&mut b.memory.scratch);
+        let operands = Operands { weights: self.weight.of(b.params), x: dy.data(), start };
+        if self.transposed {
+            plan.forward(isa, operands, false, &mut scratch, dx.data_mut());
+        } else {
+            plan.data_gradient(isa, operands, &mut scratch, dx.data_mut());
+        }
+        b.memory.scratch = scratch;
         b.memory.plans.put(self.plan, plan);
         b.put(self.x, dx);
     }

@@ -8,10 +8,11 @@ mod cross_entropy;
 mod dropout;
 mod flatten;
 mod linear;
+mod plan;
 mod pool;
 
 pub use batch_norm2d::BatchNorm;
-pub(crate) use conv2d::Plan;
+pub(crate) use plan::{Plan, Scratch};
 
 use crate::Tensor;
 use crate::tape::{Backward, Var};

@@ -1,0 +1,123 @@
+//! The transform of weights, and its transpose for their gradient.
+
+use super::{ELEMENTS, Winograd};
+use crate::isa::{Isa, dispatch};
+use crate::simd::Simd;
+use crate::{Convolution, LANES};
+
+const TAPS: usize = 9;
+
+/// `G g Gᵀ` of every kernel: from `[outputs][inputs][3][3]` to `[16][outputs][inputs]`.
+///
+/// # Panics
+/// If a slice has not the length that the plan says.
+pub fn winograd_weights(isa: Isa, plan: &Winograd, weights: &[f32], to: &mut [f32]) {
+    assert_eq!(weights.len(), plan.convolution.weights(), "weights to transform");
+    assert_eq!(to.len(), plan.weights(), "transformed weights");
+    let inputs = plan.convolution.input.channels;
+    let matrix = to.len() / ELEMENTS;
+    dispatch!(isa, s => s.vectorize(#[inline(always)] || {
+        for (o, weights) in weights.chunks_exact(inputs * TAPS).enumerate() {
+            for (i, kernels) in weights.chunks(LANES * TAPS).enumerate() {
+                let elements = transform(s, load_kernels(s, kernels));
+                let at = o * inputs + i * LANES;
+                for (element, value) in elements.into_iter().enumerate() {
+                    let len = kernels.len() / TAPS;
+                    s.store_partial(&mut to[element * matrix + at..][..len], value);
+                }
+            }
+        }
+    }));
+}
+
+/// Adds `Gᵀ du G` to the gradient of every kernel.
+pub(super) fn gradient(isa: Isa, convolution: &Convolution, du: &[f32], dw: &mut [f32]) {
+    assert_eq!(dw.len(), convolution.weights(), "weight-gradient");
+    let inputs = convolution.input.channels;
+    let matrix = du.len() / ELEMENTS;
+    dispatch!(isa, s => s.vectorize(#[inline(always)] || {
+        for (o, dw) in dw.chunks_exact_mut(inputs * TAPS).enumerate() {
+            for (i, dw) in dw.chunks_mut(LANES * TAPS).enumerate() {
+                let (at, len) = (o * inputs + i * LANES, dw.len() / TAPS);
+                let mut elements = [s.zero(); ELEMENTS];
+                for (element, value) in elements.iter_mut().enumerate() {
+                    *value = s.load_partial(&du[element * matrix + at..][..len]);
+                }
+                add_kernels(s, transpose(s, elements), dw);
+            }
+        }
+    }));
+}
+
+/// Up to sixteen kernels, one per lane.
+#[inline(always)]
+fn load_kernels<S: Simd>(s: S, kernels: &[f32]) -> [S::Vector; TAPS] {
+    let mut rows = [s.zero(); LANES];
+    for (row, kernel) in rows.iter_mut().zip(kernels.chunks_exact(TAPS)) {
+        *row = s.load_partial(kernel);
+    }
+    let taps = s.transpose(rows);
+    let mut g = [s.zero(); TAPS];
+    g.copy_from_slice(&taps[..TAPS]);
+    g
+}
+
+#[inline(always)]
+fn add_kernels<S: Simd>(s: S, g: [S::Vector; TAPS], dw: &mut [f32]) {
+    let mut taps = [s.zero(); LANES];
+    taps[..TAPS].copy_from_slice(&g);
+    let rows = s.transpose(taps);
+    for (kernel, row) in dw.chunks_exact_mut(TAPS).zip(rows) {
+        s.store_partial(kernel, s.add(s.load_partial(kernel), row));
+    }
+}
+
+/// `G g Gᵀ`.
+#[inline(always)]
+fn transform<S: Simd>(s: S, g: [S::Vector; TAPS]) -> [S::Vector; ELEMENTS] {
+    let mut rows = [[s.zero(); 4]; 3];
+    for i in 0..3 {
+        rows[i] = widen(s, [g[3 * i], g[3 * i + 1], g[3 * i + 2]]);
+    }
+    let mut elements = [s.zero(); ELEMENTS];
+    for j in 0..4 {
+        let column = widen(s, [rows[0][j], rows[1][j], rows[2][j]]);
+        for i in 0..4 {
+            elements[4 * i + j] = column[i];
+        }
+    }
+    elements
+}
+
+/// `G g`.
+#[inline(always)]
+fn widen<S: Simd>(s: S, [a, b, c]: [S::Vector; 3]) -> [S::Vector; 4] {
+    let half = s.splat(0.5);
+    let (outer, inner) = (s.mul(half, s.add(a, c)), s.mul(half, b));
+    [a, s.add(outer, inner), s.sub(outer, inner), c]
+}
+
+/// `Gᵀ u G`.
+#[inline(always)]
+fn transpose<S: Simd>(s: S, u: [S::Vector; ELEMENTS]) -> [S::Vector; TAPS] {
+    let mut rows = [[s.zero(); 3]; 4];
+    for i in 0..4 {
+        rows[i] = narrow(s, [u[4 * i], u[4 * i + 1], u[4 * i + 2], u[4 * i + 3]]);
+    }
+    let mut g = [s.zero(); TAPS];
+    for j in 0..3 {
+        let column = narrow(s, [rows[0][j], rows[1][j], rows[2][j], rows[3][j]]);
+        for i in 0..3 {
+            g[3 * i + j] = column[i];
+        }
+    }
+    g
+}
+
+/// `Gᵀ u`.
+#[inline(always)]
+fn narrow<S: Simd>(s: S, u: [S::Vector; 4]) -> [S::Vector; 3] {
+    let half = s.splat(0.5);
+    let outer = s.mul(half, s.add(u[1], u[2]));
+    [s.add(u[0], outer), s.mul(half, s.sub(u[1], u[2])), s.add(outer, u[3])]
+}
