@@ -16,7 +16,8 @@ use crate::{LANES, Layout};
 use std::mem::MaybeUninit;
 use std::ops::Range;
 
-/// Blocks whose transposed inputs are held at a time (8 KB of stack with two vectors of inputs).
+/// The most blocks whose transposed inputs are held at a time (16 KB of stack with two vectors of
+/// inputs). A batch of more is cut into groups as equal as can be.
 pub const GROUP: usize = 8;
 
 /// Adds the weight-gradient of a linear layer to `dw`, row-major `[outputs][inputs]`.
