@@ -43,9 +43,9 @@ pub use weights::winograd_weights;
 const SIDE: usize = 4;
 const ELEMENTS: usize = SIDE * SIDE;
 
-/// Floats that the transformed operands of a strip should have at most, 1 MB: with more they leave
-/// the second-level cache, with less the products are too narrow.
-const STRIP: usize = 1 << 18;
+/// Floats that the transformed operands of a strip should have at most, 512 KB: with more they
+/// leave the second-level cache, with less the products are too narrow.
+const STRIP: usize = 1 << 17;
 
 /// With fewer channels the transforms cost more than the products save.
 const LEAST_CHANNELS: usize = 16;
