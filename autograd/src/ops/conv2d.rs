@@ -1,6 +1,7 @@
 //! Convolution, and convolution with ReLU and 2×2 max-pool in one pass.
 
 use super::Operation;
+use crate::profile::Part;
 use crate::tape::{Backward, Param, Tape, Var};
 use crate::{Buffer, Tensor};
 use kernels::{Convolution, Patches, Start, Store, Window};
@@ -141,6 +142,14 @@ pub(crate) struct Conv2d {
 }
 
 impl Operation for Conv2d {
+    fn name(&self) -> &'static str {
+        match self.epilogue {
+            Epilogue::None => "convolution",
+            Epilogue::Relu => "convolution + ReLU",
+            Epilogue::ReluMaxPool => "convolution + ReLU + max-pool",
+        }
+    }
+
     fn output(&self) -> Var {
         self.y
     }
@@ -179,9 +188,11 @@ impl Conv2d {
     /// The gradients of weights and input from that of the plain convolution's output.
     fn differentiate(&self, b: &mut Backward<'_>, plan: &mut Plan, dy: &Tensor) {
         let (isa, convolution) = (b.isa, plan.convolution());
+        b.lap(Part::Rest);
         let patches = plan.weight.get_or_insert_with(|| convolution.weight_gradient());
         let x = b.memory.value(self.x).data();
         kernels::correlate(isa, patches, x, dy.data(), self.weight.of_mut(b.gradients));
+        b.lap(Part::WeightGradient);
         let Some((mut dx, store)) = b.gradient(self.x) else { return };
         let mut weights = self.weight.of(b.params);
         if convolution.window.taps() > 1 {
@@ -195,5 +206,6 @@ impl Conv2d {
         }
         kernels::contract(isa, patches, weights, dy.data(), start, false, dx.data_mut());
         b.put(self.x, dx);
+        b.lap(Part::DataGradient);
     }
 }

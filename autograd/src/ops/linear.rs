@@ -2,6 +2,7 @@
 
 use super::Operation;
 use crate::Tensor;
+use crate::profile::Part;
 use crate::tape::{Backward, Param, Tape, Var};
 use kernels::{Convolution, Start, Store};
 
@@ -71,6 +72,10 @@ pub(crate) struct Linear {
 }
 
 impl Operation for Linear {
+    fn name(&self) -> &'static str {
+        if self.relu { "linear + ReLU" } else { "linear" }
+    }
+
     fn output(&self) -> Var {
         self.y
     }
@@ -83,6 +88,7 @@ impl Operation for Linear {
         if let Some(bias) = self.bias {
             kernels::channel_sums(isa, dy.data(), dy.layout(), bias.of_mut(b.gradients));
         }
+        b.lap(Part::Rest);
         let x = b.memory.value(self.x);
         let [inputs, outputs] = [x.channels(), dy.channels()];
         let dw = self.weight.of_mut(b.gradients);
@@ -91,6 +97,7 @@ impl Operation for Linear {
         } else {
             kernels::outer(isa, [outputs, inputs], x.data(), dy.data(), dw);
         }
+        b.lap(Part::WeightGradient);
         let Some((mut dx, store)) = b.gradient(self.x) else { return };
         let mut plan = b.memory.plans.take(self.plan);
         let start = if store == Store::Accumulate { Start::Output } else { Start::Zero };
@@ -99,5 +106,6 @@ impl Operation for Linear {
         kernels::contract(isa, patches, weights, dy.data(), start, false, dx.data_mut());
         b.memory.plans.put(self.plan, plan);
         b.put(self.x, dx);
+        b.lap(Part::DataGradient);
     }
 }
