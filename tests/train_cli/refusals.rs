@@ -7,7 +7,7 @@ use std::process::Command;
 #[test]
 fn flags_are_checked() {
     let scratch = Scratch::with_data(1);
-    let cases: [(&[&str], &[&str]); 31] = [
+    let cases: [(&[&str], &[&str]); 32] = [
         (&["--batch-size", "0"], &["--batch-size: `data.batch_size` is 0", "from 1 to 1048576"]),
         (&["--batch-size", "-1"], &["--batch-size", "is -1", "expected a whole number"]),
         (&["--batch-size", "1.5"], &["--batch-size", "is 1.5", "expected a whole number"]),
@@ -17,6 +17,7 @@ fn flags_are_checked() {
         (&["--lr", "inf"], &["--lr", "is inf", "expected a positive number"]),
         (&["--lr", "-0.1"], &["--lr", "is -0.1", "expected a positive number"]),
         (&["--lr", "0"], &["--lr", "is 0", "expected a positive number"]),
+        (&["--lr", "1e39"], &["--lr: `optimizer.lr` is 1e39", "from 1.2e-38 to 3.4e38"]),
         (&["--lr", "fast"], &["--lr", "is fast", "expected a number"]),
         (&["--lr", ""], &["--lr", "expected a number"]),
         (&["--momentum", "1"], &["--momentum: `optimizer.momentum` is 1", "below 1"]),
@@ -220,7 +221,11 @@ fn training_that_fails_saves_no_model() {
         (&["--lr", "1e30"], &["loss is ", "step 2 (epoch 1)", "layer conv"]),
         // The only step is the last: no loss ever shows it.
         (
-            &["--lr", "1e39", "--batch-size", "300", "--epochs", "1", "--validation", "none"],
+            &[
+                &["--lr", "1e30", "--set", "optimizer.weight_decay=1e30"][..],
+                &["--batch-size", "300", "--epochs", "1", "--validation", "none"],
+            ]
+            .concat(),
             &["`conv1.weight` is not finite after epoch 1"],
         ),
     ];

@@ -41,6 +41,19 @@ pub enum TrainError {
         /// The layer's name.
         layer: String,
     },
+    /// The loss is finite, but not a gradient or a batch's statistic.
+    #[error(
+        "the update of `{parameter}` at step {step} (epoch {epoch}) is not finite, though the loss \
+             is; weights are those before the step"
+    )]
+    Update {
+        /// The parameter's name.
+        parameter: String,
+        /// The step, from one.
+        step: usize,
+        /// The epoch, from one.
+        epoch: usize,
+    },
     /// A weight or a running statistic is infinite or not a number, which no loss has shown.
     #[error("`{parameter}` is not finite after epoch {epoch}")]
     Weights {

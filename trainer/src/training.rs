@@ -4,7 +4,7 @@ use crate::batch::{Batch, Evaluation, Images, Scaling, Spare, evaluate};
 use crate::data::{Dataset, Split};
 use crate::error::TrainError;
 use crate::optimizer::Optimizer;
-use crate::profile::{Chores, Profile, Totals, fma_peak};
+use crate::profile::{Chore, Chores, Profile, Totals, fma_peak, timed};
 use crate::recipe::{InitName, Moments, Normalize, Recipe, RecipeError, Validation, ValidationSet};
 use crate::sampler::{hold_out, shuffle};
 use crate::schedule::learning_rate;
@@ -208,6 +208,7 @@ impl<'a> Trainer<'a> {
                 layer: layer.to_owned(),
             });
         }
+        self.check_update(&sums.gradients)?;
         let lr = learning_rate(&self.recipe, self.steps, self.total_steps());
         let chores = self.chores.as_ref();
         let weights = &mut self.weights;
@@ -215,6 +216,24 @@ impl<'a> Trainer<'a> {
         self.spare.put(sums.gradients);
         self.steps += 1;
         Ok(Step { loss: sums.loss, correct: sums.correct })
+    }
+
+    /// Whether everything is finite that the step would make of weights and running statistics: the
+    /// backward pass may overflow where the forward pass has not.
+    fn check_update(&self, gradients: &[f32]) -> Result<(), TrainError> {
+        let isa = self.workers.isa();
+        let finite = |values: &[f32]| kernels::all_finite(isa, values);
+        if timed(self.chores.as_ref(), Chore::Optimiser, || finite(gradients)) {
+            return Ok(());
+        }
+        // Of those that the overflow has reached, the nearest to the loss.
+        let mut parameters = self.network.parameters().iter();
+        let found = parameters.rfind(|p| !finite(p.place.of(gradients)));
+        Err(TrainError::Update {
+            parameter: found.map_or("(none)", |p| &p.name).to_owned(),
+            step: self.steps + 1,
+            epoch: self.epochs + 1,
+        })
     }
 
     fn total_steps(&self) -> usize {
@@ -235,7 +254,7 @@ impl<'a> Trainer<'a> {
     /// Whether everything is finite that the epoch has left: the running statistics, which no
     /// training step reads, and the weights of the last step, whose loss nobody has seen.
     fn check_weights(&self) -> Result<(), TrainError> {
-        let finite = |values: &[f32]| values.iter().all(|v| v.is_finite());
+        let finite = |values: &[f32]| kernels::all_finite(self.workers.isa(), values);
         let mut parameters = self.network.parameters().iter();
         match parameters.find(|p| !finite(p.place.of(&self.weights))) {
             None => Ok(()),
