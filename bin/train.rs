@@ -34,6 +34,9 @@ struct Arguments {
     /// Where gzipped files are unpacked [default: $BOBBIN_CACHE or ~/.cache/bobbin]
     #[arg(long, value_name = "DIR")]
     cache: Option<PathBuf>,
+    /// Measure every operation and print where the time went
+    #[arg(long)]
+    profile: bool,
     #[command(flatten, next_help_heading = "Instead of what the recipe says")]
     fields: Fields,
 }
@@ -128,7 +131,13 @@ fn train(arguments: &Arguments) -> Result<(), Failure> {
 
     let directory = destination.make(&recipe).map_err(out_failure)?;
     say(&introduction(&trainer, &data, &workers, &directory));
-    trainer.run(|epoch| say(&progress(epoch, recipe.stop.epochs))).map_err(cannot_train)?;
+    let report = |epoch: &Epoch| say(&progress(epoch, recipe.stop.epochs));
+    if arguments.profile {
+        let profile = trainer.run_profiled(report).map_err(cannot_train)?;
+        say(&format!("\n{profile}"));
+    } else {
+        trainer.run(report).map_err(cannot_train)?;
+    }
     let model = directory.save(&trainer.model()).map_err(run)?;
     say(&format!("model: {}", model.display()));
     Ok(())

@@ -82,11 +82,53 @@ fn weights_that_the_last_step_broke() {
     let recipe = data::recipe(&[
         ("data.batch_size", "24"),
         ("data.validation", "none"),
-        ("optimizer.lr", "1e39"),
+        ("optimizer.lr", "1e30"),
+        ("optimizer.weight_decay", "1e30"),
         ("stop.epochs", "1"),
     ]);
     let error = Trainer::new(&recipe, &data, &workers).unwrap().run(|_| {}).unwrap_err();
     assert_eq!(error.to_string(), "`conv1.weight` is not finite after epoch 1");
+}
+
+/// Weights so large that the gradient overflows on its way back, and inputs to them so small that the
+/// loss does not.
+#[test]
+fn a_gradient_that_overflows() {
+    let (_directory, data) = data::random(32, [1, 16, 16], 10);
+    let workers = workers();
+    let mut trainer = Trainer::new(&data::recipe(&[]), &data, &workers).unwrap();
+    let parameters = trainer.network().parameters().to_vec();
+    for (name, factor) in
+        [("fc1.weight", 1e-25), ("fc1.bias", 1e-25), ("fc2.weight", 1e25), ("fc3.weight", 1e25)]
+    {
+        let parameter = parameters.iter().find(|p| p.name == name).unwrap();
+        parameter.place.of_mut(trainer.weights_mut()).iter_mut().for_each(|w| *w *= factor);
+    }
+    let before = trainer.weights().to_vec();
+    let error = trainer.run(|_| {}).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "the update of `fc1.bias` at step 1 (epoch 1) is not finite, though the loss is; weights \
+         are those before the step"
+    );
+    assert!(trainer.weights() == before);
+}
+
+/// Activations whose variance overflows are normalised to zeros, which no loss shows.
+#[test]
+fn a_variance_that_overflows() {
+    let (_directory, data) = data::random(32, [1, 16, 16], 10);
+    let workers = workers();
+    let recipe = data::recipe(&[("model.preset", "cnn-bn")]);
+    let mut trainer = Trainer::new(&recipe, &data, &workers).unwrap();
+    let first = trainer.network().parameters()[0].place;
+    first.of_mut(trainer.weights_mut()).iter_mut().for_each(|w| *w *= 1e22);
+    let error = trainer.run(|_| {}).unwrap_err();
+    assert!(
+        matches!(&error, TrainError::Update { parameter, step: 1, epoch: 1 }
+        if parameter == "1.running_var"),
+        "{error}"
+    );
 }
 
 /// Finite weights and a finite training loss, but a statistic so large that validation overflows.

@@ -9,6 +9,7 @@ mod buffer;
 mod check;
 mod ops;
 mod philox;
+mod profile;
 mod tape;
 mod tensor;
 
@@ -16,5 +17,6 @@ pub use buffer::Buffer;
 pub use check::*;
 pub use ops::BatchNorm;
 pub use philox::{Philox, Purpose, below, unit};
+pub use profile::OperationTime;
 pub use tape::{Memory, Param, Tape, Var};
 pub use tensor::Tensor;

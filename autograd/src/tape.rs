@@ -5,6 +5,7 @@
 //! nothing.
 
 use crate::ops::Record;
+use crate::profile::{Part, Watch};
 use crate::{Buffer, Tensor};
 use kernels::{Isa, LANES, Layout, Store};
 
@@ -62,6 +63,8 @@ pub struct Memory {
     pub(crate) masks: Shelf<Vec<u16>>,
     /// Where the images of the batch come from, for random choices that follow images.
     pub(crate) origin: Origin,
+    /// Measures operations, in a profiled run.
+    pub(crate) watch: Option<Watch>,
     /// The first value that is not finite, in a checked run.
     fault: Option<usize>,
     checked: bool,
@@ -72,7 +75,7 @@ pub struct Memory {
 /// A value and its gradient.
 #[derive(Default)]
 pub(crate) struct Node {
-    value: Tensor,
+    pub(crate) value: Tensor,
     gradient: Tensor,
     /// Whether `gradient` holds this step's.
     has_gradient: bool,
@@ -178,7 +181,9 @@ impl<'a> Tape<'a> {
         memory.buffers.taken = 0;
         memory.masks.taken = 0;
         memory.used = 0;
-        Tape { isa, params, memory, mode, layer: 0 }
+        let mut tape = Tape { isa, params, memory, mode, layer: 0 };
+        tape.start_watch();
+        tape
     }
 
     /// The SIMD path.
@@ -223,14 +228,14 @@ impl<'a> Tape<'a> {
     ) -> Var {
         let (var, mut value) = self.output(images, channels, size);
         fill(&mut value);
-        self.finish(var, value, false)
+        self.finish(var, value, false, "input")
     }
 
     /// A value from outside whose gradient is wanted: see [`Tape::gradient`].
     pub fn variable(&mut self, tensor: &Tensor) -> Var {
         let (var, mut value) = self.output(tensor.images(), tensor.channels(), tensor.size());
         value.data_mut().copy_from_slice(tensor.data());
-        self.finish(var, value, true)
+        self.finish(var, value, true, "variable")
     }
 
     /// What an operation computed.
@@ -265,8 +270,14 @@ impl<'a> Tape<'a> {
         (Var(index), value)
     }
 
-    /// Puts a written value in its place.
-    pub(crate) fn finish(&mut self, var: Var, value: Tensor, needs_gradient: bool) -> Var {
+    /// Puts what an operation has written in its place.
+    pub(crate) fn finish(
+        &mut self,
+        var: Var,
+        value: Tensor,
+        needs_gradient: bool,
+        operation: &'static str,
+    ) -> Var {
         if self.memory.checked && self.memory.fault.is_none() && !is_finite(&value) {
             self.memory.fault = Some(self.layer);
         }
@@ -274,6 +285,7 @@ impl<'a> Tape<'a> {
         node.value = value;
         node.has_gradient = false;
         node.needs_gradient = needs_gradient && self.mode != Mode::Evaluation;
+        self.lap(var, operation);
         var
     }
 
@@ -285,9 +297,10 @@ impl<'a> Tape<'a> {
         needs_gradient: bool,
         record: impl Into<Record>,
     ) -> Var {
-        let var = self.finish(var, value, needs_gradient);
+        let record = record.into();
+        let var = self.finish(var, value, needs_gradient, record.name());
         if self.needs_gradient(var) {
-            self.memory.records.push(record.into());
+            self.memory.records.push(record);
         }
         var
     }
@@ -317,7 +330,9 @@ impl<'a> Tape<'a> {
             }
             // Taken out of the table before its operation runs: nothing aliases it.
             let mut dy = std::mem::take(&mut node.gradient);
+            backward.start_lap(y);
             record.backward(&mut backward, &mut dy);
+            backward.lap(Part::Rest);
             backward.memory.nodes[y.0].gradient = dy;
         }
         self.memory.records = records;

@@ -45,7 +45,7 @@ pub use outer::{GROUP, outer};
 pub use patches::{Convolution, Patches};
 pub use peak::fma_chains;
 pub use pointwise::{
-    add, add_assign, channel_sums, flatten, keep_masked, mul, scale, sum, unflatten,
+    add, add_assign, all_finite, channel_sums, flatten, keep_masked, mul, scale, sum, unflatten,
 };
 pub use pool::{
     avg_pool, avg_pool_backward, global_avg_pool, global_avg_pool_backward, max_pool,

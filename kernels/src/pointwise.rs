@@ -153,6 +153,32 @@ pub fn unflatten(isa: Isa, dy: &[f32], layout: &Layout, dx: &mut [f32], store: S
     }));
 }
 
+/// Whether every value is finite.
+pub fn all_finite(isa: Isa, x: &[f32]) -> bool {
+    dispatch!(isa, s => s.vectorize(#[inline(always)] || {
+        // x − x is 0, or NaN where x is not finite. In chains, as a sum waits for the one before it.
+        let (vectors, tail) = x.as_chunks::<LANES>();
+        let (groups, rest) = vectors.as_chunks::<4>();
+        let mut sums = [s.zero(); 4];
+        for group in groups {
+            for (sum, x) in sums.iter_mut().zip(group) {
+                let x = s.load(x);
+                *sum = s.add(*sum, s.sub(x, x));
+            }
+        }
+        let x = s.load_partial(tail);
+        let mut sum = s.sub(x, x);
+        for x in rest {
+            let x = s.load(x);
+            sum = s.add(sum, s.sub(x, x));
+        }
+        for chain in sums {
+            sum = s.add(sum, chain);
+        }
+        s.bits(s.unordered(sum, sum)) == 0
+    }))
+}
+
 /// Stores a value or adds it to what is there.
 #[inline(always)]
 pub(crate) fn put<S: Simd>(s: S, to: &mut [f32; LANES], v: S::Vector, store: Store) {

@@ -46,6 +46,23 @@ fn arithmetic_on_any_length() {
 }
 
 #[test]
+fn what_is_not_finite_is_found_anywhere() {
+    for len in [0, 1, 15, 16, 17, 64, 100, 131] {
+        let mut x = vec![f32::MAX; len];
+        for isa in Isa::available() {
+            assert!(kernels::all_finite(isa, &x), "{isa}, {len}");
+            for i in 0..len {
+                for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+                    x[i] = bad;
+                    assert!(!kernels::all_finite(isa, &x), "{isa}, {i} of {len}: {bad}");
+                }
+                x[i] = -f32::MAX;
+            }
+        }
+    }
+}
+
+#[test]
 fn dropped_values_are_zero_and_dropped_nan_is_noticed() {
     let masks = [0, 0xffff, 0x8001, 0x5a5a, 0x1234];
     let mut x: Vec<f32> = uniform(masks.len() * LANES, 1);

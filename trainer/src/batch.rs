@@ -1,6 +1,7 @@
 //! A batch through the network: loss and gradient, or an evaluation.
 
 use crate::data::Split;
+use crate::profile::{Chore, Chores, timed};
 use crate::workers::Workers;
 use autograd::{Buffer, Memory, Tape, Tensor, Var};
 use kernels::LANES;
@@ -56,6 +57,7 @@ pub(crate) struct Batch<'a> {
     pub seed: u64,
     pub epoch: u32,
     pub smoothing: f32,
+    pub chores: Option<&'a Chores>,
 }
 
 /// The sums over a part of a batch.
@@ -122,11 +124,13 @@ impl Batch<'_> {
         let shards = self.images.indices.len().div_ceil(self.shard);
         let leaf = |i: usize, memory: &mut Memory| {
             let mut gradients = spare.take(self.network.len());
-            gradients.fill(0.0);
+            timed(self.chores, Chore::Zeroing, || gradients.fill(0.0));
             self.shard_gradient(workers.isa(), i, memory, gradients)
         };
         let join = |mut a: Sums, b: Sums| {
-            kernels::add_assign(workers.isa(), &mut a.gradients, &b.gradients);
+            timed(self.chores, Chore::Summing, || {
+                kernels::add_assign(workers.isa(), &mut a.gradients, &b.gradients);
+            });
             spare.put(b.gradients);
             Sums { loss: a.loss + b.loss, correct: a.correct + b.correct, ..a }
         };
@@ -144,9 +148,12 @@ impl Batch<'_> {
         let batch = self.images.indices.len();
         let first = shard * self.shard;
         let images = self.images.range(first..batch.min(first + self.shard));
-        memory.set_origin(self.seed, self.epoch, images.indices.iter().copied());
-        let mut labels = memory.take_labels();
-        images.labels(&mut labels);
+        let labels = timed(self.chores, Chore::Loading, || {
+            memory.set_origin(self.seed, self.epoch, images.indices.iter().copied());
+            let mut labels = memory.take_labels();
+            images.labels(&mut labels);
+            labels
+        });
         let mut tape = Tape::training(isa, memory, self.weights, batch);
         let x = images.load(&mut tape, self.network);
         let logits = self.network.forward(&mut tape, x);

@@ -6,7 +6,9 @@
 
 mod batch;
 mod data;
+mod error;
 mod optimizer;
+mod profile;
 mod recipe;
 mod run_directory;
 mod sampler;
@@ -16,10 +18,12 @@ mod workers;
 
 pub use batch::{Evaluation, Scaling};
 pub use data::{DataError, Dataset, Source, Split};
+pub use error::TrainError;
+pub use profile::{Profile, Row, Totals};
 pub use recipe::{
     Auto, DataSection, InitName, ModelSection, Moments, Normalize, OptimizerKind, OptimizerSection,
     Recipe, RecipeError, ScheduleKind, ScheduleSection, StopSection, Validation, ValidationSet,
 };
 pub use run_directory::{Destination, RunDirectory, RunDirectoryError};
-pub use training::{Epoch, Step, TrainError, Trainer};
+pub use training::{Epoch, Step, Trainer};
 pub use workers::{Workers, WorkersError};

@@ -1,5 +1,6 @@
 //! From the gradient of a batch to new weights.
 
+use crate::profile::{Chore, Chores, timed};
 use crate::recipe::Recipe;
 use autograd::Buffer;
 use kernels::{Isa, Sgd};
@@ -37,6 +38,7 @@ impl Optimizer {
         lr: f64,
         weights: &mut [f32],
         gradients: &[f32],
+        chores: Option<&Chores>,
     ) {
         let step = Sgd {
             lr: lr as f32,
@@ -47,20 +49,30 @@ impl Optimizer {
         };
         let (trained, statistics) = weights.split_at_mut(network.trained_len());
         let (of_trained, of_statistics) = gradients.split_at(network.trained_len());
-        sgd(isa, &step, trained, of_trained, &mut self.velocity);
-        update_statistics(network, statistics, of_statistics);
+        sgd(isa, &step, trained, of_trained, &mut self.velocity, chores);
+        timed(chores, Chore::Optimiser, || update_statistics(network, statistics, of_statistics));
     }
 }
 
 /// Each float is updated on its own, so cutting the work changes no bit.
-fn sgd(isa: Isa, step: &Sgd, weights: &mut [f32], gradients: &[f32], velocity: &mut [f32]) {
+fn sgd(
+    isa: Isa,
+    step: &Sgd,
+    weights: &mut [f32],
+    gradients: &[f32],
+    velocity: &mut [f32],
+    chores: Option<&Chores>,
+) {
     if weights.len() <= PIECE {
-        return kernels::sgd(isa, step, weights, gradients, velocity);
+        return timed(chores, Chore::Optimiser, || {
+            kernels::sgd(isa, step, weights, gradients, velocity);
+        });
     }
     let middle = (weights.len() / 2).next_multiple_of(kernels::LANES);
     let (w, v) = (weights.split_at_mut(middle), velocity.split_at_mut(middle));
     let g = gradients.split_at(middle);
-    rayon::join(|| sgd(isa, step, w.0, g.0, v.0), || sgd(isa, step, w.1, g.1, v.1));
+    let left = || sgd(isa, step, w.0, g.0, v.0, chores);
+    rayon::join(left, || sgd(isa, step, w.1, g.1, v.1, chores));
 }
 
 /// The running statistics take one step towards those of the batch, which the shards have put where

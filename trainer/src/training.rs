@@ -1,70 +1,17 @@
 //! The loop.
 
 use crate::batch::{Batch, Evaluation, Images, Scaling, Spare, evaluate};
-use crate::data::{DataError, Dataset, Split};
+use crate::data::{Dataset, Split};
+use crate::error::TrainError;
 use crate::optimizer::Optimizer;
+use crate::profile::{Chore, Chores, Profile, Totals, fma_peak, timed};
 use crate::recipe::{InitName, Moments, Normalize, Recipe, RecipeError, Validation, ValidationSet};
 use crate::sampler::{hold_out, shuffle};
 use crate::schedule::learning_rate;
 use crate::workers::Workers;
 use autograd::Buffer;
-use model::{CUSTOM, Init, Layer, Model, Network, ShapeError, preset};
-use std::path::PathBuf;
+use model::{CUSTOM, Init, Layer, Model, Network, preset};
 use std::time::{Duration, Instant};
-use thiserror::Error;
-
-/// Why training cannot begin or go on.
-#[derive(Debug, Error)]
-pub enum TrainError {
-    /// The data.
-    #[error(transparent)]
-    Data(#[from] DataError),
-    /// The recipe.
-    #[error(transparent)]
-    Recipe(#[from] RecipeError),
-    /// The network does not fit the images.
-    #[error("{}: the images do not fit the network: {error}", directory.display())]
-    Shape {
-        /// The directory of the images.
-        directory: PathBuf,
-        /// The layer that they do not fit.
-        error: ShapeError,
-    },
-    /// The recipe validates on a test set that there is not.
-    #[error("{0}; or validate on training images: `data.validation` is their number, or none")]
-    NoTest(DataError),
-    /// A loss is infinite or not a number.
-    #[error(
-        "the loss is {loss} at step {step} (epoch {epoch}): the output of layer {layer} is the \
-             first that is not finite; weights are those before the step"
-    )]
-    NotFinite {
-        /// The loss.
-        loss: f64,
-        /// The step, from one.
-        step: usize,
-        /// The epoch, from one.
-        epoch: usize,
-        /// The layer's name.
-        layer: String,
-    },
-    /// A weight or a running statistic is infinite or not a number, which no loss has shown.
-    #[error("`{parameter}` is not finite after epoch {epoch}")]
-    Weights {
-        /// The parameter's name.
-        parameter: String,
-        /// The epoch, from one.
-        epoch: usize,
-    },
-    /// The loss of the validation images is infinite or not a number.
-    #[error("the validation loss is {loss} after epoch {epoch}, though every weight is finite")]
-    Validation {
-        /// The loss.
-        loss: f64,
-        /// The epoch, from one.
-        epoch: usize,
-    },
-}
 
 /// What an epoch brought.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -77,6 +24,8 @@ pub struct Epoch {
     pub validation: Option<Evaluation>,
     /// Time spent training, without validation.
     pub time: Duration,
+    /// Time spent on validation and on looking whether every weight is finite.
+    pub validation_time: Duration,
     /// Training images per second.
     pub images_per_second: f64,
 }
@@ -104,6 +53,8 @@ pub struct Trainer<'a> {
     training: Vec<u32>,
     validation: Option<(&'a Split, Vec<u32>)>,
     spare: Spare,
+    /// In a profiled run.
+    chores: Option<Chores>,
     steps: usize,
     epochs: usize,
 }
@@ -153,6 +104,7 @@ impl<'a> Trainer<'a> {
             training,
             validation,
             spare: Spare::default(),
+            chores: None,
             steps: 0,
             epochs: 0,
         })
@@ -167,6 +119,30 @@ impl<'a> Trainer<'a> {
             }
             Ok(())
         })
+    }
+
+    /// [`Trainer::run`], with a clock at every operation: the same weights, and where the time went.
+    /// After each epoch milliseconds of multiply-adds find the peak that rates are compared with.
+    pub fn run_profiled(
+        &mut self,
+        mut report: impl FnMut(&Epoch) + Send,
+    ) -> Result<Profile, TrainError> {
+        let (workers, steps, epochs) = (self.workers, self.steps, self.epochs);
+        let mut totals = Totals { threads: workers.threads(), ..Totals::default() };
+        self.chores = Some(Chores::default());
+        workers.start_profile();
+        let result = self.run(|epoch| {
+            totals.training += epoch.time;
+            totals.validation += epoch.validation_time;
+            totals.peak = totals.peak.max(fma_peak(workers));
+            report(epoch);
+        });
+        let operations = workers.finish_profile();
+        let chores = self.chores.take().expect("put there above");
+        result?;
+        totals.steps = self.steps - steps;
+        totals.images = (self.epochs - epochs) * self.training.len();
+        Ok(Profile::new(&self.network, operations, &chores, totals))
     }
 
     /// One pass over the training images, and validation.
@@ -184,13 +160,16 @@ impl<'a> Trainer<'a> {
         }
         let time = started.elapsed();
         self.epochs += 1;
+        let trained = Instant::now();
         self.check_weights()?;
+        let validation = self.validate()?;
         let images = order.len() as f64;
         Ok(Epoch {
             number: self.epochs,
             training: Evaluation { loss: loss / images, accuracy: correct as f64 / images },
-            validation: self.validate()?,
+            validation,
             time,
+            validation_time: trained.elapsed(),
             images_per_second: images / time.as_secs_f64(),
         })
     }
@@ -217,6 +196,7 @@ impl<'a> Trainer<'a> {
             seed: self.recipe.seed,
             epoch: self.epochs as u32,
             smoothing: self.recipe.model.label_smoothing as f32,
+            chores: self.chores.as_ref(),
         };
         let sums = batch.gradient(self.workers, &self.spare);
         if !sums.loss.is_finite() {
@@ -228,11 +208,32 @@ impl<'a> Trainer<'a> {
                 layer: layer.to_owned(),
             });
         }
+        self.check_update(&sums.gradients)?;
         let lr = learning_rate(&self.recipe, self.steps, self.total_steps());
-        self.optimizer.step(isa, &self.network, lr, &mut self.weights, &sums.gradients);
+        let chores = self.chores.as_ref();
+        let weights = &mut self.weights;
+        self.optimizer.step(isa, &self.network, lr, weights, &sums.gradients, chores);
         self.spare.put(sums.gradients);
         self.steps += 1;
         Ok(Step { loss: sums.loss, correct: sums.correct })
+    }
+
+    /// Whether everything is finite that the step would make of weights and running statistics: the
+    /// backward pass may overflow where the forward pass has not.
+    fn check_update(&self, gradients: &[f32]) -> Result<(), TrainError> {
+        let isa = self.workers.isa();
+        let finite = |values: &[f32]| kernels::all_finite(isa, values);
+        if timed(self.chores.as_ref(), Chore::Optimiser, || finite(gradients)) {
+            return Ok(());
+        }
+        // Of those that the overflow has reached, the nearest to the loss.
+        let mut parameters = self.network.parameters().iter();
+        let found = parameters.rfind(|p| !finite(p.place.of(gradients)));
+        Err(TrainError::Update {
+            parameter: found.map_or("(none)", |p| &p.name).to_owned(),
+            step: self.steps + 1,
+            epoch: self.epochs + 1,
+        })
     }
 
     fn total_steps(&self) -> usize {
@@ -253,7 +254,7 @@ impl<'a> Trainer<'a> {
     /// Whether everything is finite that the epoch has left: the running statistics, which no
     /// training step reads, and the weights of the last step, whose loss nobody has seen.
     fn check_weights(&self) -> Result<(), TrainError> {
-        let finite = |values: &[f32]| values.iter().all(|v| v.is_finite());
+        let finite = |values: &[f32]| kernels::all_finite(self.workers.isa(), values);
         let mut parameters = self.network.parameters().iter();
         match parameters.find(|p| !finite(p.place.of(&self.weights))) {
             None => Ok(()),

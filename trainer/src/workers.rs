@@ -4,11 +4,11 @@
 //! changes nothing, because each has room of its own and results are joined by a tree over the
 //! numbers of the shards.
 
-use autograd::Memory;
+use autograd::{Memory, OperationTime};
 use kernels::{Isa, UnknownIsa};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use std::ops::Range;
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard};
 use thiserror::Error;
 
 /// A pool of threads, each with the memory of its tape.
@@ -67,6 +67,16 @@ impl Workers {
         self.pool.install(f)
     }
 
+    /// From now on the tapes of every thread measure their operations.
+    pub(crate) fn start_profile(&self) {
+        self.memories.iter().for_each(|memory| lock(memory).start_profile());
+    }
+
+    /// What each thread measured; the end of measuring.
+    pub(crate) fn finish_profile(&self) -> Vec<Vec<OperationTime>> {
+        self.memories.iter().map(|memory| lock(memory).finish_profile()).collect()
+    }
+
     /// `leaf` of every shard, joined by a binary tree over their numbers: a range is split at the
     /// largest power of two below its length.
     ///
@@ -92,8 +102,7 @@ impl Workers {
         if shards.len() == 1 {
             let worker = rayon::current_thread_index().unwrap_or(0);
             // A leaf never waits for other work, so no thread finds its own memory taken.
-            let mut memory = self.memories[worker].lock().unwrap_or_else(|e| e.into_inner());
-            return leaf(shards.start, &mut memory);
+            return leaf(shards.start, &mut lock(&self.memories[worker]));
         }
         let half = shards.len().next_power_of_two() / 2;
         let middle = shards.start + half;
@@ -103,6 +112,11 @@ impl Workers {
         );
         join(left, right)
     }
+}
+
+/// A thread that panicked leaves nothing in its memory that the next run would read.
+fn lock(memory: &Mutex<Memory>) -> MutexGuard<'_, Memory> {
+    memory.lock().unwrap_or_else(|error| error.into_inner())
 }
 
 #[cfg(test)]

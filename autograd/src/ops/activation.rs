@@ -28,6 +28,14 @@ pub(crate) struct Activate {
 }
 
 impl Operation for Activate {
+    fn name(&self) -> &'static str {
+        match self.f {
+            Activation::Relu => "ReLU",
+            Activation::LeakyRelu(_) => "leaky ReLU",
+            Activation::Gelu => "GELU",
+        }
+    }
+
     fn output(&self) -> Var {
         self.y
     }

@@ -66,6 +66,10 @@ pub(crate) struct Add {
 }
 
 impl Operation for Add {
+    fn name(&self) -> &'static str {
+        "addition"
+    }
+
     fn output(&self) -> Var {
         self.y
     }
@@ -87,6 +91,10 @@ pub(crate) struct Mul {
 }
 
 impl Operation for Mul {
+    fn name(&self) -> &'static str {
+        "product"
+    }
+
     fn output(&self) -> Var {
         self.y
     }
@@ -108,6 +116,10 @@ pub(crate) struct Sum {
 }
 
 impl Operation for Sum {
+    fn name(&self) -> &'static str {
+        "sum"
+    }
+
     fn output(&self) -> Var {
         self.y
     }

@@ -37,7 +37,7 @@ impl Tape<'_> {
         if !self.is_training() {
             let statistics = [norm.mean, norm.variance].map(|p| p.of(params));
             kernels::batch_norm_evaluate(isa, &op, from, statistics, out.data_mut());
-            return self.finish(y, out, false);
+            return self.finish(y, out, false, "batch norm");
         }
         let index = self.memory.buffers.next();
         let mut statistics = self.memory.buffers.take(index);
@@ -73,6 +73,10 @@ pub(crate) struct BatchNorm2d {
 }
 
 impl Operation for BatchNorm2d {
+    fn name(&self) -> &'static str {
+        if self.relu { "batch norm + ReLU" } else { "batch norm" }
+    }
+
     fn output(&self) -> Var {
         self.y
     }

@@ -3,6 +3,7 @@
 use super::Operation;
 use super::plan::{Operands, Plan};
 use crate::Tensor;
+use crate::profile::Part;
 use crate::tape::{Backward, Param, Tape, Var};
 use kernels::{Convolution, Layout, Start, Store, Window, Winograd};
 
@@ -105,6 +106,14 @@ pub(crate) struct Conv2d {
 }
 
 impl Operation for Conv2d {
+    fn name(&self) -> &'static str {
+        match self.epilogue {
+            Epilogue::None => "convolution",
+            Epilogue::Relu => "convolution + ReLU",
+            Epilogue::ReluMaxPool => "convolution + ReLU + max-pool",
+        }
+    }
+
     fn output(&self) -> Var {
         self.y
     }
@@ -142,15 +151,18 @@ impl Operation for Conv2d {
 impl Conv2d {
     /// The gradients of weights and input from that of the plain convolution's output.
     fn differentiate(&self, b: &mut Backward<'_>, plan: &mut Plan, dy: &Tensor) {
+        b.lap(Part::Rest);
         let mut scratch = std::mem::take(&mut b.memory.scratch);
         let x = b.memory.value(self.x).data();
         let dw = self.weight.of_mut(b.gradients);
         plan.weight_gradient(b.isa, [x, dy.data()], &mut scratch, dw);
+        b.lap(Part::WeightGradient);
         if let Some((mut dx, store)) = b.gradient(self.x) {
             let start = if store == Store::Accumulate { Start::Output } else { Start::Zero };
             let operands = Operands { weights: self.weight.of(b.params), x: dy.data(), start };
             plan.data_gradient(b.isa, operands, &mut scratch, dx.data_mut());
             b.put(self.x, dx);
+            b.lap(Part::DataGradient);
         }
         b.memory.scratch = scratch;
     }

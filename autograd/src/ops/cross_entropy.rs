@@ -42,6 +42,10 @@ pub(crate) struct CrossEntropy {
 }
 
 impl Operation for CrossEntropy {
+    fn name(&self) -> &'static str {
+        "cross-entropy"
+    }
+
     fn output(&self) -> Var {
         self.y
     }

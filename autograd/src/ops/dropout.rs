@@ -65,6 +65,10 @@ pub(crate) struct Dropout {
 }
 
 impl Operation for Dropout {
+    fn name(&self) -> &'static str {
+        "dropout"
+    }
+
     fn output(&self) -> Var {
         self.y
     }

@@ -25,6 +25,10 @@ pub(crate) struct Flatten {
 }
 
 impl Operation for Flatten {
+    fn name(&self) -> &'static str {
+        "flatten"
+    }
+
     fn output(&self) -> Var {
         self.y
     }

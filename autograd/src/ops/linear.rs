@@ -3,6 +3,7 @@
 use super::Operation;
 use super::plan::Operands;
 use crate::Tensor;
+use crate::profile::Part;
 use crate::tape::{Backward, Param, Tape, Var};
 use kernels::{Convolution, Start, Store};
 
@@ -77,6 +78,10 @@ pub(crate) struct Linear {
 }
 
 impl Operation for Linear {
+    fn name(&self) -> &'static str {
+        if self.relu { "linear + ReLU" } else { "linear" }
+    }
+
     fn output(&self) -> Var {
         self.y
     }
@@ -89,6 +94,7 @@ impl Operation for Linear {
         if let Some(bias) = self.bias {
             kernels::channel_sums(isa, dy.data(), dy.layout(), bias.of_mut(b.gradients));
         }
+        b.lap(Part::Rest);
         let x = b.memory.value(self.x);
         let [inputs, outputs] = [x.channels(), dy.channels()];
         let dw = self.weight.of_mut(b.gradients);
@@ -97,6 +103,7 @@ impl Operation for Linear {
         } else {
             kernels::outer(isa, [outputs, inputs], x.data(), dy.data(), dw);
         }
+        b.lap(Part::WeightGradient);
         let Some((mut dx, store)) = b.gradient(self.x) else { return };
         let mut plan = b.memory.plans.take(self.plan);
         let start = if store == Store::Accumulate { Start::Output } else { Start::Zero };
@@ -110,5 +117,6 @@ impl Operation for Linear {
         b.memory.scratch = scratch;
         b.memory.plans.put(self.plan, plan);
         b.put(self.x, dx);
+        b.lap(Part::DataGradient);
     }
 }

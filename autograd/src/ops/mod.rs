@@ -19,6 +19,9 @@ use crate::tape::{Backward, Var};
 
 /// An operation on the tape: what its backward needs to know.
 pub(crate) trait Operation {
+    /// What it is, in the words of a network's summary; " + " before what is done along.
+    fn name(&self) -> &'static str;
+
     /// The value that it computed.
     fn output(&self) -> Var;
 
@@ -35,6 +38,12 @@ macro_rules! records {
         }
 
         impl Record {
+            pub(crate) fn name(&self) -> &'static str {
+                match self {
+                    $(Record::$name(op) => op.name()),+
+                }
+            }
+
             pub(crate) fn output(&self) -> Var {
                 match self {
                     $(Record::$name(op) => op.output()),+

@@ -53,6 +53,10 @@ pub(crate) struct MaxPool2d {
 }
 
 impl Operation for MaxPool2d {
+    fn name(&self) -> &'static str {
+        "max-pool"
+    }
+
     fn output(&self) -> Var {
         self.y
     }
@@ -73,6 +77,10 @@ pub(crate) struct AvgPool2d {
 }
 
 impl Operation for AvgPool2d {
+    fn name(&self) -> &'static str {
+        "average pool"
+    }
+
     fn output(&self) -> Var {
         self.y
     }
@@ -91,6 +99,10 @@ pub(crate) struct GlobalAvgPool2d {
 }
 
 impl Operation for GlobalAvgPool2d {
+    fn name(&self) -> &'static str {
+        "global average pool"
+    }
+
     fn output(&self) -> Var {
         self.y
     }

@@ -196,15 +196,18 @@ impl Recipe {
             require(positive, "data.normalize.std", &format!("{std:?}"), expected)?;
         }
         let lr = optimizer.lr;
-        require(lr.is_finite() && lr > 0.0, "optimizer.lr", &lr, "a positive number")?;
+        let positive = (f32::MIN_POSITIVE..=f32::MAX).contains(&(lr as f32));
+        let expected = "a positive number from 1.2e-38 to 3.4e38";
+        require(positive, "optimizer.lr", &format!("{lr:?}"), expected)?;
         let momentum = optimizer.momentum;
         require((0.0..1.0).contains(&momentum), "optimizer.momentum", &momentum, fraction)?;
         let nesterov = !optimizer.nesterov || momentum > 0.0;
         let expected = "false, as `optimizer.momentum` is 0";
         require(nesterov, "optimizer.nesterov", &true, expected)?;
         let decay = optimizer.weight_decay;
-        let decays = decay.is_finite() && decay >= 0.0;
-        require(decays, "optimizer.weight_decay", &decay, "a number of at least 0")?;
+        let decays = (0.0..=f32::MAX).contains(&(decay as f32));
+        let (found, expected) = (format!("{decay:?}"), "a number from 0 to 3.4e38");
+        require(decays, "optimizer.weight_decay", &found, expected)?;
         let warmup = schedule.warmup;
         require((0.0..=1.0).contains(&warmup), "schedule.warmup", &warmup, "a number from 0 to 1")?;
         for (field, value) in [

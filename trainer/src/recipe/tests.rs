@@ -35,6 +35,9 @@ fn impossible_values_are_named() {
     for (path, value, word) in [
         ("optimizer.lr", "nan", "optimizer.lr"),
         ("optimizer.lr", "-1", "positive"),
+        ("optimizer.lr", "1e39", "is 1e39: expected a positive number from 1.2e-38"),
+        ("optimizer.lr", "1e-39", "expected a positive number from 1.2e-38 to 3.4e38"),
+        ("optimizer.weight_decay", "1e39", "expected a number from 0 to 3.4e38"),
         ("optimizer.momentum", "1", "momentum"),
         ("data.batch_size", "0", "data.batch_size"),
         ("data.batch_size", "-3", "batch_size"),

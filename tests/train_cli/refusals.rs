@@ -1,0 +1,240 @@
+//! Commands, data and places that are refused, and training that fails.
+
+use crate::scratch::*;
+use std::fs;
+use std::process::Command;
+
+#[test]
+fn flags_are_checked() {
+    let scratch = Scratch::with_data(1);
+    let cases: [(&[&str], &[&str]); 32] = [
+        (&["--batch-size", "0"], &["--batch-size: `data.batch_size` is 0", "from 1 to 1048576"]),
+        (&["--batch-size", "-1"], &["--batch-size", "is -1", "expected a whole number"]),
+        (&["--batch-size", "1.5"], &["--batch-size", "is 1.5", "expected a whole number"]),
+        (&["--epochs", "0"], &["--epochs: `stop.epochs` is 0", "from 1 to 1048576"]),
+        (&["--epochs", "many"], &["--epochs", "is many", "expected a whole number"]),
+        (&["--lr", "nan"], &["--lr: `optimizer.lr` is NaN", "expected a positive number"]),
+        (&["--lr", "inf"], &["--lr", "is inf", "expected a positive number"]),
+        (&["--lr", "-0.1"], &["--lr", "is -0.1", "expected a positive number"]),
+        (&["--lr", "0"], &["--lr", "is 0", "expected a positive number"]),
+        (&["--lr", "1e39"], &["--lr: `optimizer.lr` is 1e39", "from 1.2e-38 to 3.4e38"]),
+        (&["--lr", "fast"], &["--lr", "is fast", "expected a number"]),
+        (&["--lr", ""], &["--lr", "expected a number"]),
+        (&["--momentum", "1"], &["--momentum: `optimizer.momentum` is 1", "below 1"]),
+        (&["--momentum", "nan"], &["--momentum", "is NaN", "below 1"]),
+        (&["--seed", "-1"], &["--seed: `seed` is -1", "from 0 to 9223372036854775807"]),
+        (&["--seed", "18446744073709551616"], &["--seed", "expected a whole number from 0"]),
+        (&["--shard", "24"], &["--shard: `data.shard` is 24", "multiple of 16"]),
+        (&["--validation", "some"], &["--validation", "is some", "\"test\", \"none\" or"]),
+        (&["--validation", "0"], &["--validation", "is 0", "\"none\" or a number"]),
+        (&["--validation", "300"], &["--validation", "is 300", "fewer than the 300 images"]),
+        (&["--model", "alexnet"], &["--model", "alexnet", "lenet, cnn-bn, vgg, resnet"]),
+        (&["--recipe", "slow"], &["unknown recipe `slow`", "fast, paper", "TOML file"]),
+        (&["--recipe", "no.toml"], &["no.toml: cannot read the recipe"]),
+        (&["--recipe", "a\nb\u{1b}"], &["unknown recipe `a\\nb\\u{1b}`"]),
+        (&["--set", "optimizer.lr"], &["--set: found `optimizer.lr`", "SECTION.KEY=VALUE"]),
+        (&["--set", "=1"], &["--set: ``", "expected a field such as optimizer.lr"]),
+        (&["--set", "optimizer.speed=1"], &["--set: `optimizer.speed`", "unknown field", "`lr`"]),
+        (&["--set", "speed=1"], &["--set: `speed`: unknown field", "`optimizer`"]),
+        (&["--set", "optimizer.lr=nan"], &["--set: `optimizer.lr` is NaN", "positive number"]),
+        (&["--set", "data.normalize=x"], &["--set: `data.normalize` is x", "\"auto\" or {"]),
+        (
+            &["--set", "data.normalize={mean=[0,0],std=[1,1]}"],
+            &["data.normalize.mean", "is [0.0, 0.0]", "expected 1 number"],
+        ),
+        // A field that a flag makes impossible for the recipe.
+        (&["--momentum", "0"], &["recipe fast: `optimizer.nesterov` is true: expected false"]),
+    ];
+    for (arguments, words) in cases {
+        let data = ["--data", "../data"];
+        scratch.refused(2, &[&data[..], arguments].concat(), words);
+    }
+    let mut command = scratch.command();
+    command.args(SHORT).env("BOBBIN_ISA", "sse9");
+    scratch.refuses(2, &mut command, &["BOBBIN_ISA=sse9", "expected avx512, avx2 or portable"]);
+}
+
+/// What the parser of arguments finds itself: it may add a hint on lines of its own.
+#[test]
+fn the_command_line_is_checked() {
+    let scratch = Scratch::with_data(1);
+    let cases: [(&[&str], &[&str]); 9] = [
+        (&["--threads", "0"], &["--threads <N>", "1..=1024"]),
+        (&["--threads", "1025"], &["--threads <N>", "1..=1024"]),
+        (&["--threads", "two"], &["--threads <N>", "two"]),
+        (&["--epoch", "3"], &["--epoch", "--epochs"]),
+        (&["fast"], &["'fast'"]),
+        (&["--lr"], &["--lr <X>", "a value is required"]),
+        (&["--lr", "1", "--lr", "2"], &["--lr <X>", "multiple times"]),
+        (&["--out", ""], &["--out <DIR>", "a value is required"]),
+        (&["--force"], &["--out <DIR>"]),
+    ];
+    for (arguments, words) in cases {
+        let before = scratch.files();
+        let output = scratch.command().args(arguments).output().unwrap();
+        let message = String::from_utf8(output.stderr).unwrap();
+        assert_eq!((output.status.code(), output.stdout.len()), (Some(2), 0), "{message}");
+        assert!(message.starts_with("error: "), "{message}");
+        assert!(words.iter().all(|word| message.contains(word)), "{words:?}: {message}");
+        assert_eq!(scratch.files(), before);
+    }
+}
+
+#[test]
+fn recipe_files_are_checked() {
+    let scratch = Scratch::with_data(1);
+    let cases: [(&str, &[&str]); 5] = [
+        ("seed = 1\n[optimizer]\nlr = = 2\n", &["own.toml: line 3: extra `=`"]),
+        ("[optimizer]\nspeed = 2\n", &["own.toml: line 2: unknown field `speed`", "`lr`"]),
+        ("[data]\nbatch_size = 'x'\n", &["own.toml: line 2: ", "expected a whole number"]),
+        ("[optimizer]\nlr = nan\n", &["recipe own.toml: `optimizer.lr` is NaN", "positive"]),
+        ("[model]\npreset = 'none'\n", &["recipe own.toml: `model.preset` is \"none\"", "vgg"]),
+    ];
+    for (text, words) in cases {
+        fs::write(scratch.work("own.toml"), text).unwrap();
+        scratch.refused(2, &["--data", "../data", "--recipe", "own.toml"], words);
+    }
+    fs::write(scratch.work("own.toml"), b"\xff\xfe").unwrap();
+    scratch.refused(2, &["--recipe", "own.toml"], &["own.toml: cannot read", "UTF-8"]);
+    fs::create_dir(scratch.work("folder.toml")).unwrap();
+    scratch.refused(2, &["--recipe", "folder.toml"], &["folder.toml: cannot read"]);
+}
+
+#[test]
+fn data_is_checked() {
+    let (images, labels) = patterns(300, 1, 1);
+    let long = [&images[..], &[0]].concat();
+    let mut float = images.clone();
+    float[2] = 0x0d;
+    let mut cut = gzip(&images);
+    cut.truncate(cut.len() / 2);
+    let mut flipped = gzip(&images);
+    let crc = flipped.len() - 8;
+    flipped[crc] ^= 1;
+
+    type Damage<'a> = &'a dyn Fn(&Scratch);
+    let plain = |name: &'static str, bytes: &[u8]| {
+        let bytes = bytes.to_vec();
+        move |scratch: &Scratch| scratch.write(&format!("data/{name}"), &bytes)
+    };
+    let packed = |name: &'static str, bytes: &[u8]| {
+        let bytes = bytes.to_vec();
+        move |scratch: &Scratch| scratch.pack(name, &bytes)
+    };
+    let removed = |names: &'static [&'static str]| {
+        move |scratch: &Scratch| {
+            names.iter().for_each(|n| fs::remove_file(scratch.path("data").join(n)).unwrap());
+        }
+    };
+    let all = &[TRAIN_IMAGES, TRAIN_LABELS, TEST_IMAGES, TEST_LABELS];
+    let small = [&header(0x803, &[300, 8, 8]), &vec![0; 300 * 64][..]].concat();
+    let small_test = [&header(0x803, &[90, 8, 8]), &vec![0; 90 * 64][..]].concat();
+
+    let cases: [(Damage, &[&str]); 18] = [
+        (&removed(all), &["data: no IDX files found; expected train-images-idx3-ubyte"]),
+        (&removed(&all[2..]), &["no test set", TEST_IMAGES, "`data.validation`"]),
+        (&removed(&all[..2]), &["no training set", TRAIN_IMAGES]),
+        (&removed(&all[1..2]), &[TRAIN_IMAGES, "no labels beside it", TRAIN_LABELS]),
+        (&plain(TRAIN_IMAGES, b""), &[TRAIN_IMAGES, "0 bytes", "too short"]),
+        (&plain(TRAIN_IMAGES, &float), &[TRAIN_IMAGES, "0x00000d03", "expected 0x00000803"]),
+        (&plain(TRAIN_LABELS, &images), &[TRAIN_LABELS, "0x00000803", "expected 0x00000801"]),
+        (&plain(TRAIN_IMAGES, &images[..999]), &[TRAIN_IMAGES, "found 999", "expected 76816"]),
+        (&plain(TRAIN_IMAGES, &long), &[TRAIN_IMAGES, "found 76817", "expected 76816"]),
+        (&plain(TRAIN_LABELS, &patterns(299, 1, 1).1), &[TRAIN_LABELS, "299", "expected 300"]),
+        (&plain(TEST_IMAGES, &small_test), &[TEST_IMAGES, "1 × 8 × 8", "expected 1 × 16 × 16"]),
+        (&plain("labels.txt", b"cat\ndog\n"), &[TRAIN_LABELS, "label 2 at index 2", "below 2"]),
+        (&plain("labels.txt", b"cat\n\ndog\n"), &["labels.txt", "empty line 2", "1 to 256"]),
+        (&packed(TRAIN_IMAGES, &images), &["train-images-idx3-ubyte.gz", "damaged gzip"]),
+        (&packed(TRAIN_IMAGES, &cut), &["train-images-idx3-ubyte.gz", "damaged gzip"]),
+        (&packed(TRAIN_IMAGES, &flipped), &["train-images-idx3-ubyte.gz", "damaged gzip"]),
+        (&packed(TRAIN_IMAGES, &gzip(&long)), &[".gz: unpacks to more", "76816 bytes"]),
+        (
+            &|scratch| {
+                scratch.write(&format!("data/{TRAIN_IMAGES}"), &small);
+                scratch.write(&format!("data/{TEST_IMAGES}"), &small_test);
+            },
+            &["../data: the images do not fit", "conv2 (convolution 5×5)", "input is 6×2×2"],
+        ),
+    ];
+    assert_eq!(labels.len(), 8 + 300);
+    for (damage, words) in cases {
+        let scratch = Scratch::with_data(1);
+        damage(&scratch);
+        scratch.refused(1, &SHORT, words);
+    }
+
+    let scratch = Scratch::with_data(1);
+    let words = ["../none: cannot read the data directory", "expected a directory with train-"];
+    scratch.refused(1, &["--data", "../none"], &words);
+    let file = format!("../data/{TRAIN_IMAGES}");
+    scratch.refused(1, &["--data", &file], &[&file, "cannot read the data directory"]);
+}
+
+/// Tests may run as the superuser, who may write anywhere but below a file.
+#[test]
+fn places_that_cannot_be_written() {
+    let scratch = Scratch::with_data(1);
+    fs::write(scratch.work("file"), "").unwrap();
+    for out in ["file", "file/below"] {
+        let arguments = [&SHORT[..], &["--out", out]].concat();
+        let words = [&format!("{out}: cannot make the run directory: "), "--out"];
+        scratch.refused(1, &arguments, &words);
+    }
+    if cfg!(target_os = "linux") {
+        let arguments = [&SHORT[..], &["--out", "/proc/run"]].concat();
+        scratch.refused(1, &arguments, &["/proc/run: cannot make the run directory: "]);
+    }
+
+    // What is in the way of a file.
+    fs::create_dir_all(scratch.work("out/recipe.toml")).unwrap();
+    let arguments = [&SHORT[..], &["--out", "out", "--force"]].concat();
+    scratch.refused(1, &arguments, &["out/recipe.toml: cannot write: "]);
+
+    let (images, _) = patterns(300, 1, 1);
+    scratch.pack(TRAIN_IMAGES, &gzip(&images));
+    let arguments = [&SHORT[..], &["--cache", "file"]].concat();
+    scratch.refused(1, &arguments, &["file: cannot write to the cache directory", "--cache DIR"]);
+
+    fs::write(scratch.work("runs"), "").unwrap();
+    let words = ["runs: cannot make the run directory: ", "choose another place with --out"];
+    scratch.refused(1, &SHORT, &words);
+}
+
+/// A limit on the size of files stands for a full disk: the recipe fits, the model does not.
+#[cfg(unix)]
+#[test]
+fn a_full_disk_leaves_no_part_of_a_model() {
+    let scratch = Scratch::with_data(1);
+    let mut command = scratch.set_up(Command::new("sh"));
+    command.args(["-c", "ulimit -f 40; exec \"$@\"", "sh", env!("CARGO_BIN_EXE_train")]);
+    let output = command.args(SHORT).args(["--out", "full"]).output().unwrap();
+    let message = failed(1, &output);
+    assert!(message.starts_with("error: full/model.safetensors: cannot write: "), "{message}");
+    assert_eq!(names(&scratch.work("full")), ["recipe.toml"]);
+}
+
+#[test]
+fn training_that_fails_saves_no_model() {
+    let scratch = Scratch::with_data(1);
+    let constant = ["--set", "schedule.kind=constant"];
+    let cases: [(&[&str], &[&str]); 2] = [
+        (&["--lr", "1e30"], &["loss is ", "step 2 (epoch 1)", "layer conv"]),
+        // The only step is the last: no loss ever shows it.
+        (
+            &[
+                &["--lr", "1e30", "--set", "optimizer.weight_decay=1e30"][..],
+                &["--batch-size", "300", "--epochs", "1", "--validation", "none"],
+            ]
+            .concat(),
+            &["`conv1.weight` is not finite after epoch 1"],
+        ),
+    ];
+    for (i, (arguments, words)) in cases.into_iter().enumerate() {
+        let out = format!("run-{i}");
+        let mut command = scratch.command();
+        command.args(["--data", "../data", "--out", &out]).args(constant).args(arguments);
+        let message = failed(1, &command.output().unwrap());
+        assert!(words.iter().all(|word| message.contains(word)), "{words:?}: {message}");
+        assert_eq!(names(&scratch.work(&out)), ["recipe.toml"]);
+    }
+}

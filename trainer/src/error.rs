@@ -1,0 +1,73 @@
+//! What can go wrong with training.
+
+use crate::data::DataError;
+use crate::recipe::RecipeError;
+use model::ShapeError;
+use std::path::PathBuf;
+use thiserror::Error;
+
+/// Why training cannot begin or go on.
+#[derive(Debug, Error)]
+pub enum TrainError {
+    /// The data.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// The recipe.
+    #[error(transparent)]
+    Recipe(#[from] RecipeError),
+    /// The network does not fit the images.
+    #[error("{}: the images do not fit the network: {error}", directory.display())]
+    Shape {
+        /// The directory of the images.
+        directory: PathBuf,
+        /// The layer that they do not fit.
+        error: ShapeError,
+    },
+    /// The recipe validates on a test set that there is not.
+    #[error("{0}; or validate on training images: `data.validation` is their number, or none")]
+    NoTest(DataError),
+    /// A loss is infinite or not a number.
+    #[error(
+        "the loss is {loss} at step {step} (epoch {epoch}): the output of layer {layer} is the \
+             first that is not finite; weights are those before the step"
+    )]
+    NotFinite {
+        /// The loss.
+        loss: f64,
+        /// The step, from one.
+        step: usize,
+        /// The epoch, from one.
+        epoch: usize,
+        /// The layer's name.
+        layer: String,
+    },
+    /// The loss is finite, but not a gradient or a batch's statistic.
+    #[error(
+        "the update of `{parameter}` at step {step} (epoch {epoch}) is not finite, though the loss \
+             is; weights are those before the step"
+    )]
+    Update {
+        /// The parameter's name.
+        parameter: String,
+        /// The step, from one.
+        step: usize,
+        /// The epoch, from one.
+        epoch: usize,
+    },
+    /// A weight or a running statistic is infinite or not a number, which no loss has shown.
+    #[error("`{parameter}` is not finite after epoch {epoch}")]
+    Weights {
+        /// The parameter's name.
+        parameter: String,
+        /// The epoch, from one.
+        epoch: usize,
+    },
+    /// The loss of the validation images is infinite or not a number.
+    #[error("the validation loss is {loss} after epoch {epoch}, though every weight is finite")]
+    Validation {
+        /// The loss.
+        loss: f64,
+        /// The epoch, from one.
+        epoch: usize,
+    },
+}
