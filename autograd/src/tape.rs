@@ -59,6 +59,7 @@ pub struct Memory {
     /// What single operations keep for their backward; see the operation's file.
     pub(crate) plans: Shelf<crate::ops::Plan>,
     pub(crate) scratch: crate::ops::Scratch,
+    pub(crate) spare: Spare,
     pub(crate) buffers: Shelf<Buffer>,
     pub(crate) masks: Shelf<Vec<u16>>,
     /// Where the images of the batch come from, for random choices that follow images.
@@ -81,6 +82,25 @@ pub(crate) struct Node {
     has_gradient: bool,
     /// Whether a gradient is wanted.
     needs_gradient: bool,
+}
+
+/// Gradients that have been used up. The next one of their length is written over the last of them,
+/// which is still in the caches.
+#[derive(Default)]
+pub(crate) struct Spare(Vec<Tensor>);
+
+impl Spare {
+    /// A tensor of so many floats, with anything in them, or an empty one.
+    fn take(&mut self, len: usize) -> Tensor {
+        let found = self.0.iter().rposition(|tensor| tensor.data().len() == len);
+        found.map_or_else(Tensor::default, |i| self.0.remove(i))
+    }
+
+    fn put(&mut self, tensor: Tensor) {
+        if !tensor.data().is_empty() {
+            self.0.push(tensor);
+        }
+    }
 }
 
 /// Things taken in the same order at every step.
@@ -314,11 +334,14 @@ impl<'a> Tape<'a> {
         let value = self.value(loss);
         assert!(value.images() == 1 && value.layout().channels == 1, "the loss is a single number");
         assert_eq!(gradients.len(), self.params.len(), "gradients are laid out as parameters");
+        let length = value.data().len();
         let batch = self.batch();
-        let seed = &mut self.memory.nodes[loss.0];
-        seed.gradient.reshape(1, 1, [1, 1]);
-        seed.gradient.data_mut()[0] = 1.0;
-        seed.has_gradient = true;
+        let mut seed = self.memory.spare.take(length);
+        seed.reshape(1, 1, [1, 1]);
+        seed.data_mut()[0] = 1.0;
+        let node = &mut self.memory.nodes[loss.0];
+        node.gradient = seed;
+        node.has_gradient = true;
         let records = std::mem::take(&mut self.memory.records);
         let mut backward =
             Backward { isa: self.isa, params: self.params, gradients, memory: self.memory, batch };
@@ -333,7 +356,7 @@ impl<'a> Tape<'a> {
             backward.start_lap(y);
             record.backward(&mut backward, &mut dy);
             backward.lap(Part::Rest);
-            backward.memory.nodes[y.0].gradient = dy;
+            backward.memory.spare.put(dy);
         }
         self.memory.records = records;
     }
@@ -376,10 +399,24 @@ impl Backward<'_> {
     pub(crate) fn room(&mut self, x: Var) -> (Tensor, Store) {
         let node = &mut self.memory.nodes[x.0];
         let mut dx = std::mem::take(&mut node.gradient);
+        if dx.data().is_empty() {
+            dx = self.memory.spare.take(node.value.data().len());
+        }
         let Layout { channels, size, .. } = *node.value.layout();
         dx.reshape(node.value.images(), channels, size);
         let store = if node.has_gradient { Store::Accumulate } else { Store::Overwrite };
         (dx, store)
+    }
+
+    /// Makes `dy` the gradient of `x`, of the same shape, or adds it to what is there.
+    pub(crate) fn give(&mut self, x: Var, dy: &mut Tensor) {
+        let node = &mut self.memory.nodes[x.0];
+        if node.has_gradient {
+            kernels::add_assign(self.isa, node.gradient.data_mut(), dy.data());
+        } else if node.needs_gradient {
+            std::mem::swap(&mut node.gradient, dy);
+            node.has_gradient = true;
+        }
     }
 
     /// Puts a written gradient back.

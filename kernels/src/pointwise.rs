@@ -3,19 +3,24 @@
 //! Where no [`Layout`] is given, slices may have any length and a tensor is treated as the slice it
 //! is: the unused vectors between its planes and the lanes beyond its images are computed along.
 
+use crate::activation::relu;
 use crate::isa::{Isa, dispatch};
 use crate::planes::{plane_sum, planes, planes_mut, valid_lanes};
 use crate::simd::Simd;
 use crate::{LANES, Layout, Store};
 
-/// `y[i] = a[i] + b[i]`.
+/// `y[i] = a[i] + b[i]`, or the ReLU of that where `activated` is set.
 ///
 /// # Panics
 /// If the lengths differ.
-pub fn add(isa: Isa, a: &[f32], b: &[f32], y: &mut [f32]) {
+pub fn add(isa: Isa, a: &[f32], b: &[f32], activated: bool, y: &mut [f32]) {
     assert_eq!([a.len(), b.len()], [y.len(); 2], "lengths of a and b, and of y");
     dispatch!(isa, s => s.vectorize(#[inline(always)] || {
-        map2(s, a, b, y, Store::Overwrite, #[inline(always)] |a, b| s.add(a, b))
+        if activated {
+            map2(s, a, b, y, Store::Overwrite, #[inline(always)] |a, b| relu(s, s.add(a, b)))
+        } else {
+            map2(s, a, b, y, Store::Overwrite, #[inline(always)] |a, b| s.add(a, b))
+        }
     }));
 }
 

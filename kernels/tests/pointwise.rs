@@ -24,7 +24,7 @@ fn arithmetic_on_any_length() {
         let (a, b): (Vec<f32>, Vec<f32>) = (uniform(len, 1), uniform(len, 2));
         on_every_path(
             len,
-            |isa, y| kernels::add(isa, &a, &b, y),
+            |isa, y| kernels::add(isa, &a, &b, false, y),
             |path, y| assert_rounded(path, y, |i| a[i] + b[i]),
         );
         on_every_path_stored(

@@ -51,8 +51,7 @@ fn layer(node: &Node, after: &[Node], tape: &mut Tape<'_>, x: Var) -> (Var, usiz
         Step::Residual { body, shortcut } => {
             let (body, shortcut) = (sequence(body, tape, x), sequence(shortcut, tape, x));
             tape.set_layer(node.number);
-            let sum = tape.add(body, shortcut);
-            (tape.relu(sum), 0)
+            (tape.add_relu(body, shortcut), 0)
         }
     }
 }

@@ -6,15 +6,28 @@ use crate::tape::{Backward, Tape, Var};
 use kernels::LANES;
 
 impl Tape<'_> {
-    /// `y = a + b`, of one shape: a residual connection.
+    /// `y = a + b`, of one shape.
     ///
     /// # Panics
     /// If the shapes differ.
     pub fn add(&mut self, a: Var, b: Var) -> Var {
+        self.run_add(a, b, false)
+    }
+
+    /// `y = max(a + b, 0)`, of one shape: the end of a residual block.
+    ///
+    /// # Panics
+    /// If the shapes differ.
+    pub fn add_relu(&mut self, a: Var, b: Var) -> Var {
+        self.run_add(a, b, true)
+    }
+
+    fn run_add(&mut self, a: Var, b: Var, relu: bool) -> Var {
         let (y, mut out) = self.like(a, b);
-        kernels::add(self.isa, self.value(a).data(), self.value(b).data(), out.data_mut());
+        let (left, right) = (self.value(a).data(), self.value(b).data());
+        kernels::add(self.isa, left, right, relu, out.data_mut());
         let needs = self.needs_gradient(a) || self.needs_gradient(b);
-        self.record(y, out, needs, Add { a, b, y })
+        self.record(y, out, needs, Add { a, b, y, relu })
     }
 
     /// `y = a · b`, element by element, of one shape.
@@ -63,11 +76,12 @@ pub(crate) struct Add {
     a: Var,
     b: Var,
     y: Var,
+    relu: bool,
 }
 
 impl Operation for Add {
     fn name(&self) -> &'static str {
-        "addition"
+        if self.relu { "addition + ReLU" } else { "addition" }
     }
 
     fn output(&self) -> Var {
@@ -75,12 +89,14 @@ impl Operation for Add {
     }
 
     fn backward(&self, b: &mut Backward<'_>, dy: &mut Tensor) {
-        for x in [self.a, self.b] {
-            if let Some((mut dx, store)) = b.gradient(x) {
-                kernels::scale(b.isa, dy.data(), 1.0, dx.data_mut(), store);
-                b.put(x, dx);
-            }
+        if self.relu {
+            kernels::gate(b.isa, b.value(self.y).data(), dy.data_mut());
         }
+        if let Some((mut da, store)) = b.gradient(self.a) {
+            kernels::scale(b.isa, dy.data(), 1.0, da.data_mut(), store);
+            b.put(self.a, da);
+        }
+        b.give(self.b, dy);
     }
 }
 
