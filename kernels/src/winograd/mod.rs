@@ -48,7 +48,7 @@ const ELEMENTS: usize = SIDE * SIDE;
 const STRIP: usize = 1 << 17;
 
 /// With fewer channels the transforms cost more than the products save.
-const LEAST_CHANNELS: usize = 16;
+const LEAST_CHANNELS: usize = 32;
 
 /// A convolution that is done by transforms.
 #[derive(Clone, Debug, PartialEq, Eq)]
