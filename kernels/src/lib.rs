@@ -41,7 +41,7 @@ pub use images::load_images;
 pub use isa::{ISA_VARIABLE, Isa, REQUIRED_VARIABLE, UnknownIsa};
 pub use math::{exp, ln};
 pub use optimizer::{Sgd, sgd};
-pub use outer::{GROUP, outer};
+pub use outer::{GROUP, outer, outer_patches};
 pub use patches::{Convolution, Patches};
 pub use peak::fma_chains;
 pub use pointwise::{

@@ -114,8 +114,17 @@ impl Plan {
         let convolution = self.convolution();
         match &mut self.method {
             Method::Im2col(im2col) => {
-                let patches = im2col.weight.get_or_insert_with(|| convolution.weight_gradient());
-                kernels::correlate(isa, patches, x, dy, dw);
+                let outer = convolution.suits_outer();
+                let patches = im2col.weight.get_or_insert_with(|| match outer {
+                    true => convolution.forward(),
+                    false => convolution.weight_gradient(),
+                });
+                if outer {
+                    let room = scratch.at_least(patches.transposed_gradient());
+                    kernels::outer_patches(isa, patches, [x, dy], room, dw);
+                } else {
+                    kernels::correlate(isa, patches, x, dy, dw);
+                }
             }
             Method::Winograd(winograd) => {
                 let room = scratch.at_least(winograd.0.scratch());

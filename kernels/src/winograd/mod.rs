@@ -32,7 +32,7 @@ mod transform;
 mod weights;
 
 use crate::isa::dispatch;
-use crate::outer::{Columns, outer_columns};
+use crate::outer::{Operand, outer_columns};
 use crate::patches::{Convolution, Patches};
 use crate::{Isa, LANES, Layout, Start, Window, contract};
 use std::ops::Range;
@@ -304,10 +304,12 @@ pub fn winograd_weight_gradient(
                 gradient_tiles(s, &of_dy, dy, g);
             });
             for (element, du) in du.chunks_exact_mut(plan.channels()).enumerate() {
-                let v = Columns::new(&v[element * v_matrix..], source.plane(), 1);
-                let g = Columns::new(&g[element * g_matrix..], target.plane(), 1);
-                let shape = [output.channels, input.channels];
-                outer_columns(isa, shape, source.pixels(), v, g, du);
+                let v =
+                    Operand { floats: &v[element * v_matrix..], stride: source.plane() * LANES };
+                let g =
+                    Operand { floats: &g[element * g_matrix..], stride: target.plane() * LANES };
+                let columns = (0..source.pixels()).map(|tile| [tile * LANES; 2]);
+                outer_columns(isa, [output.channels, input.channels], columns, [g, v], du);
             }
         }
     }
