@@ -32,7 +32,10 @@ mod transpose;
 mod winograd;
 
 pub use activation::{Activation, activate, activate_backward, gate};
-pub use batch_norm::{BatchNorm, batch_norm, batch_norm_backward, batch_norm_evaluate};
+pub use batch_norm::{
+    BatchNorm, batch_norm, batch_norm_backward, batch_norm_evaluate, batch_norm_pool,
+    batch_norm_pool_backward, batch_norm_pool_evaluate,
+};
 pub use contract::{Start, contract, contract_pooled};
 pub use correlate::{BAND, correlate};
 pub use gemm::{Gemm, Matrix, MatrixMut, gemm};

@@ -34,11 +34,14 @@ fn sequence(nodes: &[Node], tape: &mut Tape<'_>, mut x: Var) -> Var {
 fn layer(node: &Node, after: &[Node], tape: &mut Tape<'_>, x: Var) -> (Var, usize) {
     let relu = matches!(after, [Node { step: Step::Activation(Activation::Relu), .. }, ..]);
     match &node.step {
-        Step::Conv2d { weight, bias, window } if relu && pools_2x2(after, tape, x, window) => {
+        Step::Conv2d { weight, bias, window } if relu && halves(after, tape, x, window) => {
             (tape.conv2d_relu_max_pool2d(x, *weight, *bias, *window), 2)
         }
         Step::Conv2d { weight, bias, window } => {
             (tape.conv2d(x, *weight, *bias, *window, relu), usize::from(relu))
+        }
+        Step::BatchNorm2d(norm) if relu && halves(after, tape, x, &Window::new([1, 1])) => {
+            (tape.batch_norm2d_relu_max_pool2d(x, *norm), 2)
         }
         Step::BatchNorm2d(norm) => (tape.batch_norm2d(x, *norm, relu), usize::from(relu)),
         Step::Linear { weight, bias } => (tape.linear(x, *weight, *bias, relu), usize::from(relu)),
@@ -56,8 +59,8 @@ fn layer(node: &Node, after: &[Node], tape: &mut Tape<'_>, x: Var) -> (Var, usiz
     }
 }
 
-/// Whether the layer after next is the pooling that can be fused with this convolution.
-fn pools_2x2(after: &[Node], tape: &Tape<'_>, x: Var, window: &Window) -> bool {
+/// Whether the layer after next is the pooling that can be fused with the layer of this window.
+fn halves(after: &[Node], tape: &Tape<'_>, x: Var, window: &Window) -> bool {
     let pool = Step::MaxPool2d(Window::new([2, 2]).stride(2));
     let size = window.output(tape.value(x).size());
     matches!(after, [_, next, ..] if next.step == pool) && size.is_some_and(|[h, w]| h > 1 && w > 1)

@@ -1,7 +1,7 @@
 //! Convolution, and convolution with ReLU and 2×2 max-pool in one pass.
 
-use super::Operation;
 use super::plan::{Operands, Plan};
+use super::{Epilogue, Operation};
 use crate::Tensor;
 use crate::profile::Part;
 use crate::tape::{Backward, Param, Tape, Var};
@@ -86,14 +86,6 @@ impl Tape<'_> {
         self.memory.plans.put(index, plan);
         self.record(y, out, true, Conv2d { x, y, weight, bias, plan: index, epilogue })
     }
-}
-
-/// What follows the convolution.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Epilogue {
-    None,
-    Relu,
-    ReluMaxPool,
 }
 
 pub(crate) struct Conv2d {

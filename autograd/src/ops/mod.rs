@@ -30,6 +30,15 @@ pub(crate) trait Operation {
     fn backward(&self, b: &mut Backward<'_>, dy: &mut Tensor);
 }
 
+/// What is computed in the same pass after a convolution or a batch norm.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Epilogue {
+    None,
+    Relu,
+    /// ReLU, then a max-pool of 2×2 with stride 2.
+    ReluMaxPool,
+}
+
 /// One variant per operation: records are plain values in one vector, not boxes.
 macro_rules! records {
     ($($name:ident($path:path)),+ $(,)?) => {

@@ -170,7 +170,7 @@ impl Plan {
 pub(crate) struct Scratch(Buffer);
 
 impl Scratch {
-    fn at_least(&mut self, len: usize) -> &mut [f32] {
+    pub(super) fn at_least(&mut self, len: usize) -> &mut [f32] {
         if self.0.len() < len {
             self.0.resize(len);
         }

@@ -69,7 +69,7 @@ pub fn max_pool_backward(
 
 /// The larger of what came before and `x`: what came before if they are equal, NaN if one is.
 #[inline(always)]
-fn larger<S: Simd>(s: S, before: S::Vector, x: S::Vector) -> S::Vector {
+pub(crate) fn larger<S: Simd>(s: S, before: S::Vector, x: S::Vector) -> S::Vector {
     s.select(s.unordered(x, x), x, s.max(x, before))
 }
 
@@ -112,8 +112,8 @@ fn halve<S: Simd>(s: S, x: &[Vector], width: usize, y: &mut [Vector], half: usiz
 /// What is left of a gradient passes from input to input of the window; the first that is not below
 /// `y` takes it.
 #[inline(always)]
-fn take<S: Simd>(s: S, x: &Vector, y: S::Vector, left: &mut S::Vector) -> S::Vector {
-    let below = s.gt(y, s.load(x));
+pub(crate) fn take<S: Simd>(s: S, x: S::Vector, y: S::Vector, left: &mut S::Vector) -> S::Vector {
+    let below = s.gt(y, x);
     let taken = s.select(below, s.zero(), *left);
     *left = s.keep(below, *left);
     taken
@@ -144,7 +144,7 @@ fn backward<S: Simd>(
             at,
             #[inline(always)]
             |i| {
-                let taken = take(s, &x[i], y, &mut left);
+                let taken = take(s, s.load(&x[i]), y, &mut left);
                 put(s, &mut dx[i], taken, Store::Accumulate);
             },
         );
@@ -175,7 +175,7 @@ fn halve_backward<S: Simd>(
         for ((([a, b], [c, d]), ([da, db], [dc, dd])), (y, dy)) in squares {
             let (y, mut left) = (s.load(y), s.load(dy));
             for (x, dx) in [(a, da), (b, db), (c, dc), (d, dd)] {
-                put(s, dx, take(s, x, y, &mut left), store);
+                put(s, dx, take(s, s.load(x), y, &mut left), store);
             }
         }
     }

@@ -6,6 +6,7 @@ mod max;
 mod unpool;
 
 pub use average::{avg_pool, avg_pool_backward, global_avg_pool, global_avg_pool_backward};
+pub(crate) use max::{larger, take};
 pub use max::{max_pool, max_pool_backward};
 pub use unpool::unpool;
 

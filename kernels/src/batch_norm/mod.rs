@@ -6,6 +6,9 @@
 //! the chains are added by halving, then the pixels that do not fill all chains follow in order;
 //! lanes without an image are left out; then the blocks in order; then the lanes by halving.
 
+mod pooled;
+pub use pooled::{batch_norm_pool, batch_norm_pool_backward, batch_norm_pool_evaluate};
+
 use crate::activation::relu;
 use crate::isa::{Isa, dispatch};
 use crate::planes::{Vector, valid_lanes};
@@ -52,6 +55,30 @@ impl BatchNorm<'_> {
     fn plane(&self, block: usize, channel: usize) -> std::ops::Range<usize> {
         let start = (block * self.layout.channels + channel) * self.layout.plane();
         start..start + self.layout.pixels()
+    }
+
+    /// The planes of a channel in a tensor of the layout.
+    fn channel<'x>(&self, x: &'x [Vector], channel: usize) -> Channel<'x> {
+        let plane = self.layout.plane();
+        let start = channel * plane;
+        let [block, pixels] = [self.layout.channels * plane, self.layout.pixels()];
+        Channel { vectors: &x[start..], block, pixels }
+    }
+}
+
+/// The planes of one channel.
+#[derive(Clone, Copy)]
+struct Channel<'a> {
+    vectors: &'a [Vector],
+    /// Vectors from the plane of one block to that of the next.
+    block: usize,
+    pixels: usize,
+}
+
+impl<'a> Channel<'a> {
+    #[inline(always)]
+    fn plane(&self, block: usize) -> &'a [Vector] {
+        &self.vectors[block * self.block..][..self.pixels]
     }
 }
 
@@ -132,10 +159,11 @@ pub fn batch_norm_backward(
         let ([x, dy], dx) = ([x, dy].map(|t| t.as_chunks().0), dx.as_chunks_mut().0);
         for channel in 0..op.layout.channels {
             let line = Line::new(s, op, channel, mean[channel], variance[channel]);
-            let sums = channel_gradients(s, op, &line, [x, dy], channel);
+            let inputs = [x, dy].map(|t| op.channel(t, channel));
+            let sums = channel_gradients(s, op, &line, inputs);
             dgamma[channel] += sums[0];
             dbeta[channel] += sums[1];
-            input_gradient(s, op, &line, [x, dy], channel, sums, dx, store);
+            input_gradient(s, op, &line, inputs, channel, sums, dx, store);
         }
     }));
 }
@@ -243,15 +271,14 @@ fn channel_gradients<S: Simd>(
     s: S,
     op: &BatchNorm,
     line: &Line<S>,
-    [x, dy]: [&[Vector]; 2],
-    channel: usize,
+    [x, dy]: [Channel<'_>; 2],
 ) -> [f32; 2] {
     over_blocks(
         s,
         op,
         #[inline(always)]
         |block| {
-            let [x, dy] = [x, dy].map(|t| &t[op.plane(block, channel)]);
+            let [x, dy] = [x, dy].map(|t| t.plane(block));
             in_chains::<S, 2, 2>(
                 s,
                 x.len(),
@@ -271,7 +298,7 @@ fn input_gradient<S: Simd>(
     s: S,
     op: &BatchNorm,
     line: &Line<S>,
-    [x, dy]: [&[Vector]; 2],
+    [x, dy]: [Channel<'_>; 2],
     channel: usize,
     sums: [f32; 2],
     dx: &mut [Vector],
@@ -280,9 +307,8 @@ fn input_gradient<S: Simd>(
     let [minus_dot, mean] = [s.splat(-sums[0] / op.count()), s.splat(sums[1] / op.count())];
     for block in 0..op.layout.blocks {
         let valid = s.mask(valid_lanes(op.images, block));
-        let plane = op.plane(block, channel);
-        let inputs = x[plane.clone()].iter().zip(&dy[plane.clone()]);
-        for ((x, dy), dx) in inputs.zip(&mut dx[plane]) {
+        let inputs = x.plane(block).iter().zip(dy.plane(block));
+        for ((x, dy), dx) in inputs.zip(&mut dx[op.plane(block, channel)]) {
             let [deviation, g] = line.gated(s, x, dy, op.relu);
             let centred = s.sub(g, mean);
             let along = s.mul_add(s.mul(deviation, line.inverse), minus_dot, centred);
