@@ -6,11 +6,15 @@
 //! only ever adds time; and ratios as the median of the ratios within a round.
 
 use kernels::{Isa, fma_chains};
+use std::io::Write;
 use std::time::{Duration, Instant};
 
 /// Long enough that reading the clock is lost in it, short enough to fit between interruptions.
 const SLICE: Duration = Duration::from_micros(300);
 const LEAST_ROUNDS: usize = 15;
+
+/// Names a file to which every line of a table is added as JSON, for `scripts/check-speed`.
+const SAVE_VARIABLE: &str = "BOBBIN_BENCH_SAVE";
 
 /// Steps of the peak loop to a call: a few microseconds.
 const PEAK_STEPS: usize = 1000;
@@ -88,6 +92,25 @@ pub fn compare<'a>(peak: Peak<'a>, work: &str, flops: usize, mut contestants: Ve
     let peak = contestants.pop().expect("pushed above");
     let peak = peak_flops / best(&peak.seconds);
     print(work, flops as f64, peak, &contestants);
+    if let Some(file) = std::env::var_os(SAVE_VARIABLE) {
+        let file = std::fs::File::options().create(true).append(true).open(file);
+        save(&mut file.expect("the file can be written"), work, flops as f64 / peak, &contestants);
+    }
+}
+
+/// `ideal` is the time of the work at the peak.
+fn save(file: &mut impl Write, work: &str, ideal: f64, contestants: &[Contestant<'_>]) {
+    let isa = Isa::from_env().expect("the variable names a path");
+    for Contestant { name, seconds, .. } in contestants {
+        let line = serde_json::json!({
+            "isa": isa.name(),
+            "bench": env!("CARGO_CRATE_NAME"),
+            "work": work,
+            "name": name,
+            "share": 100.0 * ideal / best(seconds),
+        });
+        writeln!(file, "{line}").expect("the file can be written");
+    }
 }
 
 fn print(work: &str, flops: f64, peak: f64, contestants: &[Contestant<'_>]) {
