@@ -40,7 +40,7 @@ fn compete(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
 
     let mut logits = vec![0.0; arguments.batch() * model.network.classes()];
     let work = match arguments.mode {
-        Mode::Train => Work::Train(trainer),
+        Mode::Train => Work::Train(Box::new(trainer)),
         Mode::Infer => Work::Infer(Predictor::new(&model, &workers), &mut logits),
     };
     let mut images: Vec<u32> = (0..data.train()?.len() as u32).collect();
@@ -65,7 +65,7 @@ struct Bobbin<'a> {
 }
 
 enum Work<'a> {
-    Train(Trainer<'a>),
+    Train(Box<Trainer<'a>>),
     Infer(Predictor<'a>, &'a mut [f32]),
 }
 

@@ -74,6 +74,14 @@ impl Arguments {
     }
 }
 
+/// Sets environment variables that hold a number of threads to it. To be called before anything else.
+pub fn limit_threads(arguments: &Arguments, variables: &[&str]) {
+    for variable in variables {
+        // SAFETY: no other thread has been started yet.
+        unsafe { std::env::set_var(variable, arguments.threads().to_string()) };
+    }
+}
+
 /// Training images, bytes as in the file, and their labels.
 pub struct Data {
     images: Vec<u8>,
