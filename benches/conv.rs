@@ -57,7 +57,9 @@ fn layers(criterion: &mut Criterion) {
 }
 
 /// The three products of a layer, by im2col and, where it applies, by Winograd's transforms.
-struct Works(Vec<(&'static str, Box<dyn FnMut()>)>);
+struct Works(Vec<Work>);
+
+type Work = (&'static str, Box<dyn FnMut()>);
 
 impl Works {
     fn new(isa: Isa, convolution: Convolution) -> Works {

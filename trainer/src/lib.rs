@@ -8,6 +8,7 @@ mod batch;
 mod data;
 mod error;
 mod optimizer;
+mod predictor;
 mod profile;
 mod recipe;
 mod run_directory;
@@ -19,6 +20,7 @@ mod workers;
 pub use batch::{Evaluation, Scaling};
 pub use data::{DataError, Dataset, Source, Split};
 pub use error::TrainError;
+pub use predictor::Predictor;
 pub use profile::{Profile, Row, Totals};
 pub use recipe::{
     Auto, DataSection, InitName, ModelSection, Moments, Normalize, OptimizerKind, OptimizerSection,
