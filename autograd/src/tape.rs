@@ -60,6 +60,10 @@ pub struct Memory {
     pub(crate) plans: Shelf<crate::ops::Plan>,
     pub(crate) scratch: crate::ops::Scratch,
     pub(crate) spare: Spare,
+    /// Weights and bias of a convolution with those of a batch norm in them.
+    pub(crate) folded: Buffer,
+    /// That of tapes that do not record, which reuse room sooner.
+    evaluation: Option<Box<Memory>>,
     pub(crate) buffers: Shelf<Buffer>,
     pub(crate) masks: Shelf<Vec<u16>>,
     /// Where the images of the batch come from, for random choices that follow images.
@@ -84,8 +88,8 @@ pub(crate) struct Node {
     needs_gradient: bool,
 }
 
-/// Gradients that have been used up. The next one of their length is written over the last of them,
-/// which is still in the caches.
+/// Tensors that have been used up: gradients, and values of tapes that do not record. The next of
+/// their length is written over the last of them, which is still in the caches.
 #[derive(Default)]
 pub(crate) struct Spare(Vec<Tensor>);
 
@@ -192,6 +196,10 @@ impl<'a> Tape<'a> {
 
     /// A tape that does not record: batch norm uses its running statistics, dropout does nothing.
     pub fn evaluation(isa: Isa, memory: &'a mut Memory, params: &'a [f32]) -> Self {
+        let memory: &mut Memory = memory.evaluation.get_or_insert_default();
+        for node in &mut memory.nodes {
+            memory.spare.put(std::mem::take(&mut node.value));
+        }
         Tape::new(isa, memory, params, Mode::Evaluation)
     }
 
@@ -286,8 +294,21 @@ impl<'a> Tape<'a> {
             self.memory.nodes.push(Node::default());
         }
         let mut value = std::mem::take(&mut self.memory.nodes[index].value);
+        if self.mode == Mode::Evaluation {
+            let layout = Layout::new(images.div_ceil(LANES), channels, size);
+            value = self.memory.spare.take(layout.len());
+        }
         value.reshape(images, channels, size);
         (Var(index), value)
+    }
+
+    /// Says that nothing will read `x` again: a tape that does not record uses its room for the next
+    /// value of its length.
+    pub fn done(&mut self, x: Var) {
+        if self.mode == Mode::Evaluation {
+            let value = std::mem::take(&mut self.memory.nodes[x.0].value);
+            self.memory.spare.put(value);
+        }
     }
 
     /// Puts what an operation has written in its place.

@@ -19,11 +19,15 @@ impl Network {
     }
 }
 
-fn sequence(nodes: &[Node], tape: &mut Tape<'_>, mut x: Var) -> Var {
-    let mut rest = nodes;
+/// Runs layer after layer. Their outputs are done with when the next one has read them, but not `input`.
+fn sequence(nodes: &[Node], tape: &mut Tape<'_>, input: Var) -> Var {
+    let (mut x, mut rest) = (input, nodes);
     while let [node, after @ ..] = rest {
         tape.set_layer(node.number);
         let (y, fused) = layer(node, after, tape, x);
+        if x != input && x != y {
+            tape.done(x);
+        }
         x = y;
         rest = &after[fused..];
     }
@@ -32,7 +36,20 @@ fn sequence(nodes: &[Node], tape: &mut Tape<'_>, mut x: Var) -> Var {
 
 /// Runs a layer; returns its output and how many of the layers after it were run with it.
 fn layer(node: &Node, after: &[Node], tape: &mut Tape<'_>, x: Var) -> (Var, usize) {
-    let relu = matches!(after, [Node { step: Step::Activation(Activation::Relu), .. }, ..]);
+    let relu = activates(after);
+    match (&node.step, after) {
+        // In evaluation the statistics are constants and go into the weights, unless batch norm and
+        // max-pool are one pass.
+        (
+            Step::Conv2d { weight, bias, window },
+            [Node { step: Step::BatchNorm2d(norm), .. }, after @ ..],
+        ) if !tape.is_training() && !(activates(after) && halves(after, tape, x, window)) => {
+            let relu = activates(after);
+            let y = tape.conv2d_batch_norm2d(x, *weight, *bias, *window, *norm, relu);
+            return (y, 1 + usize::from(relu));
+        }
+        _ => {}
+    }
     match &node.step {
         Step::Conv2d { weight, bias, window } if relu && halves(after, tape, x, window) => {
             (tape.conv2d_relu_max_pool2d(x, *weight, *bias, *window), 2)
@@ -54,9 +71,18 @@ fn layer(node: &Node, after: &[Node], tape: &mut Tape<'_>, x: Var) -> (Var, usiz
         Step::Residual { body, shortcut } => {
             let (body, shortcut) = (sequence(body, tape, x), sequence(shortcut, tape, x));
             tape.set_layer(node.number);
-            (tape.add_relu(body, shortcut), 0)
+            let y = tape.add_relu(body, shortcut);
+            for used in [body, shortcut].into_iter().filter(|used| *used != x) {
+                tape.done(used);
+            }
+            (y, 0)
         }
     }
+}
+
+/// Whether the next layer is a ReLU.
+fn activates(after: &[Node]) -> bool {
+    matches!(after, [Node { step: Step::Activation(Activation::Relu), .. }, ..])
 }
 
 /// Whether the layer after next is the pooling that can be fused with the layer of this window.

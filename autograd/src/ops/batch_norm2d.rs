@@ -76,6 +76,19 @@ impl Tape<'_> {
 }
 
 impl BatchNorm {
+    /// Makes the weights `[channels][…]` and the bias of a layer those of the layer with this batch
+    /// norm in evaluation: `w · γ / √(variance + ε)` and `β + (b − mean) · γ / √(variance + ε)`.
+    pub(super) fn fold(&self, params: &[f32], weights: &mut [f32], bias: &mut [f32]) {
+        let [gamma, beta, mean, variance] =
+            [self.weight, self.bias, self.mean, self.variance].map(|p| p.of(params));
+        let row = weights.len() / bias.len();
+        for (c, (weights, bias)) in weights.chunks_exact_mut(row).zip(bias).enumerate() {
+            let slope = gamma[c] / (variance[c] + self.epsilon).sqrt();
+            weights.iter_mut().for_each(|w| *w *= slope);
+            *bias = beta[c] + (*bias - mean[c]) * slope;
+        }
+    }
+
     /// The kernel's description of the layer.
     fn kernel<'a>(
         &self,

@@ -1,7 +1,7 @@
 //! Convolution, and convolution with ReLU and 2×2 max-pool in one pass.
 
 use super::plan::{Operands, Plan};
-use super::{Epilogue, Operation};
+use super::{BatchNorm, Epilogue, Operation};
 use crate::Tensor;
 use crate::profile::Part;
 use crate::tape::{Backward, Param, Tape, Var};
@@ -45,6 +45,45 @@ impl Tape<'_> {
         }
         assert!(convolution.output.size.iter().all(|&n| n >= 2), "nothing to pool");
         self.run_conv2d(x, weight, bias, convolution, Epilogue::ReluMaxPool)
+    }
+
+    /// `relu(batch_norm2d(conv2d(x)))`, the ReLU where `relu` is set, on a tape that does not record:
+    /// the running statistics and the scale go into the weights.
+    ///
+    /// # Panics
+    /// As [`Tape::conv2d`]; or if the tape records.
+    pub fn conv2d_batch_norm2d(
+        &mut self,
+        x: Var,
+        weight: Param,
+        bias: Option<Param>,
+        window: Window,
+        norm: BatchNorm,
+        relu: bool,
+    ) -> Var {
+        assert!(!self.is_training(), "batch statistics depend on the convolution's output");
+        let convolution = self.convolution(x, weight, window);
+        let index = self.memory.plans.next();
+        let mut plan = self.memory.plans.take(index);
+        plan.prepare(convolution, false);
+        let Layout { channels, size, .. } = convolution.output;
+        let (y, mut out) = self.output(self.value(x).images(), channels, size);
+        let mut scratch = std::mem::take(&mut self.memory.scratch);
+        let mut folded = std::mem::take(&mut self.memory.folded);
+        folded.resize(weight.len + channels);
+        let (weights, shift) = folded.split_at_mut(weight.len);
+        weights.copy_from_slice(weight.of(self.params));
+        match bias {
+            Some(bias) => shift.copy_from_slice(bias.of(self.params)),
+            None => shift.fill(0.0),
+        }
+        norm.fold(self.params, weights, shift);
+        let operands = Operands { weights, x: self.value(x).data(), start: Start::Bias(shift) };
+        plan.forward(self.isa, operands, relu, &mut scratch, out.data_mut());
+        self.memory.folded = folded;
+        self.memory.scratch = scratch;
+        self.memory.plans.put(index, plan);
+        self.finish(y, out, false, "convolution + batch norm")
     }
 
     fn convolution(&self, x: Var, weight: Param, window: Window) -> Convolution {
