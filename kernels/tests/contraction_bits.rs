@@ -116,10 +116,11 @@ proptest! {
         }
     }
 
-    /// One chain over the images of each group of blocks, then added to what is there.
+    /// One chain over the images of each group of blocks, then added to what is there. The groups
+    /// are the fewest of at most [`GROUP`] blocks, as equal as can be, the larger ones first.
     #[test]
     fn outer_sums_group_by_group(
-        (inputs, outputs, blocks) in (1..=70usize, 1..=40usize, 1..=10usize),
+        (inputs, outputs, blocks) in (1..=70usize, 1..=40usize, 1..=3 * GROUP),
         (exact, seed) in any::<(bool, u64)>(),
     ) {
         let batch = Batch { blocks, slots: (0..blocks * LANES - seed as usize % LANES).collect() };
@@ -134,15 +135,18 @@ proptest! {
             dw.assert_guards("outer");
             dw.to_vec()
         });
+        let groups = blocks.div_ceil(GROUP);
+        let (least, larger) = (blocks / groups, blocks % groups);
         for (isa, dw) in results {
-            let mut expected = old.clone();
-            let groups = x.chunks(GROUP * LANES * inputs).zip(dy.chunks(GROUP * LANES * outputs));
-            for (x, dy) in groups {
+            let (mut expected, mut first) = (old.clone(), 0);
+            for group in 0..groups {
+                let len = LANES * (least + usize::from(group < larger));
                 for (place, expected) in expected.iter_mut().enumerate() {
-                    let dy = dy.iter().skip(place / inputs).step_by(outputs);
-                    let x = x.iter().skip(place % inputs).step_by(inputs);
-                    *expected += chain(isa, 0.0, dy.copied().zip(x.copied()));
+                    let dy = dy.iter().skip(first * outputs + place / inputs).step_by(outputs);
+                    let x = x.iter().skip(first * inputs + place % inputs).step_by(inputs);
+                    *expected += chain(isa, 0.0, dy.copied().zip(x.copied()).take(len));
                 }
+                first += len;
             }
             assert_same(&format!("{isa}"), &dw, &expected);
         }
