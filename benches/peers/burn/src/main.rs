@@ -57,7 +57,8 @@ impl Burn {
 fn device(setting: &str) -> Result<Device, Box<dyn Error>> {
     match setting {
         "flex" => Ok(Device::flex()),
-        #[allow(deprecated, reason = "it may still be the fastest")]
+        #[cfg(feature = "ndarray")]
+        #[allow(deprecated, reason = "it is there to be compared")]
         "ndarray" => Ok(Device::ndarray()),
         #[cfg(feature = "cpu")]
         "cpu" => Ok(Device::cpu()),
