@@ -11,7 +11,7 @@ use model::{Init, Layer, Network, PRESETS, batch_norm2d, conv2d, dropout, flatte
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use support::data;
-use trainer::{Trainer, Workers};
+use trainer::{Predictor, Trainer, Workers};
 
 /// The system's allocator, counting what is asked of it.
 struct Counting;
@@ -64,6 +64,7 @@ fn steady_state() {
     tape("mixed", &mixed);
     for (preset, _) in PRESETS {
         training(preset);
+        prediction(preset);
     }
 }
 
@@ -118,4 +119,24 @@ fn training(preset: &str) {
         let epochs: Vec<usize> = counts.windows(2).map(|pair| pair[1] - pair[0]).collect();
         assert_eq!(epochs, [1; 3], "{preset} in batches of {batch}");
     }
+}
+
+/// Calls of one image, of several shards, and of a short one: from the second round on, nothing.
+fn prediction(preset: &str) {
+    let (_directory, data) = data::random(200, [1, 16, 16], 10);
+    let workers = Workers::new(Isa::detect(), 1).unwrap();
+    let recipe = data::recipe(&[("model.preset", preset)]);
+    let model = Trainer::new(&recipe, &data, &workers).unwrap().model();
+    let (predictor, images) = (Predictor::new(&model, &workers), data.train().unwrap());
+    let mut logits = [0.0; 2000];
+    workers.run(|| {
+        for round in 1..=5 {
+            let count = allocations(|| {
+                for images_of_call in [1, 200, 70] {
+                    predictor.logits(|i| images.image(i), &mut logits[..images_of_call * 10]);
+                }
+            });
+            assert!(count == 0 || round < 2, "{preset}: {count} allocations in round {round}");
+        }
+    });
 }

@@ -27,6 +27,27 @@ impl Scaling {
         let shift = (0..channels).map(|c| (-of(mean, c) / of(std, c)) as f32).collect();
         Scaling { scale, shift }
     }
+
+    /// Fills a tensor with images, sixteen to a block.
+    pub(crate) fn load<'i>(
+        &self,
+        isa: kernels::Isa,
+        image: impl Fn(usize) -> &'i [u8],
+        tensor: &mut Tensor,
+    ) {
+        let mut block = *tensor.layout();
+        block.blocks = 1;
+        let images = tensor.images();
+        let blocks = tensor.data_mut().chunks_exact_mut(block.len());
+        for (first, out) in (0..images).step_by(LANES).zip(blocks) {
+            let lanes = LANES.min(images - first);
+            let mut bytes: [&[u8]; LANES] = [&[]; LANES];
+            for (lane, bytes) in bytes[..lanes].iter_mut().enumerate() {
+                *bytes = image(first + lane);
+            }
+            kernels::load_images(isa, &bytes[..lanes], &block, &self.scale, &self.shift, out);
+        }
+    }
 }
 
 /// What a network makes of images.
@@ -92,21 +113,9 @@ impl Images<'_> {
     fn load(&self, tape: &mut Tape<'_>, network: &Network) -> Var {
         let [channels, height, width] = network.input();
         let isa = tape.isa();
-        tape.input(self.indices.len(), channels, [height, width], |tensor| self.fill(isa, tensor))
-    }
-
-    fn fill(&self, isa: kernels::Isa, tensor: &mut Tensor) {
-        let mut block = *tensor.layout();
-        block.blocks = 1;
-        let blocks = tensor.data_mut().chunks_exact_mut(block.len());
-        for (indices, out) in self.indices.chunks(LANES).zip(blocks) {
-            let mut bytes: [&[u8]; LANES] = [&[]; LANES];
-            for (bytes, &i) in bytes.iter_mut().zip(indices) {
-                *bytes = self.split.image(i as usize);
-            }
-            let Scaling { scale, shift } = self.scaling;
-            kernels::load_images(isa, &bytes[..indices.len()], &block, scale, shift, out);
-        }
+        let image = |i: usize| self.split.image(self.indices[i] as usize);
+        let fill = |tensor: &mut Tensor| self.scaling.load(isa, image, tensor);
+        tape.input(self.indices.len(), channels, [height, width], fill)
     }
 
     /// Calls `f` with the labels.

@@ -7,6 +7,7 @@
 mod batch;
 mod data;
 mod optimizer;
+mod predictor;
 mod recipe;
 mod run_directory;
 mod sampler;
@@ -16,6 +17,7 @@ mod workers;
 
 pub use batch::{Evaluation, Scaling};
 pub use data::{DataError, Dataset, Source, Split};
+pub use predictor::Predictor;
 pub use recipe::{
     Auto, DataSection, InitName, ModelSection, Moments, Normalize, OptimizerKind, OptimizerSection,
     Recipe, RecipeError, ScheduleKind, ScheduleSection, StopSection, Validation, ValidationSet,

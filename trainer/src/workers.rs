@@ -8,7 +8,7 @@ use autograd::Memory;
 use kernels::{Isa, UnknownIsa};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use std::ops::Range;
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard};
 use thiserror::Error;
 
 /// A pool of threads, each with the memory of its tape.
@@ -83,6 +83,49 @@ impl Workers {
         self.run(|| self.subtree(0..shards, leaf, join))
     }
 
+    /// `f` of every piece of a slice, with its number: each is `len` long, but the last may be
+    /// shorter. A lone piece is done by the calling thread.
+    pub fn pieces<T: Send>(
+        &self,
+        slice: &mut [T],
+        len: usize,
+        f: &(impl Fn(usize, &mut [T], &mut Memory) + Sync),
+    ) {
+        if slice.len() <= len {
+            self.subpieces(0, slice, len, f);
+        } else {
+            self.run(|| self.subpieces(0, slice, len, f));
+        }
+    }
+
+    fn subpieces<T: Send>(
+        &self,
+        first: usize,
+        slice: &mut [T],
+        len: usize,
+        f: &(impl Fn(usize, &mut [T], &mut Memory) + Sync),
+    ) {
+        if slice.len() <= len {
+            if !slice.is_empty() {
+                f(first, slice, &mut self.memory());
+            }
+            return;
+        }
+        let half = slice.len().div_ceil(len) / 2;
+        let (left, right) = slice.split_at_mut(half * len);
+        rayon::join(
+            || self.subpieces(first, left, len, f),
+            || self.subpieces(first + half, right, len, f),
+        );
+    }
+
+    /// The memory of the calling thread, or of the first worker if it is none of them. A leaf never
+    /// waits for other work, so it is free soon.
+    fn memory(&self) -> MutexGuard<'_, Memory> {
+        let worker = self.pool.current_thread_index().unwrap_or(0);
+        self.memories[worker].lock().unwrap_or_else(|e| e.into_inner())
+    }
+
     fn subtree<T: Send>(
         &self,
         shards: Range<usize>,
@@ -90,10 +133,7 @@ impl Workers {
         join: &(impl Fn(T, T) -> T + Sync),
     ) -> T {
         if shards.len() == 1 {
-            let worker = rayon::current_thread_index().unwrap_or(0);
-            // A leaf never waits for other work, so no thread finds its own memory taken.
-            let mut memory = self.memories[worker].lock().unwrap_or_else(|e| e.into_inner());
-            return leaf(shards.start, &mut memory);
+            return leaf(shards.start, &mut self.memory());
         }
         let half = shards.len().next_power_of_two() / 2;
         let middle = shards.start + half;
