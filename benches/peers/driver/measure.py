@@ -79,6 +79,7 @@ def _start(row: Row, peer: Peer, setting: str, task: Task) -> Runner | None:
         row.failed = str(failure)
         return None
     row.version, row.parameters = contestant.ready["version"], contestant.ready["parameters"]
+    row.setting = setting or contestant.ready["setting"]
     row.startup_seconds = contestant.startup_seconds
     return Runner(contestant, row)
 
