@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from install import HOME, PEERS, binary, python, reason
+from install import HOME, PEERS, binary, build_crate, install_python, python, reason
 
 # Installation and the first step of compilers and of slow peers; a turn of the slowest.
 START_LIMIT, ANSWER_LIMIT = 600.0, 600.0
@@ -27,15 +27,27 @@ class Failed(Exception):
 
 @dataclass(frozen=True)
 class Peer:
+    """`built` are those settings of a crate that are a build of their own, with the feature of that name."""
+
     key: str
     name: str
     settings: tuple[str, ...]
-    is_python: bool
+    is_python: bool = False
+    built: tuple[str, ...] = ()
 
-    def command(self) -> list[str]:
+    def install(self, setting: str) -> None:
+        if self.is_python:
+            install_python(self.key)
+        else:
+            build_crate(self.key, self._feature(setting))
+
+    def command(self, setting: str) -> list[str]:
         if self.is_python:
             return [str(python(self.key)), str(PEERS / "python" / f"{self.key}_peer.py")]
-        return [str(binary(self.key))]
+        return [str(binary(self.key, self._feature(setting)))]
+
+    def _feature(self, setting: str) -> str:
+        return setting if setting in self.built else ""
 
 
 @dataclass(frozen=True)
@@ -62,7 +74,7 @@ class Contestant:
         self.peer, self.setting = peer, setting
         self.log = HOME / "logs" / f"{str(task).replace('/', '-')}-{peer.key}-{setting or 'only'}.log"
         self.log.parent.mkdir(parents=True, exist_ok=True)
-        command = peer.command() + task.arguments() + list(extra)
+        command = peer.command(setting) + task.arguments() + list(extra)
         command += ["--setting", setting] if setting else []
         start = time.monotonic()
         self.process = self._spawn(command, task.threads)
@@ -85,8 +97,8 @@ class Contestant:
                     command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log,
                     env=_environment(threads), start_new_session=True, preexec_fn=_child(threads),
                 )  # fmt: skip
-            except OSError as error:
-                raise Failed(f"{error.strerror}: {command[0]}") from None
+            except FileNotFoundError:
+                raise Failed("not installed") from None
 
     @contextmanager
     def turn(self) -> Iterator[Callable[[dict], dict]]:
@@ -153,8 +165,9 @@ class Contestant:
 
 def _environment(threads: int) -> dict[str, str]:
     limits = dict.fromkeys(["OMP_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS"], str(threads))
-    caches = {"TORCHINDUCTOR_CACHE_DIR": str(HOME / "inductor")}
-    return os.environ | limits | caches | {"TF_CPP_MIN_LOG_LEVEL": "2"}
+    # A start-up is a first one: what torch.compile has compiled for another run does not help.
+    inductor = {"TORCHINDUCTOR_FORCE_DISABLE_CACHES": "1", "TORCHINDUCTOR_CACHE_DIR": str(HOME / "inductor")}
+    return os.environ | limits | inductor | {"TF_CPP_MIN_LOG_LEVEL": "2"}
 
 
 def _child(threads: int) -> Callable[[], None]:

@@ -19,8 +19,12 @@ def python(peer: str) -> Path:
     return HOME / "venv" / peer / "bin" / "python"
 
 
-def binary(crate: str) -> Path:
-    return HOME / crate / "release" / f"{crate}-contestant"
+def binary(crate: str, feature: str = "") -> Path:
+    return _target(crate, feature) / "release" / f"{crate}-contestant"
+
+
+def _target(crate: str, feature: str) -> Path:
+    return HOME / (f"{crate}-{feature}" if feature else crate)
 
 
 def install_python(peer: str) -> None:
@@ -34,17 +38,18 @@ def install_python(peer: str) -> None:
         return
     print(f"installing {peer}: {', '.join(pins.read_text().split())}", flush=True)
     shutil.rmtree(venv, ignore_errors=True)
-    _run([sys.executable, "-m", "venv", str(venv)], f"{peer}: no virtual environment")
+    _run([sys.executable, "-m", "venv", str(venv)], "no virtual environment")
     pip = [str(python(peer)), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    _run([*pip, "--requirement", str(pins)], f"{peer}: pip failed")
+    _run([*pip, "--requirement", str(pins)], "pip failed")
     stamp.write_text(wanted)
 
 
-def build_crate(crate: str) -> None:
+def build_crate(crate: str, feature: str = "") -> None:
     """Builds a contestant in Rust. Cargo runs in its folder, where it may have a configuration."""
-    print(f"building {crate}", flush=True)
-    command = ["cargo", "build", "--quiet", "--release", "--locked", "--target-dir", str(HOME / crate)]
-    _run(command, f"{crate}: cargo build failed", cwd=PEERS / crate)
+    print(f"building {crate} {feature}".rstrip(), flush=True)
+    command = ["cargo", "build", "--quiet", "--release", "--locked"]
+    command += ["--target-dir", str(_target(crate, feature))] + (["--features", feature] if feature else [])
+    _run(command, "cargo build failed", cwd=PEERS / crate)
 
 
 def _run(command: list[str], failure: str, cwd: Path = ROOT) -> None:

@@ -27,19 +27,19 @@ def cell_table(cell: Cell) -> str:
     latency = cell.mode == "infer" and cell.batch == 1
     speed = "µs" if latency else "images/s"
     head = ["", f"{speed}: median", "best", "Bobbin's speed ÷ its", "% of peak", "CPU µs per image",
-            "peak MB", "KB per image", "s to first step"]  # fmt: skip
+            "peak MB", "MB of steps", "s to first step"]  # fmt: skip
     return table(head, [_cells(cell, row, latency) for row in cell.rows])
 
 
 def _cells(cell: Cell, row: Row, latency: bool) -> list[str]:
-    name = f"{row.peer} {row.setting}".strip()
+    name = _name(row)
     if row.failed:
         return [f"{name}: {_inline(row.failed)}", *["–"] * 8]
     if len(row.turns) < cell.rounds:
         name += f" ({len(row.turns)} of {cell.rounds} rounds)"
     steps = row.step_seconds()
     speeds = [median(steps), min(steps)]
-    share, ratio, per_image = cell.share_of_peak(row), cell.ratio(row), _kb_per_image(cell, row)
+    share, ratio = cell.share_of_peak(row), cell.ratio(row)
     return [
         name,
         *[_number(1e6 * s if latency else cell.batch / s) for s in speeds],
@@ -47,15 +47,13 @@ def _cells(cell: Cell, row: Row, latency: bool) -> list[str]:
         _or_dash(share, lambda s: f"{100 * s:.1f}"),
         _number(1e6 * row.cpu_seconds_per_step() / cell.batch),
         _or_dash(row.peak_kb, lambda kb: _number(kb / 1000)),
-        _or_dash(per_image, _number),
+        _or_dash(row.steps_kb(), lambda kb: _number(kb / 1000)),
         _or_dash(row.startup_seconds, lambda s: f"{s:.1f}"),
     ]
 
 
-def _kb_per_image(cell: Cell, row: Row) -> float | None:
-    if row.resident_kb is None or row.steps_peak_kb is None:
-        return None
-    return (row.steps_peak_kb - row.resident_kb) / cell.batch
+def _name(row: Row) -> str:
+    return f"{row.peer} {row.setting}".strip()
 
 
 def _or_dash(value, show) -> str:
@@ -126,24 +124,48 @@ def peak(cell: Cell) -> str:
     return f"Peak of fused multiply-adds: {gflops:,.0f} GFLOP/s; {cell.rounds} rounds, {cell.date}."
 
 
+def memory(results: Results) -> str:
+    """What a further image of the batch takes: the slope between a network's smallest and largest batch."""
+    columns: dict[str, dict[str, str]] = {}
+    threads = max((cell.threads for cell in results.of_mode("train")), default=0)
+    for network in dict.fromkeys(cell.network for cell in results.of_mode("train")):
+        sizes = [c for c in results.of_mode("train") if c.network == network and c.threads == threads]
+        if len(sizes) > 1:
+            head = f"`{network}`, batch {sizes[0].batch} → {sizes[-1].batch}"
+            columns[head] = {_name(row): _slope(sizes[0], sizes[-1], row) for row in sizes[0].rows}
+    names = dict.fromkeys(name for column in columns.values() for name in column)
+    rows = [[name, *[column.get(name, "–") for column in columns.values()]] for name in names]
+    return table(["KB per further image", *columns], rows)
+
+
+def _slope(small: Cell, large: Cell, row: Row) -> str:
+    other = next((r for r in large.rows if _name(r) == _name(row)), None)
+    if other is None or row.steps_kb() is None or other.steps_kb() is None:
+        return "–"
+    return _number((other.steps_kb() - row.steps_kb()) / (large.batch - small.batch))
+
+
 def losses(results: Results) -> str:
     return "\n\n".join(f"### `{name}`\n\n{losses_table(item)}" for name, item in results.losses.items())
 
 
 def losses_table(losses: Losses) -> str:
-    """A column per framework; the last row is the largest difference from Bobbin's in the first five."""
+    """A column per framework; the last rows are the largest relative differences from Bobbin's."""
     columns = {name: c for name, c in losses.columns.items() if not isinstance(c, str)}
     steps = max((len(column) for column in columns.values()), default=0)
     rows = [[str(i + 1), *[f"{column[i]:.6f}" for column in columns.values()]] for i in range(steps)]
     if bobbin := columns.get("Bobbin"):
-        rows.append(["farthest from Bobbin, steps 1–5", *[_farthest(c, bobbin) for c in columns.values()]])
+        for last in (1, 5, steps):
+            span = "step 1" if last == 1 else f"steps 1–{last}"
+            differences = [_farthest(c[:last], bobbin) for c in columns.values()]
+            rows.append([f"difference from Bobbin, {span}", *differences])
     failed = [f"{name}: {_inline(c)}" for name, c in losses.columns.items() if isinstance(c, str)]
     norm = f"Batches of {losses.batch}; batch norm over {losses.chunk} images.\n\n"
     return norm + "\n\n".join([table(["step", *columns], rows), *failed])
 
 
 def _farthest(column: list[float], bobbin: list[float]) -> str:
-    difference = max(abs(a - b) / abs(b) for a, b in zip(column[:5], bobbin[:5]))
+    difference = max(abs(a - b) / abs(b) for a, b in zip(column, bobbin))
     return f"{difference:.0e}" if difference else "0"
 
 
@@ -158,6 +180,7 @@ def write_page(results: Results, page: Path) -> None:
     parts = {
         "summary": summary(results), "machine": machine(results), "losses": losses(results),
         "training": cells(results, "train"), "inference": cells(results, "infer"),
+        "memory": memory(results),
     }  # fmt: skip
     for name, content in parts.items():
         text = _replace(text, name, content)

@@ -38,6 +38,12 @@ class Row:
     def step_seconds(self) -> list[float]:
         return [turn.seconds / turn.steps for turn in self.turns]
 
+    def steps_kb(self) -> int | None:
+        """Resident memory at the peak of the steps after the first, less that before the first."""
+        if self.resident_kb is None or self.steps_peak_kb is None:
+            return None
+        return self.steps_peak_kb - self.resident_kb
+
     def cpu_seconds_per_step(self) -> float:
         return median(turn.cpu_seconds / turn.steps for turn in self.turns)
 

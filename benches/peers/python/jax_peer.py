@@ -70,13 +70,20 @@ class Model(nn.Module):
             case Relu():
                 return nn.relu(x)
             case MaxPool(size):
-                return nn.max_pool(x, (size, size), (size, size))
+                return self.max_pool(x, size)
             case GlobalAvgPool():
                 return x.mean((1, 2), keepdims=True)
             case Flatten():
                 return x.reshape(len(x), -1)
             case Linear(features):
                 return nn.Dense(features, name=name)(x)
+
+    def max_pool(self, x: jax.Array, size: int) -> jax.Array:
+        """XLA's gradient of a pooling window is slow on processors, that of a reshape is not."""
+        if not self.train:
+            return nn.max_pool(x, (size, size), (size, size))
+        images, height, width, channels = x.shape
+        return x.reshape(images, height // size, size, width // size, size, channels).max((2, 4))
 
 
 def initial_variables(layers: Network, weights: dict[str, np.ndarray]) -> dict[str, State]:
