@@ -5,8 +5,14 @@
 //! median and the best over all rounds; GFLOP/s and the share of the peak from the best, since noise
 //! only ever adds time; and ratios as the median of the ratios within a round.
 
+// Each bench uses its part.
+#![allow(dead_code)]
+
+pub mod steps;
+
 use kernels::{Isa, fma_chains};
 use std::time::{Duration, Instant};
+use trainer::Workers;
 
 /// Long enough that reading the clock is lost in it, short enough to fit between interruptions.
 const SLICE: Duration = Duration::from_micros(300);
@@ -29,6 +35,22 @@ impl<'a> Contestant<'a> {
     /// A contestant that does the work once per call.
     pub fn new(name: impl Into<String>, work: impl FnMut() + 'a) -> Contestant<'a> {
         Contestant { name: name.into(), work: Box::new(work), calls: 1, seconds: Vec::new() }
+    }
+
+    /// Least seconds per call.
+    pub fn best(&self) -> f64 {
+        best(&self.seconds)
+    }
+
+    /// Seconds per call in the middle round.
+    pub fn median(&self) -> f64 {
+        median(&self.seconds)
+    }
+
+    /// How many times as long as another it takes: the middle one of all rounds.
+    pub fn ratio(&self, other: &Contestant<'_>) -> f64 {
+        let pairs = self.seconds.iter().zip(&other.seconds);
+        median(&pairs.map(|(own, other)| own / other).collect::<Vec<_>>())
     }
 
     /// Seconds per call over one slice.
@@ -65,12 +87,36 @@ impl Peak<'_> {
     }
 }
 
+impl<'a> Peak<'a> {
+    /// The FMA peak of all threads of a pool at once: many short pieces, so that none waits for
+    /// another, and milliseconds of them, so that each thread has found a core.
+    pub fn of_workers(workers: &'a Workers) -> Self {
+        const PIECES: usize = 64;
+        const STEPS: usize = 20_000;
+        let run = || {
+            let pieces = PIECES * workers.threads();
+            let leaf = |_, _: &mut autograd::Memory| fma_chains(workers.isa(), STEPS);
+            workers.run(|| workers.sum(pieces, &leaf, &|a, b| a + b))
+        };
+        let work = move || {
+            run();
+        };
+        Peak { flops: run(), work: Box::new(work) }
+    }
+}
+
 /// Measures the contestants and prints a table, the first of them compared with each of the others.
 /// `flops` are the floating-point operations of one call, two for a multiply-add.
 pub fn compare<'a>(peak: Peak<'a>, work: &str, flops: usize, mut contestants: Vec<Contestant<'a>>) {
+    let peak = rounds(peak, &mut contestants);
+    print(work, flops as f64, peak, &contestants);
+}
+
+/// Measures the contestants in rounds; returns the operations per second of the peak.
+pub fn rounds<'a>(peak: Peak<'a>, contestants: &mut Vec<Contestant<'a>>) -> f64 {
     let peak_flops = peak.flops as f64;
     contestants.push(Contestant::new("FMA peak", peak.work));
-    for one in &mut contestants {
+    for one in contestants.iter_mut() {
         one.slice();
         one.calls = (SLICE.as_secs_f64() / one.slice()).ceil().max(1.0) as usize;
     }
@@ -79,15 +125,14 @@ pub fn compare<'a>(peak: Peak<'a>, work: &str, flops: usize, mut contestants: Ve
     let start = Instant::now();
     let mut rounds = 0;
     while rounds < LEAST_ROUNDS || start.elapsed() < budget {
-        for one in &mut contestants {
+        for one in contestants.iter_mut() {
             let seconds = one.slice();
             one.seconds.push(seconds);
         }
         rounds += 1;
     }
     let peak = contestants.pop().expect("pushed above");
-    let peak = peak_flops / best(&peak.seconds);
-    print(work, flops as f64, peak, &contestants);
+    peak_flops / peak.best()
 }
 
 fn print(work: &str, flops: f64, peak: f64, contestants: &[Contestant<'_>]) {
@@ -97,17 +142,16 @@ fn print(work: &str, flops: f64, peak: f64, contestants: &[Contestant<'_>]) {
         "  {:22}{:>12}{:>12}{:>10}{:>11}{:>8}",
         "", "median µs", "best µs", "GFLOP/s", "% of peak", "ratio"
     );
-    let first = &contestants[0].seconds;
-    for Contestant { name, seconds, .. } in contestants {
-        let rate = flops / best(seconds);
-        let ratios: Vec<f64> = seconds.iter().zip(first).map(|(other, own)| other / own).collect();
+    for one in contestants {
+        let rate = flops / one.best();
         println!(
-            "  {name:22}{:12.2}{:12.2}{:10.1}{:11.1}{:8.2}",
-            median(seconds) * 1e6,
-            best(seconds) * 1e6,
+            "  {:22}{:12.2}{:12.2}{:10.1}{:11.1}{:8.2}",
+            one.name,
+            one.median() * 1e6,
+            one.best() * 1e6,
             rate / 1e9,
             100.0 * rate / peak,
-            median(&ratios)
+            one.ratio(&contestants[0])
         );
     }
 }

@@ -6,7 +6,7 @@ use candle_core::backprop::GradStore;
 use candle_core::{DType, Device, Tensor, Var};
 use candle_nn::{ModuleT, Optimizer, VarBuilder, VarMap, loss};
 use clap::Parser;
-use network::Network;
+use network::{Builder, Network, Pooling};
 use protocol::{Arguments, Contestant, Data, Mode, SIZE, exit, limit_threads, serve};
 use serde_json::{Value, json};
 use std::error::Error;
@@ -20,6 +20,7 @@ fn main() -> ExitCode {
 
 struct Candle {
     data: Data,
+    setting: String,
     network: Network,
     parameters: usize,
     /// Where the network is trained.
@@ -29,10 +30,12 @@ struct Candle {
 
 impl Candle {
     fn new(arguments: &Arguments) -> Result<Candle, Box<dyn Error>> {
-        let setting = arguments.setting.as_deref();
-        if setting.is_some_and(|setting| setting != SETTING) {
-            return Err(format!("built for the setting {SETTING}").into());
-        }
+        let setting = arguments.setting.clone().unwrap_or("max_pool2d".into());
+        let pooling = match setting.as_str() {
+            "max_pool2d" => Pooling::MaxPool2d,
+            "maximum" => Pooling::Maximum,
+            _ => return Err(format!("unknown setting {setting}").into()),
+        };
         let weights = candle_core::safetensors::load(arguments.weights(), &Device::Cpu)?;
         let trained = |name: &str| name.ends_with(".weight") || name.ends_with(".bias");
         let names = weights.keys().filter(|name| trained(name));
@@ -55,14 +58,13 @@ impl Candle {
                 VarBuilder::from_varmap(&variables, DType::F32, &Device::Cpu)
             }
         };
-        let network = Network::named(&arguments.network, vb, arguments.norm_chunk())?
+        let network = Builder { vb, pooling, norm_chunk: arguments.norm_chunk() }
+            .network(&arguments.network)?
             .ok_or_else(|| format!("unknown network {}", arguments.network))?;
-        Ok(Candle { data: Data::open(arguments)?, network, parameters, optimizer, batches: vec![] })
+        let data = Data::open(arguments)?;
+        Ok(Candle { data, setting, network, parameters, optimizer, batches: vec![] })
     }
 }
-
-/// Chosen when it is built.
-const SETTING: &str = if cfg!(feature = "mkl") { "mkl" } else { "gemm" };
 
 impl Contestant for Candle {
     type Output = Tensor;
@@ -71,7 +73,7 @@ impl Contestant for Candle {
         json!({
             "framework": "Candle",
             "version": "0.11.1",
-            "setting": SETTING,
+            "setting": self.setting.clone() + if cfg!(feature = "mkl") { ", mkl" } else { "" },
             "parameters": self.parameters,
         })
     }

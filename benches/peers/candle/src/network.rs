@@ -16,10 +16,30 @@ enum Layer {
     Linear(Linear),
     Relu,
     /// Of 2×2.
-    MaxPool,
+    MaxPool(Pooling),
     GlobalAveragePool,
     Flatten,
     Residual(Network, Network),
+}
+
+/// How maxima of 2×2 pixels are found.
+#[derive(Clone, Copy)]
+pub enum Pooling {
+    /// By Candle's `max_pool2d`. The gradient that Candle 0.11.1 has for it is a quarter of the right
+    /// one wherever a window has one maximum: it is multiplied by the part of the window that is
+    /// maximal, not divided by the number of maxima.
+    MaxPool2d,
+    /// By Candle's `maximum`, whose gradient is right.
+    Maximum,
+}
+
+/// What networks are made with.
+pub struct Builder<'a> {
+    /// Parameters, by PyTorch's names.
+    pub vb: VarBuilder<'a>,
+    pub pooling: Pooling,
+    /// Images that batch norm normalises over, if not all.
+    pub norm_chunk: Option<usize>,
 }
 
 impl ModuleT for Network {
@@ -43,7 +63,8 @@ impl ModuleT for Layer {
             Layer::Norm(layer, _) => layer.forward_t(x, train),
             Layer::Linear(layer) => layer.forward(x),
             Layer::Relu => x.relu(),
-            Layer::MaxPool => x.max_pool2d(2),
+            Layer::MaxPool(Pooling::MaxPool2d) => x.max_pool2d(2),
+            Layer::MaxPool(Pooling::Maximum) => max_pool2x2(x),
             Layer::GlobalAveragePool => x.mean((D::Minus2, D::Minus1)),
             Layer::Flatten => x.flatten_from(1),
             Layer::Residual(body, shortcut) => {
@@ -53,52 +74,67 @@ impl ModuleT for Layer {
     }
 }
 
-impl Network {
-    /// The network of this name with parameters from `vb`; `None` if there is none.
-    pub fn named(name: &str, vb: VarBuilder, norm_chunk: Option<usize>) -> Result<Option<Network>> {
+fn max_pool2x2(x: &Tensor) -> Result<Tensor> {
+    let (n, c, h, w) = x.dims4()?;
+    let x = x.reshape((n * c * h / 2, 2, w / 2, 2))?;
+    let quarter = |row, column| x.narrow(1, row, 1)?.narrow(3, column, 1);
+    let above = quarter(0, 0)?.maximum(&quarter(0, 1)?)?;
+    let below = quarter(1, 0)?.maximum(&quarter(1, 1)?)?;
+    above.maximum(&below)?.reshape((n, c, h / 2, w / 2))
+}
+
+impl<'a> Builder<'a> {
+    /// The network of this name; `None` if there is none.
+    pub fn network(self, name: &str) -> Result<Option<Network>> {
         if name == "lenet" {
-            return Ok(Some(lenet(&vb)?));
+            return Ok(Some(self.lenet()?));
         }
-        let mut builder = Builder { vb, layers: vec![], norm_chunk };
+        let mut sequence = self.sequence(self.vb.clone());
         match name {
-            "cnn-bn" => builder.cnn_bn()?,
-            "vgg" => builder.vgg()?,
-            "resnet" => builder.resnet()?,
+            "cnn-bn" => sequence.cnn_bn()?,
+            "vgg" => sequence.vgg()?,
+            "resnet" => sequence.resnet()?,
             _ => return Ok(None),
         }
-        Ok(Some(Network(builder.layers)))
+        Ok(Some(Network(sequence.layers)))
+    }
+
+    fn sequence<'b>(&'b self, vb: VarBuilder<'b>) -> Sequence<'b> {
+        Sequence { builder: self, vb, layers: vec![] }
+    }
+
+    fn lenet(&self) -> Result<Network> {
+        let conv = |name, inputs, outputs| {
+            let vb = self.vb.pp(name);
+            conv2d(inputs, outputs, 5, Conv2dConfig::default(), vb).map(Layer::Convolution)
+        };
+        let linear =
+            |name, inputs, outputs| linear(inputs, outputs, self.vb.pp(name)).map(Layer::Linear);
+        Ok(Network(vec![
+            conv("conv1", 1, 6)?,
+            Layer::Relu,
+            Layer::MaxPool(self.pooling),
+            conv("conv2", 6, 16)?,
+            Layer::Relu,
+            Layer::MaxPool(self.pooling),
+            Layer::Flatten,
+            linear("fc1", 16 * 4 * 4, 120)?,
+            Layer::Relu,
+            linear("fc2", 120, 84)?,
+            Layer::Relu,
+            linear("fc3", 84, 10)?,
+        ]))
     }
 }
 
-fn lenet(vb: &VarBuilder) -> Result<Network> {
-    let conv = |name, inputs, outputs| {
-        conv2d(inputs, outputs, 5, Conv2dConfig::default(), vb.pp(name)).map(Layer::Convolution)
-    };
-    let linear = |name, inputs, outputs| linear(inputs, outputs, vb.pp(name)).map(Layer::Linear);
-    Ok(Network(vec![
-        conv("conv1", 1, 6)?,
-        Layer::Relu,
-        Layer::MaxPool,
-        conv("conv2", 6, 16)?,
-        Layer::Relu,
-        Layer::MaxPool,
-        Layer::Flatten,
-        linear("fc1", 16 * 4 * 4, 120)?,
-        Layer::Relu,
-        linear("fc2", 120, 84)?,
-        Layer::Relu,
-        linear("fc3", 84, 10)?,
-    ]))
-}
-
 /// Layers whose parameters are named by their number, as in PyTorch's `Sequential`.
-struct Builder<'a> {
+struct Sequence<'a> {
+    builder: &'a Builder<'a>,
     vb: VarBuilder<'a>,
     layers: Vec<Layer>,
-    norm_chunk: Option<usize>,
 }
 
-impl Builder<'_> {
+impl Sequence<'_> {
     /// Where the parameters of the next layer are.
     fn next(&self) -> VarBuilder<'_> {
         self.vb.pp(self.layers.len())
@@ -127,7 +163,7 @@ impl Builder<'_> {
 
     fn norm(&mut self, channels: usize) -> Result<()> {
         let layer = batch_norm(channels, 1e-5, self.next())?;
-        self.layers.push(Layer::Norm(layer, self.norm_chunk));
+        self.layers.push(Layer::Norm(layer, self.builder.norm_chunk));
         Ok(())
     }
 
@@ -143,7 +179,7 @@ impl Builder<'_> {
             let layer = conv2d(inputs, outputs, 5, config, self.next())?;
             self.layers.push(Layer::Convolution(layer));
             self.norm(outputs)?;
-            self.layers.extend([Layer::Relu, Layer::MaxPool]);
+            self.layers.extend([Layer::Relu, Layer::MaxPool(self.builder.pooling)]);
         }
         self.layers.push(Layer::Flatten);
         self.linear(32 * 7 * 7)
@@ -152,7 +188,7 @@ impl Builder<'_> {
     fn vgg(&mut self) -> Result<()> {
         for [inputs, outputs] in [[1, 64], [64, 128], [128, 256]] {
             if inputs > 1 {
-                self.layers.push(Layer::MaxPool);
+                self.layers.push(Layer::MaxPool(self.builder.pooling));
             }
             self.convolution3x3([inputs, outputs], 1, true)?;
             self.convolution3x3([outputs; 2], 1, true)?;
@@ -175,10 +211,7 @@ impl Builder<'_> {
     fn block(&mut self, channels: [usize; 2]) -> Result<()> {
         let [inputs, outputs] = channels;
         let stride = if inputs == outputs { 1 } else { 2 };
-        let part = |name| {
-            let vb = self.next().pp(name);
-            Builder { vb, layers: vec![], norm_chunk: self.norm_chunk }
-        };
+        let part = |name| self.builder.sequence(self.next().pp(name));
         let (mut body, mut shortcut) = (part("body"), part("shortcut"));
         body.convolution3x3(channels, stride, true)?;
         body.convolution3x3([outputs; 2], 1, false)?;
