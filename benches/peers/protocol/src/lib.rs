@@ -169,7 +169,10 @@ pub fn serve<C: Contestant>(
     arguments: &Arguments,
     mut contestant: C,
 ) -> Result<(), Box<dyn Error>> {
-    contestant.prepare(0)?;
+    for batch in 0..contestant.batches() {
+        contestant.prepare(batch)?;
+    }
+    let resident = resident_kb()?;
     let mut steps = 0;
     if !arguments.fresh {
         let output = contestant.step(0)?;
@@ -178,10 +181,8 @@ pub fn serve<C: Contestant>(
     }
     let mut ready = contestant.describe();
     ready["ready"] = json!(true);
+    ready["resident_kb"] = json!(resident);
     say(&ready)?;
-    for batch in 1..contestant.batches() {
-        contestant.prepare(batch)?;
-    }
     for line in stdin().lines() {
         let command: Value = serde_json::from_str(&line?)?;
         let answer = if let Some(count) = command["run"].as_u64() {
@@ -237,4 +238,12 @@ fn cpu_seconds() -> nix::Result<f64> {
     let seconds =
         |time: nix::sys::time::TimeVal| time.tv_sec() as f64 + time.tv_usec() as f64 / 1e6;
     Ok(seconds(usage.user_time()) + seconds(usage.system_time()))
+}
+
+/// Resident memory of the process.
+fn resident_kb() -> std::io::Result<u64> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kb = line.and_then(|line| line.trim().trim_end_matches("kB").trim().parse().ok());
+    kb.ok_or_else(|| std::io::Error::other("/proc/self/status has no VmRSS"))
 }
