@@ -12,7 +12,8 @@ use kernels::reference::{
     Conv, ConvGradients, conv2d, conv2d_backward, dot_allowance, magnitude, norm, widen,
 };
 use kernels::{
-    Convolution, Isa, Layout, Start, Window, contract, correlate, outer, transpose_weights,
+    Convolution, Isa, Layout, Start, Window, contract, correlate, outer, outer_patches,
+    transpose_weights,
 };
 use proptest::prelude::*;
 
@@ -85,7 +86,8 @@ impl<'a> Layer<'a> {
         });
     }
 
-    /// The gradient is added to what is there: by [`correlate`], and [`outer`] for a linear layer.
+    /// The gradient is added to what is there: by [`correlate`], by [`outer_patches`], and by
+    /// [`outer`] for a linear layer.
     fn check_weight_gradient(&self) {
         let Case { layer, batch, .. } = self.case;
         let x = batch.lanes(&layer.input, &self.x, GARBAGE);
@@ -93,6 +95,12 @@ impl<'a> Layer<'a> {
         let patches = layer.weight_gradient();
         self.weight_gradient.check_added("correlate", self.case, |isa, dw| {
             correlate(isa, &patches, &x, &dy, dw);
+        });
+        let patches = layer.forward();
+        self.weight_gradient.check_added("outer patches", self.case, |isa, dw| {
+            let mut scratch = Guarded::poisoned(patches.transposed_gradient());
+            outer_patches(isa, &patches, [&x, &dy], &mut scratch, dw);
+            scratch.assert_guards("scratch");
         });
         if *layer == Convolution::linear(layer.input.channels, layer.output.channels) {
             let shape = [layer.output.channels, layer.input.channels];
