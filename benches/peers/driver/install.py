@@ -64,5 +64,6 @@ def _run(command: list[str], failure: str, cwd: Path = ROOT) -> None:
 def reason(stderr: str) -> str:
     """The line of a failed program's output that says most: its first error, or else its last line."""
     lines = [line.strip() for line in stderr.splitlines() if line.strip()]
-    errors = [line for line in lines if line.lower().startswith("error")]
-    return (errors or lines[-1:] or ["it said nothing"])[0][:300]
+    # pip begins with a list of all versions that it ignores.
+    errors = [line for line in lines if line.lower().startswith("error") and " Ignored " not in line]
+    return (errors or lines[-1:] or ["it said nothing"])[0][:200]

@@ -121,7 +121,8 @@ def peak(cell: Cell) -> str:
     if not cell.peak:
         return "Peak of fused multiply-adds: not measured."
     gflops = median(cell.peak.values())
-    return f"Peak of fused multiply-adds: {gflops:,.0f} GFLOP/s; {cell.rounds} rounds, {cell.date}."
+    rounds = "1 round" if cell.rounds == 1 else f"{cell.rounds} rounds"
+    return f"Peak of fused multiply-adds: {gflops:,.0f} GFLOP/s; {rounds}, {cell.date}."
 
 
 def memory(results: Results) -> str:
