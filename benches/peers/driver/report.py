@@ -77,10 +77,11 @@ def _inline(text: str) -> str:
 def machine(results: Results) -> str:
     lines = [f"- {key}: {value}" for key, value in results.machine.items()]
     rows = [row for cell in results.cells.values() for row in cell.rows if row.version]
-    versions = dict.fromkeys(f"{row.peer} {row.version}" for row in rows)
-    dates = sorted({cell.date for cell in results.cells.values()})
-    lines.append(f"- frameworks: {'; '.join(versions)}")
-    lines.append(f"- measured: {' to '.join(dict.fromkeys([dates[0], dates[-1]]))}" if dates else "")
+    if rows:
+        versions = dict.fromkeys(f"{row.peer} {row.version}" for row in rows)
+        dates = sorted(cell.date for cell in results.cells.values())
+        lines.append(f"- frameworks: {'; '.join(versions)}")
+        lines.append(f"- measured: {' to '.join(dict.fromkeys([dates[0], dates[-1]]))}")
     return "\n".join(lines)
 
 
@@ -134,6 +135,8 @@ def memory(results: Results) -> str:
         if len(sizes) > 1:
             head = f"`{network}`, batch {sizes[0].batch} → {sizes[-1].batch}"
             columns[head] = {_name(row): _slope(sizes[0], sizes[-1], row) for row in sizes[0].rows}
+    if not columns:
+        return "Not measured: it takes two batches of a network."
     names = dict.fromkeys(name for column in columns.values() for name in column)
     rows = [[name, *[column.get(name, "–") for column in columns.values()]] for name in names]
     return table(["KB per further image", *columns], rows)

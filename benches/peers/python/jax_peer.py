@@ -16,7 +16,7 @@ from networks import (
 )  # fmt: skip
 from peer import Arguments, Contestant, load_images, load_labels, load_weights, parse_arguments, serve
 
-SETTINGS = ["jit"]
+SETTINGS = ["max_pool", "reshape"]
 State = dict[str, Any]
 
 
@@ -39,6 +39,7 @@ class Model(nn.Module):
     """Layers in order; a layer with weights has the name that it has in the file of weights."""
 
     layers: Network
+    pooling: str
     norm_chunk: int | None
     train: bool
 
@@ -79,8 +80,12 @@ class Model(nn.Module):
                 return nn.Dense(features, name=name)(x)
 
     def max_pool(self, x: jax.Array, size: int) -> jax.Array:
-        """XLA's gradient of a pooling window is slow on processors, that of a reshape is not."""
-        if not self.train:
+        """By Flax, or as the maximum over axes of a reshaped array.
+
+        XLA's gradient of the first is slow on processors; that of the second is faster, but shared by
+        equals, which images with a plain background have many of.
+        """
+        if self.pooling == "max_pool":
             return nn.max_pool(x, (size, size), (size, size))
         images, height, width, channels = x.shape
         return x.reshape(images, height // size, size, width // size, size, channels).max((2, 4))
@@ -108,7 +113,7 @@ class Jax(Contestant):
 
     def __init__(self, arguments: Arguments):
         layers = network(arguments.network)
-        self.model = Model(layers, arguments.norm_chunk, arguments.mode == "train")
+        self.model = Model(layers, arguments.setting, arguments.norm_chunk, arguments.mode == "train")
         self.variables = initial_variables(layers, channels_last(layers, load_weights(arguments)))
         self.batch = arguments.batch
         self.images = jnp.asarray(load_images(arguments)[..., np.newaxis])
