@@ -1,4 +1,4 @@
-//! One sound tile, and one for each fault that `scripts/check-assembly` must find: compiled by its
+//! One sound tile, and a tile or transform for each fault that `scripts/check-assembly` must find: compiled by its
 //! self-test as a crate called `kernels`, never run.
 
 use simd::avx512::Avx512;
@@ -122,6 +122,32 @@ impl Planted {
     }
 }
 
+mod transform {
+    use super::*;
+
+    /// Forty sums do not fit into thirty-two registers.
+    #[inline(always)]
+    pub fn spilling<S>(x: &[f32], to: &mut [f32; 640]) {
+        unsafe {
+            Avx512::trampoline(
+                #[inline(always)]
+                || {
+                    let mut sums = [_mm512_setzero_ps(); 40];
+                    for x in x.chunks_exact(640) {
+                        for i in 0..40 {
+                            let v = _mm512_loadu_ps(x.as_ptr().add(16 * i));
+                            sums[i] = _mm512_add_ps(sums[i], v);
+                        }
+                    }
+                    for i in 0..40 {
+                        _mm512_storeu_ps(to.as_mut_ptr().add(16 * i), sums[i]);
+                    }
+                },
+            )
+        }
+    }
+}
+
 fn main() {
     let x = black_box(vec![0.0; 1024]);
     Planted::tile::<Avx512, Sound, 4, 6>(&x);
@@ -130,4 +156,5 @@ fn main() {
     Planted::tile::<Avx512, Idling, 4, 6>(&x);
     Planted::tile::<Avx512, Calling, 4, 6>(&x);
     Planted::tile::<Avx512, Outlining, 4, 6>(&x);
+    transform::spilling::<Avx512>(&x, &mut [0.0; 640]);
 }

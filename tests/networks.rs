@@ -88,6 +88,18 @@ fn examples() -> Vec<Example> {
     ]
 }
 
+/// Networks with channels enough for Winograd's method. To the definition they are nothing new.
+fn wide_examples() -> Vec<Example> {
+    let ends = || [global_avg_pool2d(), flatten(), linear(3)];
+    let pooled = vec![conv2d(33, 3), relu(), max_pool2d(2), conv2d(32, 3).padding(2), gelu()];
+    let body = [block(32, 1, true), block(32, 1, false)].concat();
+    let residual = vec![conv2d(32, 1), residual(body, vec![])];
+    vec![
+        example("wide max-pool", [32, 7, 6], pooled.into_iter().chain(ends()).collect()),
+        example("wide residual", [3, 5, 4], residual.into_iter().chain(ends()).collect()),
+    ]
+}
+
 /// A 3×3 convolution, its batch norm, and a ReLU if asked for.
 fn block(channels: usize, stride: usize, activated: bool) -> Vec<Layer> {
     let mut layers = vec![conv2d(channels, 3).padding(1).stride(stride).no_bias(), batch_norm2d()];
@@ -199,7 +211,7 @@ fn distance(got: &[f32], exact: &[f64], size: f64) -> f64 {
 
 #[test]
 fn every_path_computes_the_definition() {
-    for example in examples() {
+    for example in examples().into_iter().chain(wide_examples()) {
         let network = example.network();
         for (seed, images, shard) in [(1, 37, 16), (2, 16, 16), (3, 50, 32), (4, 3, 16)] {
             let weights = weights(&network, seed);
@@ -250,7 +262,7 @@ fn evaluate(isa: Isa, network: &Network, weights: &[f32], x: &[f32], images: usi
 
 #[test]
 fn evaluation_is_that_of_the_definition_image_by_image() {
-    for example in examples() {
+    for example in examples().into_iter().chain(wide_examples()) {
         let network = example.network();
         let (weights, images) = (weights(&network, 5), 37);
         let params = widen(&weights);

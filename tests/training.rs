@@ -5,7 +5,7 @@ mod support {
 }
 
 use kernels::Isa;
-use kernels::reference::{norm, widen};
+use kernels::reference::{norm, uniform, widen};
 use model::{Kind, Layer, conv2d, dropout, flatten, gelu, linear};
 use support::data::{self, Part};
 use tempfile::TempDir;
@@ -102,22 +102,37 @@ fn steps_outside_of_the_workers() {
     }
 }
 
-/// AVX-512 and AVX2 compute the same bits. The portable path rounds products, so its weights drift:
-/// six steps of a network some tens of roundings deep stay far below a thousandth.
+/// AVX-512 and AVX2 compute the same bits. The portable path rounds products, so its weights drift,
+/// but no further than those of a run whose initial weights are off by some roundings. (That may be
+/// far: batch norm of few values with a ReLU whose input is all but zero.)
 #[test]
 fn paths_agree() {
     let (_directory, data) = data::random(120, [1, 16, 16], 10);
     for preset in PRESETS {
-        let recipe = uneven(preset);
-        let (weights, _) = train(&recipe, &data, Isa::detect(), 2);
+        let run = |isa, noise, seed| {
+            let workers = Workers::new(isa, 2).unwrap();
+            let mut trainer = Trainer::new(&uneven(preset), &data, &workers).unwrap();
+            let off: Vec<f32> = uniform(trainer.weights().len(), seed);
+            trainer.weights_mut().iter_mut().zip(off).for_each(|(w, off)| *w += *w * noise * off);
+            trainer.run(|_| {}).unwrap();
+            trainer.weights().to_vec()
+        };
+        let weights = run(Isa::detect(), 0.0, 0);
+        let drift = |other: Vec<f32>| {
+            let drift: Vec<f32> = weights.iter().zip(&other).map(|(a, b)| a - b).collect();
+            norm(&widen(&drift)) / norm(&widen(&weights))
+        };
+        let allowed = (1..=4)
+            .map(|seed| drift(run(Isa::detect(), 8.0 * f32::EPSILON, seed)))
+            .fold(0.0, f64::max);
         for isa in Isa::available() {
-            let (other, _) = train(&recipe, &data, isa, 2);
-            if isa.name() == "portable" {
-                let drift: Vec<f32> = weights.iter().zip(&other).map(|(a, b)| a - b).collect();
-                let drift = norm(&widen(&drift)) / norm(&widen(&weights));
-                assert!(drift < 1e-4, "{preset}: {drift:e} on {isa}");
-            } else {
+            let other = run(isa, 0.0, 0);
+            if isa.name() != "portable" {
                 assert!(bits(&weights) == bits(&other), "{preset} on {isa}");
+            } else {
+                let drift = drift(other);
+                println!("{preset}: {drift:.1e}, allowed {allowed:.1e}");
+                assert!(drift <= 2.0 * allowed, "{preset}: {drift:e}, by noise {allowed:e}");
             }
         }
     }

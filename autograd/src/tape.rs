@@ -197,9 +197,6 @@ impl<'a> Tape<'a> {
     /// A tape that does not record: batch norm uses its running statistics, dropout does nothing.
     pub fn evaluation(isa: Isa, memory: &'a mut Memory, params: &'a [f32]) -> Self {
         let memory: &mut Memory = memory.evaluation.get_or_insert_default();
-        for node in &mut memory.nodes {
-            memory.spare.put(std::mem::take(&mut node.value));
-        }
         Tape::new(isa, memory, params, Mode::Evaluation)
     }
 
@@ -294,9 +291,10 @@ impl<'a> Tape<'a> {
             self.memory.nodes.push(Node::default());
         }
         let mut value = std::mem::take(&mut self.memory.nodes[index].value);
-        if self.mode == Mode::Evaluation {
-            let layout = Layout::new(images.div_ceil(LANES), channels, size);
-            value = self.memory.spare.take(layout.len());
+        let len = Layout::new(images.div_ceil(LANES), channels, size).len();
+        if self.mode == Mode::Evaluation && value.data().len() != len {
+            self.memory.spare.put(value);
+            value = self.memory.spare.take(len);
         }
         value.reshape(images, channels, size);
         (Var(index), value)

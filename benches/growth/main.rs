@@ -50,11 +50,11 @@ fn main() {
             plots.push((name, plot));
         }
     }
-    if let Some(directory) = write {
-        if let Err(error) = save(&directory, results, &plots) {
-            eprintln!("error: {}: {error}", directory.display());
-            std::process::exit(1);
-        }
+    if let Some(directory) = write
+        && let Err(error) = save(&directory, results, &plots)
+    {
+        eprintln!("error: {}: {error}", directory.display());
+        std::process::exit(1);
     }
 }
 
@@ -109,80 +109,79 @@ fn bundled() -> Dataset {
     Dataset::open(&source).expect("the bundled data set is whole")
 }
 
-/// A point of a sweep that has been measured.
-struct Point {
+/// A point of a sweep: steps at one value of what is on the axis.
+struct Point<'a> {
     x: usize,
+    /// Of a call.
     images: usize,
     flops: usize,
-    best: f64,
-    median: f64,
-    /// How many times as long as the point before it takes, per image.
-    ratio: f64,
+    measured: Contestant<'a>,
 }
 
-/// Measures steps side by side and prints a table; `axis` says what `x` of each point is.
-fn measure_all(title: &str, axis: &str, steps: Vec<(usize, Steps<'_>)>) -> (Value, Vec<Point>) {
-    let all = workers(cores());
-    let mut sizes = vec![];
-    let mut contestants = vec![];
+impl Point<'_> {
+    /// What is on the axis, and the least microseconds per image.
+    fn time(&self) -> (f64, f64) {
+        (self.x as f64, 1e6 * self.measured.best() / self.images as f64)
+    }
+
+    /// How many times as long as another it takes, per image.
+    fn ratio(&self, other: &Point<'_>) -> f64 {
+        self.measured.ratio(&other.measured) * other.images as f64 / self.images as f64
+    }
+}
+
+/// Measures steps side by side and prints a table; `axis` says what `x` of each point is, and
+/// the FMA peak is that of all threads of `all`. As a test it makes two calls of each instead, and there are no points.
+fn measure_all<'a>(
+    [title, axis]: [&str; 2],
+    all: &'a Workers,
+    steps: impl Iterator<Item = (usize, Steps<'a>)>,
+) -> (Value, Vec<Point<'a>>) {
+    let (mut points, mut contestants) = (vec![], vec![]);
     for (x, mut steps) in steps {
         steps.call();
         let start = Instant::now();
         steps.call();
-        let count = (CALL_SECONDS / start.elapsed().as_secs_f64()).ceil() as usize;
-        steps.set_steps(if measuring() { count } else { 1 });
-        sizes.push((x, steps.images(), steps.flops()));
-        contestants.push(Contestant::new("", move || steps.call()));
+        steps.set_steps((CALL_SECONDS / start.elapsed().as_secs_f64()).ceil() as usize);
+        points.push((x, steps.images(), steps.flops()));
+        contestants.push(Contestant::new(x.to_string(), move || steps.call()));
     }
-    let peak =
-        if measuring() { rounds(Peak::of_workers(&all), &mut contestants) } else { f64::NAN };
+    if !measuring() {
+        return (Value::Null, vec![]);
+    }
+    let peak = rounds(Peak::of_workers(all), &mut contestants);
     println!("\n{title}: FMA peak of {} threads {:.1} GFLOP/s", all.threads(), peak / 1e9);
     println!(
-        "  {axis:>10}{:>16}{:>16}{:>12}{:>10}{:>11}",
+        "  {axis:>13}{:>16}{:>16}{:>12}{:>10}{:>11}",
         "median µs/image", "best µs/image", "images/s", "GFLOP/s", "% of peak"
     );
-    let mut points = vec![];
-    for (i, (x, images, flops)) in sizes.iter().copied().enumerate() {
-        if !measuring() {
-            break;
-        }
-        let (one, before) = (&contestants[i], i.saturating_sub(1));
-        let ratio = one.ratio(&contestants[before]) * sizes[before].1 as f64 / images as f64;
-        let (best, median) = (one.best(), one.median());
-        points.push(Point { x, images, flops, best, median, ratio });
-        let (per_image, rate) = (1e6 / images as f64, flops as f64 / best);
+    let point = |((x, images, flops), measured)| Point { x, images, flops, measured };
+    let points: Vec<Point<'_>> = points.into_iter().zip(contestants).map(point).collect();
+    let rows = points.iter().map(|Point { x, images, flops, measured }| {
+        let [best, median] = [measured.best(), measured.median()].map(|s| s / *images as f64);
+        let flops = flops / images;
+        let part = flops as f64 / best / peak;
         println!(
-            "  {x:10}{:16.3}{:16.3}{:12.0}{:10.1}{:11.1}",
-            median * per_image,
-            best * per_image,
-            images as f64 / best,
-            rate / 1e9,
-            100.0 * rate / peak
+            "  {x:13}{:16.3}{:16.3}{:12.0}{:10.1}{:11.1}",
+            1e6 * median,
+            1e6 * best,
+            1.0 / best,
+            1e-9 * flops as f64 / best,
+            100.0 * part
         );
-    }
-    let rows = points.iter().map(|point| {
-        let images = point.images as f64;
         json!({
-            axis: point.x,
-            "seconds_per_image_best": point.best / images,
-            "seconds_per_image_median": point.median / images,
-            "flops_per_image": point.flops / point.images,
-            "part_of_peak": point.flops as f64 / point.best / peak,
+            axis: x, "seconds_per_image_best": best, "seconds_per_image_median": median,
+            "flops_per_image": flops, "part_of_peak": part,
         })
     });
     let rows: Vec<Value> = rows.collect();
     (json!({ "threads": all.threads(), "peak_flops": peak, "points": rows }), points)
 }
 
-/// Microseconds per image, against what is on the axis.
-fn per_image(points: &[Point]) -> Vec<(f64, f64)> {
-    points.iter().map(|p| (p.x as f64, p.median * 1e6 / p.images as f64)).collect()
-}
-
 /// Microseconds per image if all went at the FMA peak.
-fn ideal(points: &[Point], result: &Value) -> Line {
+fn ideal(points: &[Point<'_>], result: &Value) -> Line {
     let peak = result["peak_flops"].as_f64().unwrap_or(f64::NAN);
-    let time = |p: &Point| (p.x as f64, 1e6 * p.flops as f64 / p.images as f64 / peak);
+    let time = |p: &Point<'_>| (p.x as f64, 1e6 * (p.flops / p.images) as f64 / peak);
     Line::dashed("at the FMA peak", points.iter().map(time).collect())
 }
 
@@ -190,27 +189,25 @@ fn batch() -> (Value, Plot) {
     // Sizes that are no multiple of sixteen come before the multiple that they are padded to.
     const SIZES: [usize; 16] =
         [16, 17, 32, 40, 48, 64, 100, 112, 128, 256, 512, 1000, 1008, 1024, 2048, 4096];
-    let data = bundled();
+    let (data, all) = (bundled(), workers(cores()));
     let pools: Vec<Workers> = SIZES.iter().map(|_| workers(cores())).collect();
     let (mut results, mut lines) = (Map::new(), vec![]);
     for preset in ["lenet", "cnn-bn"] {
         let steps = points(&SIZES).iter().zip(&pools).map(|(batch, pool)| {
             (*batch, Steps::new(trainer_of(preset, *batch, &data, pool), 60_000, pool, 1))
         });
-        let (result, points) = measure_all(preset, "batch", steps.collect());
+        let (result, points) = measure_all([preset, "batch"], &all, steps);
         for pair in points.windows(2).filter(|pair| !pair[0].x.is_multiple_of(16)) {
             let (odd, padded) = (&pair[0], &pair[1]);
-            let step = padded.x as f64 / odd.x as f64 * padded.ratio;
-            println!("  a step of {} takes {:.2} times one of {}", odd.x, 1.0 / step, padded.x);
+            let step = odd.ratio(padded) * odd.x as f64 / padded.x as f64;
+            println!("  a step of {} takes {step:.2} times one of {}", odd.x, padded.x);
         }
-        lines.push(Line::solid(preset, per_image(&points)));
+        lines.push(Line::solid(preset, points.iter().map(Point::time).collect()));
         results.insert(preset.into(), result);
     }
     let title = "Training: time per image against the size of the batch";
-    (
-        results.into(),
-        Plot::new(title, Axis::log("images in the batch"), Axis::log("µs per image"), lines),
-    )
+    let (x, y) = (Axis::log("images in the batch", 2.0), Axis::log("µs per image", 10.0));
+    (results.into(), Plot::new(title, x, y, lines))
 }
 
 /// Three 3×3 convolutions on images of 14×14: 1→C, C→C, C→C, batches of 64.
@@ -248,6 +245,7 @@ fn of_layers(
     network: impl Fn(usize) -> (usize, Vec<Layer>),
 ) -> (Value, Plot) {
     const BATCH: usize = 64;
+    let all = workers(cores());
     let pools: Vec<Workers> = sizes.iter().map(|_| workers(cores())).collect();
     let networks: Vec<_> = sizes.iter().map(|x| network(*x)).collect();
     let sets: Vec<_> =
@@ -258,14 +256,15 @@ fn of_layers(
         let trainer = Trainer::with_layers(&recipe, &networks[i].1, data, pool);
         (sizes[i], Steps::new(trainer.expect("the layers fit"), 4 * BATCH, pool, 1))
     });
-    let (result, points) = measure_all(title, axis, steps.collect());
-    let lines = vec![Line::solid("measured", per_image(&points)), ideal(&points, &result)];
-    (result, Plot::new(title, Axis::log(axis), Axis::log("µs per image"), lines))
+    let (result, points) = measure_all([title, axis], &all, steps);
+    let measured = Line::solid("measured", points.iter().map(Point::time).collect());
+    let lines = vec![measured, ideal(&points, &result)];
+    (result, Plot::new(title, Axis::log(axis, 2.0), Axis::log("µs per image", 10.0), lines))
 }
 
 fn threads() -> (Value, Plot) {
     const THREADS: [usize; 8] = [1, 2, 3, 4, 5, 6, 7, 8];
-    let data = bundled();
+    let (data, all) = (bundled(), workers(cores()));
     let pools: Vec<Workers> = THREADS.iter().map(|threads| workers(*threads)).collect();
     let (mut results, mut lines) = (Map::new(), vec![]);
     for (preset, batch) in [("lenet", 256), ("vgg", 64)] {
@@ -273,10 +272,12 @@ fn threads() -> (Value, Plot) {
             (pool.threads(), Steps::new(trainer_of(preset, batch, &data, pool), 60_000, pool, 1))
         });
         let title = format!("{preset}, batch {batch}");
-        let (result, points) = measure_all(&title, "threads", steps.collect());
-        let speed = |p: &Point| {
-            (p.x as f64, points[0].best / points[0].images as f64 * p.images as f64 / p.best)
-        };
+        let (result, points) = measure_all([&title, "threads"], &all, steps);
+        for more in points.iter().skip(cores()) {
+            let ratio = more.ratio(&points[cores() - 1]);
+            println!("  {} threads take {ratio:.2} times as long as {}", more.x, cores());
+        }
+        let speed = |p: &Point<'_>| (p.x as f64, points[0].time().1 / p.time().1);
         lines.push(Line::solid(&title, points.iter().map(speed).collect()));
         results.insert(preset.into(), result);
     }

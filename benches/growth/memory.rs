@@ -35,7 +35,10 @@ pub fn sweep() -> (Value, Plot) {
         lines.push(Line::solid(preset, line));
     }
     let title = "Training: memory against the size of the batch";
-    (results.into(), Plot::new(title, Axis::log("images in the batch"), Axis::log("MB"), lines))
+    (
+        results.into(),
+        Plot::new(title, Axis::log("images in the batch", 2.0), Axis::log("MB", 10.0), lines),
+    )
 }
 
 /// Bytes, as a process of its own finds them.

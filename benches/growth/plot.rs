@@ -13,10 +13,10 @@ pub struct Plot {
     lines: Vec<Line>,
 }
 
-/// What is on an axis, and whether by logarithm.
+/// What is on an axis, and the base of its logarithm if it has one.
 pub struct Axis {
     label: String,
-    log: bool,
+    base: Option<f64>,
 }
 
 /// A name and points.
@@ -27,12 +27,12 @@ pub struct Line {
 }
 
 impl Axis {
-    pub fn log(label: &str) -> Axis {
-        Axis { label: label.into(), log: true }
+    pub fn log(label: &str, base: f64) -> Axis {
+        Axis { label: label.into(), base: Some(base) }
     }
 
     pub fn linear(label: &str) -> Axis {
-        Axis { label: label.into(), log: false }
+        Axis { label: label.into(), base: None }
     }
 }
 
@@ -59,12 +59,16 @@ impl Plot {
 
     /// Writes it as SVG.
     pub fn draw(&self, path: &Path) -> Result<(), Box<dyn Error>> {
-        let (x, y) = (self.range(&self.x, |p| p.0), self.range(&self.y, |p| p.1));
-        match (self.x.log, self.y.log) {
-            (true, true) => self.draw_on(path, x.log_scale(), y.log_scale()),
-            (true, false) => self.draw_on(path, x.log_scale(), y),
-            (false, true) => self.draw_on(path, x, y.log_scale()),
-            (false, false) => self.draw_on(path, x, y),
+        let (x, mut y) = (self.range(&self.x, |p| p.0), self.range(&self.y, |p| p.1));
+        if self.y.base.is_some() {
+            // Room for the names of the lines.
+            y.start /= 4.0;
+        }
+        match (self.x.base, self.y.base) {
+            (Some(a), Some(b)) => self.draw_on(path, x.log_scale().base(a), y.log_scale().base(b)),
+            (Some(a), None) => self.draw_on(path, x.log_scale().base(a), y),
+            (None, Some(b)) => self.draw_on(path, x, y.log_scale().base(b)),
+            (None, None) => self.draw_on(path, x, y),
         }
     }
 
@@ -76,7 +80,7 @@ impl Plot {
         if !least.is_finite() {
             return 1.0..2.0;
         }
-        if axis.log { least / 1.2..most * 1.2 } else { 0.0..most * 1.1 }
+        if axis.base.is_some() { least / 1.2..most * 1.2 } else { 0.0..most * 1.1 }
     }
 
     fn draw_on<X, Y>(
@@ -104,7 +108,7 @@ impl Plot {
             .label_style(("sans-serif", 15))
             .x_label_formatter(&|value| number(*value))
             .y_label_formatter(&|value| number(*value))
-            .light_line_style(BLACK.mix(0.06))
+            .max_light_lines(1)
             .draw()?;
         for (line, colour) in self.lines.iter().zip(COLOURS.into_iter().cycle()) {
             let colour = if line.dashed { RGBColor(90, 90, 90) } else { colour };
@@ -122,6 +126,7 @@ impl Plot {
         }
         chart
             .configure_series_labels()
+            .position(SeriesLabelPosition::LowerRight)
             .label_font(("sans-serif", 15))
             .background_style(WHITE.mix(0.85))
             .border_style(BLACK.mix(0.3))

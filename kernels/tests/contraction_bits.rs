@@ -7,7 +7,7 @@ use batches::{Batch, Case, GARBAGE, Guarded, assert_same, cases, on_every_path};
 use kernels::reference::{Planes, im2col};
 use kernels::{
     Convolution, GROUP, Isa, LANES, Start, Window, contract, contract_pooled, correlate, outer,
-    transpose_weights,
+    outer_patches, transpose_weights,
 };
 use proptest::prelude::*;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -44,10 +44,13 @@ proptest! {
         for isa in Isa::available() {
             let gradient = |elsewhere| {
                 let x = batch.lanes(&layer.input, &case.x(), elsewhere);
-                let mut dw = [case.weights(), case.weights()];
+                let mut dw = [case.weights(), case.weights(), case.weights()];
                 correlate(isa, &patches, &x, &dy, &mut dw[0]);
+                let patches = layer.forward();
+                let mut scratch = vec![f32::NAN; patches.transposed_gradient()];
+                outer_patches(isa, &patches, [&x, &dy], &mut scratch, &mut dw[1]);
                 if linear {
-                    outer(isa, shape, &x, &dy, &mut dw[1]);
+                    outer(isa, shape, &x, &dy, &mut dw[2]);
                 }
                 dw.concat()
             };
@@ -116,10 +119,11 @@ proptest! {
         }
     }
 
-    /// One chain over the images of each group of blocks, then added to what is there.
+    /// One chain over the images of each group of blocks, then added to what is there. The groups
+    /// are the fewest of at most [`GROUP`] blocks, as equal as can be, the larger ones first.
     #[test]
     fn outer_sums_group_by_group(
-        (inputs, outputs, blocks) in (1..=70usize, 1..=40usize, 1..=10usize),
+        (inputs, outputs, blocks) in (1..=70usize, 1..=40usize, 1..=3 * GROUP),
         (exact, seed) in any::<(bool, u64)>(),
     ) {
         let batch = Batch { blocks, slots: (0..blocks * LANES - seed as usize % LANES).collect() };
@@ -134,15 +138,18 @@ proptest! {
             dw.assert_guards("outer");
             dw.to_vec()
         });
+        let groups = blocks.div_ceil(GROUP);
+        let (least, larger) = (blocks / groups, blocks % groups);
         for (isa, dw) in results {
-            let mut expected = old.clone();
-            let groups = x.chunks(GROUP * LANES * inputs).zip(dy.chunks(GROUP * LANES * outputs));
-            for (x, dy) in groups {
+            let (mut expected, mut first) = (old.clone(), 0);
+            for group in 0..groups {
+                let len = LANES * (least + usize::from(group < larger));
                 for (place, expected) in expected.iter_mut().enumerate() {
-                    let dy = dy.iter().skip(place / inputs).step_by(outputs);
-                    let x = x.iter().skip(place % inputs).step_by(inputs);
-                    *expected += chain(isa, 0.0, dy.copied().zip(x.copied()));
+                    let dy = dy.iter().skip(first * outputs + place / inputs).step_by(outputs);
+                    let x = x.iter().skip(first * inputs + place % inputs).step_by(inputs);
+                    *expected += chain(isa, 0.0, dy.copied().zip(x.copied()).take(len));
                 }
+                first += len;
             }
             assert_same(&format!("{isa}"), &dw, &expected);
         }
@@ -213,6 +220,12 @@ fn lengths_are_checked() {
     };
     let weight =
         |x, dy, dw| correlate(isa, &layer.weight_gradient(), &zeros(x), &zeros(dy), &mut zeros(dw));
+    let tables = layer.forward();
+    let room = tables.transposed_gradient();
+    let by_outer = |x, dy, room, dw| {
+        let (x, dy) = (zeros(x), zeros(dy));
+        outer_patches(isa, &tables, [&x, &dy], &mut zeros(room), &mut zeros(dw))
+    };
     let linear = |x, dy, dw| outer(isa, [4, 3], &zeros(x), &zeros(dy), &mut zeros(dw));
     let transpose = |w, to| transpose_weights(isa, &layer, &zeros(w), &mut zeros(to));
 
@@ -237,6 +250,10 @@ fn lengths_are_checked() {
         ("input of a correlation", &|| weight(x - 1, y, w)),
         ("output gradient of a correlation", &|| weight(2 * x, y, w)),
         ("weight-gradient of a correlation", &|| weight(x, y, w + 1)),
+        ("input of a weight-gradient", &|| by_outer(x - 1, y, room, w)),
+        ("output gradient of a weight-gradient", &|| by_outer(x, 2 * y, room, w)),
+        ("scratch of a weight-gradient", &|| by_outer(x, y, room + 16, w)),
+        ("weight-gradient", &|| by_outer(x, y, room, w + 1)),
         ("weight-gradient of an outer product", &|| linear(48, 64, 11)),
         ("input of an outer product", &|| linear(47, 64, 12)),
         ("gradient of an outer product", &|| linear(96, 64, 12)),
@@ -254,10 +271,12 @@ fn lengths_are_checked() {
     forward(w, 3 * x, Start::Bias(&[0.0; 5]), 3 * y);
     reduced(w, Start::Zero, p, masks);
     weight(x, y, w);
+    by_outer(2 * x, 2 * y, room, w);
     linear(96, 128, 12);
     transpose(w, wt);
     // A batch without blocks is a batch.
     forward(w, 0, Start::Zero, 0);
     weight(0, 0, w);
+    by_outer(0, 0, room, w);
     linear(0, 0, 12);
 }

@@ -6,41 +6,16 @@
 
 mod batches;
 
-use batches::{Batch, Case, GARBAGE, Guarded, cases, on_every_path};
+use batches::sums::{BEGINS, Begin, Sums, begins};
+use batches::{Batch, Case, GARBAGE, Guarded, cases};
 use kernels::reference::{
-    Conv, ConvGradients, assert_close, conv2d, conv2d_backward, dot_allowance, magnitude, norm,
-    relu, widen,
+    Conv, ConvGradients, conv2d, conv2d_backward, dot_allowance, magnitude, norm, widen,
 };
 use kernels::{
-    Convolution, Isa, Layout, Patches, Start, Window, contract, correlate, outer, transpose_weights,
+    Convolution, Isa, Layout, Start, Window, contract, correlate, outer, outer_patches,
+    transpose_weights,
 };
 use proptest::prelude::*;
-
-/// Sums of products as they should be, and how far rounding may lead from them.
-struct Sums {
-    values: Vec<f64>,
-    /// Σ|a·b|; nothing where sums must be exact.
-    magnitudes: Option<Vec<f64>>,
-    /// The most products in one sum.
-    terms: usize,
-}
-
-impl Sums {
-    /// `got` is these sums, each with what it started at, after a ReLU if asked for.
-    #[track_caller]
-    fn assert_close(&self, what: &str, got: &[f32], start: &[f32], activated: bool) {
-        let mut expected: Vec<f64> =
-            self.values.iter().zip(start).map(|(sum, start)| sum + f64::from(*start)).collect();
-        if activated {
-            expected = relu(&expected);
-        }
-        assert_close(what, got, &expected, |i| {
-            self.magnitudes.as_ref().map_or(0.0, |magnitudes| {
-                dot_allowance(self.terms + 1, magnitudes[i] + f64::from(start[i].abs()), 1.0)
-            })
-        });
-    }
-}
 
 /// A layer with its operands, and its products by the reference.
 struct Layer<'a> {
@@ -68,7 +43,9 @@ impl<'a> Layer<'a> {
             Some(magnitudes) => magnitudes.map(Some),
             None => [None, None, None],
         };
-        let sums = |values, magnitudes, terms| Sums { values, magnitudes, terms };
+        // The start is a term too.
+        let sums =
+            |values, magnitudes, terms| Sums { values, magnitudes, roundings: terms as f64 + 1.0 };
         let window = conv.window.taps();
         let columns = conv.images * conv.output().pixels();
         Layer {
@@ -90,51 +67,46 @@ impl<'a> Layer<'a> {
     }
 
     fn check_forward(&self, start: Begin, activated: bool) {
-        let product = Contraction {
-            what: "forward",
-            patches: self.case.layer.forward(),
-            weights: Guarded::new(&self.weights),
-            source: self.case.layer.input,
-            x: &self.x,
-            sums: &self.forward,
-        };
-        product.check(self.case, start, activated);
+        let (patches, weights) = (self.case.layer.forward(), Guarded::new(&self.weights));
+        let x = self.case.batch.lanes(&self.case.layer.input, &self.x, GARBAGE);
+        let (target, how) = (patches.target(), (start, activated));
+        self.forward.check("forward", self.case, &target, how, |isa, start, y| {
+            contract(isa, &patches, &weights, &x, start, activated, y);
+        });
     }
 
     fn check_data_gradient(&self, start: Begin, activated: bool) {
-        let product = Contraction {
-            what: "data-gradient",
-            patches: self.case.layer.data_gradient(),
-            weights: backward_weights(Isa::detect(), &self.case.layer, &self.weights),
-            source: self.case.layer.output,
-            x: &self.dy,
-            sums: &self.data_gradient,
-        };
-        product.check(self.case, start, activated);
+        let layer = &self.case.layer;
+        let patches = layer.data_gradient();
+        let weights = backward_weights(Isa::detect(), layer, &self.weights);
+        let dy = self.case.batch.lanes(&layer.output, &self.dy, GARBAGE);
+        let (target, how) = (patches.target(), (start, activated));
+        self.data_gradient.check("data-gradient", self.case, &target, how, |isa, start, dx| {
+            contract(isa, &patches, &weights, &dy, start, activated, dx);
+        });
     }
 
-    /// The gradient is added to what is there: by [`correlate`], and [`outer`] for a linear layer.
+    /// The gradient is added to what is there: by [`correlate`], by [`outer_patches`], and by
+    /// [`outer`] for a linear layer.
     fn check_weight_gradient(&self) {
         let Case { layer, batch, .. } = self.case;
         let x = batch.lanes(&layer.input, &self.x, GARBAGE);
         let dy = batch.lanes(&layer.output, &self.dy, 0.0);
-        let old = self.case.values(6, layer.weights());
-        let compare = |what: &str, kernel: &dyn Fn(Isa, &mut [f32])| {
-            let results = on_every_path(what, |isa| {
-                let mut dw = Guarded::new(&old);
-                kernel(isa, &mut dw);
-                dw.assert_guards(what);
-                dw.to_vec()
-            });
-            for (isa, dw) in results {
-                self.weight_gradient.assert_close(&format!("{what}, {isa}"), &dw, &old, false);
-            }
-        };
         let patches = layer.weight_gradient();
-        compare("correlate", &|isa, dw| correlate(isa, &patches, &x, &dy, dw));
+        self.weight_gradient.check_added("correlate", self.case, |isa, dw| {
+            correlate(isa, &patches, &x, &dy, dw);
+        });
+        let patches = layer.forward();
+        self.weight_gradient.check_added("outer patches", self.case, |isa, dw| {
+            let mut scratch = Guarded::poisoned(patches.transposed_gradient());
+            outer_patches(isa, &patches, [&x, &dy], &mut scratch, dw);
+            scratch.assert_guards("scratch");
+        });
         if *layer == Convolution::linear(layer.input.channels, layer.output.channels) {
             let shape = [layer.output.channels, layer.input.channels];
-            compare("outer", &|isa, dw| outer(isa, shape, &x, &dy, dw));
+            self.weight_gradient.check_added("outer", self.case, |isa, dw| {
+                outer(isa, shape, &x, &dy, dw);
+            });
         }
     }
 }
@@ -156,63 +128,8 @@ fn backward_weights(isa: Isa, layer: &Convolution, weights: &[f32]) -> Guarded {
     transposed
 }
 
-/// The variants of [`Start`], without their values.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Begin {
-    Zero,
-    Bias,
-    Output,
-}
-
-const BEGINS: [Begin; 3] = [Begin::Zero, Begin::Bias, Begin::Output];
-
-/// A call of [`contract`] and the sums that it should give.
-struct Contraction<'a> {
-    what: &'static str,
-    patches: Patches,
-    weights: Guarded,
-    source: Layout,
-    /// Image by image.
-    x: &'a [f32],
-    sums: &'a Sums,
-}
-
-impl Contraction<'_> {
-    fn check(&self, case: &Case, begin: Begin, activated: bool) {
-        let what = format!("{}, start {begin:?}, relu {activated}", self.what);
-        let (batch, target) = (&case.batch, self.patches.target());
-        let bias = case.values(5, target.channels);
-        let started: Vec<f32> = match begin {
-            Begin::Zero => vec![0.0; self.sums.values.len()],
-            Begin::Bias => {
-                let of = |i: usize| bias[i / target.pixels() % target.channels];
-                (0..self.sums.values.len()).map(of).collect()
-            }
-            Begin::Output => case.values(7, self.sums.values.len()),
-        };
-        let (guarded, x) = (Guarded::new(&bias), batch.lanes(&self.source, self.x, GARBAGE));
-        let results = on_every_path(&what, |isa| {
-            let (start, mut y) = match begin {
-                Begin::Zero => (Start::Zero, poisoned(batch, &target)),
-                Begin::Bias => (Start::Bias(&guarded), poisoned(batch, &target)),
-                Begin::Output => (Start::Output, batch.lanes(&target, &started, GARBAGE)),
-            };
-            contract(isa, &self.patches, &self.weights, &x, start, activated, &mut y);
-            y.assert_unused(&what, &batch.layout(&target));
-            batch.images(&target, &y)
-        });
-        for (isa, y) in results {
-            self.sums.assert_close(&format!("{what}, {isa}"), &y, &started, activated);
-        }
-    }
-}
-
 fn poisoned(batch: &Batch, block: &Layout) -> Guarded {
     Guarded::poisoned(batch.layout(block).len())
-}
-
-fn begins() -> impl Strategy<Value = Begin> {
-    prop::sample::select(&BEGINS[..])
 }
 
 /// What is planted in a tensor: in two of five nothing worse than a zero.
@@ -383,9 +300,6 @@ fn the_allowance_is_small() {
     let case = Case { layer, batch, exact: false, seed: 1 };
     let layer = Layer::new(&case);
     for sums in [&layer.forward, &layer.data_gradient, &layer.weight_gradient] {
-        let magnitudes = sums.magnitudes.as_ref().unwrap();
-        let allowances: Vec<f64> =
-            magnitudes.iter().map(|m| dot_allowance(sums.terms + 1, *m, 1.0)).collect();
-        assert!(norm(&allowances) < 1e-3 * norm(&sums.values));
+        assert!(norm(&sums.allowances()) < 1e-3 * norm(&sums.values));
     }
 }

@@ -43,7 +43,7 @@ fn layer(node: &Node, after: &[Node], tape: &mut Tape<'_>, x: Var) -> (Var, usiz
         (
             Step::Conv2d { weight, bias, window },
             [Node { step: Step::BatchNorm2d(norm), .. }, after @ ..],
-        ) if !tape.is_training() && !(activates(after) && halves(after, tape, x, window)) => {
+        ) if !(tape.is_training() || activates(after) && halves(after, tape, x, window)) => {
             let relu = activates(after);
             let y = tape.conv2d_batch_norm2d(x, *weight, *bias, *window, *norm, relu);
             return (y, 1 + usize::from(relu));

@@ -2,7 +2,6 @@
 
 use crate::scratch::*;
 use std::fs;
-use std::process::Command;
 
 #[test]
 fn flags_are_checked() {
@@ -205,7 +204,7 @@ fn places_that_cannot_be_written() {
 #[test]
 fn a_full_disk_leaves_no_part_of_a_model() {
     let scratch = Scratch::with_data(1);
-    let mut command = scratch.set_up(Command::new("sh"));
+    let mut command = scratch.set_up(std::process::Command::new("sh"));
     command.args(["-c", "ulimit -f 40; exec \"$@\"", "sh", env!("CARGO_BIN_EXE_train")]);
     let output = command.args(SHORT).args(["--out", "full"]).output().unwrap();
     let message = failed(1, &output);

@@ -8,23 +8,14 @@ use kernels::{Convolution, Isa, Layout, Patches, Start, Winograd};
 #[derive(Default)]
 pub(crate) struct Plan {
     key: Option<(Convolution, bool)>,
-    method: Method,
+    /// The offset tables of its im2col matrix; not made where it is done by transforms.
+    im2col: Im2col,
+    /// The transforms, with room for those of the weights.
+    winograd: Option<(Winograd, Buffer)>,
     /// Which input of a pooling window won, by image.
     pub(super) masks: Vec<[u16; 4]>,
     /// The gradient before pooling.
     pub(super) unpooled: Tensor,
-}
-
-/// How the products are done.
-enum Method {
-    Im2col(Box<Im2col>),
-    Winograd(Box<(Winograd, Buffer)>),
-}
-
-impl Default for Method {
-    fn default() -> Self {
-        Method::Im2col(Box::default())
-    }
 }
 
 /// The offset tables; those of the backward are made by the first, as evaluation needs none.
@@ -48,19 +39,15 @@ impl Plan {
         if self.key == Some((convolution, pooled)) {
             return;
         }
-        let method = match Winograd::new(&convolution) {
-            Some(winograd) => {
-                let weights = Buffer::zeros(winograd.weights());
-                Method::Winograd(Box::new((winograd, weights)))
-            }
-            None => {
-                let forward =
-                    if pooled { convolution.forward_pooled() } else { Some(convolution.forward()) };
-                let forward = forward.expect("only convolutions without padding are pooled");
-                Method::Im2col(Box::new(Im2col { forward, ..Im2col::default() }))
-            }
-        };
-        *self = Plan { key: Some((convolution, pooled)), method, ..Plan::default() };
+        *self = Plan { key: Some((convolution, pooled)), ..Plan::default() };
+        if let Some(winograd) = Winograd::new(&convolution) {
+            let weights = Buffer::zeros(winograd.weights());
+            self.winograd = Some((winograd, weights));
+            return;
+        }
+        let forward =
+            if pooled { convolution.forward_pooled() } else { Some(convolution.forward()) };
+        self.im2col.forward = forward.expect("only convolutions without padding are pooled");
     }
 
     pub(super) fn convolution(&self) -> Convolution {
@@ -76,16 +63,12 @@ impl Plan {
         scratch: &mut Scratch,
         y: &mut [f32],
     ) {
-        match &mut self.method {
-            Method::Im2col(im2col) => {
-                kernels::contract(isa, &im2col.forward, weights, x, start, relu, y);
-            }
-            Method::Winograd(winograd) => {
-                let (plan, transformed) = &mut **winograd;
-                kernels::winograd_weights(isa, plan, weights, transformed);
-                let room = scratch.at_least(plan.scratch());
-                kernels::winograd(isa, plan, transformed, x, start, relu, room, y);
-            }
+        if let Some((plan, transformed)) = &mut self.winograd {
+            kernels::winograd_weights(isa, plan, weights, transformed);
+            let room = scratch.at_least(plan.scratch());
+            kernels::winograd(isa, plan, transformed, x, start, relu, room, y);
+        } else {
+            kernels::contract(isa, &self.im2col.forward, weights, x, start, relu, y);
         }
     }
 
@@ -96,11 +79,10 @@ impl Plan {
         Operands { weights, x, start }: Operands<'_>,
         y: &mut Tensor,
     ) {
-        let Method::Im2col(im2col) = &self.method else { unreachable!("only im2col pools") };
         let Layout { blocks, channels, .. } = *y.layout();
         self.masks.resize(blocks * channels * y.layout().pixels(), [0; 4]);
         let (y, masks) = (y.data_mut(), &mut self.masks);
-        kernels::contract_pooled(isa, &im2col.forward, weights, x, start, y, masks);
+        kernels::contract_pooled(isa, &self.im2col.forward, weights, x, start, y, masks);
     }
 
     /// `dw += dy · xᵀ`.
@@ -112,24 +94,18 @@ impl Plan {
         dw: &mut [f32],
     ) {
         let convolution = self.convolution();
-        match &mut self.method {
-            Method::Im2col(im2col) => {
-                let outer = convolution.suits_outer();
-                let patches = im2col.weight.get_or_insert_with(|| match outer {
-                    true => convolution.forward(),
-                    false => convolution.weight_gradient(),
-                });
-                if outer {
-                    let room = scratch.at_least(patches.transposed_gradient());
-                    kernels::outer_patches(isa, patches, [x, dy], room, dw);
-                } else {
-                    kernels::correlate(isa, patches, x, dy, dw);
-                }
-            }
-            Method::Winograd(winograd) => {
-                let room = scratch.at_least(winograd.0.scratch());
-                kernels::winograd_weight_gradient(isa, &winograd.0, x, dy, room, dw);
-            }
+        if let Some((plan, _)) = &self.winograd {
+            let room = scratch.at_least(plan.scratch());
+            return kernels::winograd_weight_gradient(isa, plan, x, dy, room, dw);
+        }
+        let weight = &mut self.im2col.weight;
+        if convolution.suits_outer() {
+            let patches = weight.get_or_insert_with(|| convolution.forward());
+            let room = scratch.at_least(patches.transposed_gradient());
+            kernels::outer_patches(isa, patches, [x, dy], room, dw);
+        } else {
+            let patches = weight.get_or_insert_with(|| convolution.weight_gradient());
+            kernels::correlate(isa, patches, x, dy, dw);
         }
     }
 
@@ -143,25 +119,20 @@ impl Plan {
         y: &mut [f32],
     ) {
         let convolution = self.convolution();
-        match &mut self.method {
-            Method::Im2col(im2col) => {
-                let Im2col { data, transposed, .. } = &mut **im2col;
-                let patches = data.get_or_insert_with(|| convolution.data_gradient());
-                let weights = if convolution.window.taps() > 1 {
-                    transposed.resize(convolution.transposed_weights());
-                    kernels::transpose_weights(isa, &convolution, weights, transposed);
-                    transposed
-                } else {
-                    weights
-                };
-                kernels::contract(isa, patches, weights, x, start, false, y);
-            }
-            Method::Winograd(winograd) => {
-                let (plan, transformed) = &**winograd;
-                let room = scratch.at_least(plan.scratch());
-                kernels::winograd_data_gradient(isa, plan, transformed, x, start, room, y);
-            }
+        if let Some((plan, transformed)) = &self.winograd {
+            let room = scratch.at_least(plan.scratch());
+            return kernels::winograd_data_gradient(isa, plan, transformed, x, start, room, y);
         }
+        let Im2col { data, transposed, .. } = &mut self.im2col;
+        let patches = data.get_or_insert_with(|| convolution.data_gradient());
+        let weights = if convolution.window.taps() > 1 {
+            transposed.resize(convolution.transposed_weights());
+            kernels::transpose_weights(isa, &convolution, weights, transposed);
+            transposed
+        } else {
+            weights
+        };
+        kernels::contract(isa, patches, weights, x, start, false, y);
     }
 }
 

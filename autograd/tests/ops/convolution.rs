@@ -2,13 +2,61 @@
 
 use crate::harness::*;
 use kernels::reference::*;
-use kernels::{Isa, Window};
+use kernels::{Convolution, Isa, Window, Winograd};
 use proptest::prelude::*;
 
 fn convolutions() -> impl Strategy<Value = Conv> {
-    (windows(), images(), 1..=18usize, 1..=18usize).prop_map(
+    let any = (windows(), images(), 1..=18usize, 1..=18usize).prop_map(
         |((window, size), images, inputs, outputs)| Conv { images, inputs, outputs, size, window },
-    )
+    );
+    let transformed = ([1..=5usize, 1..=5usize], [0..=2usize, 0..=2usize])
+        .prop_flat_map(|(size, padding)| {
+            let window = Window { padding, ..Window::new([3, 3]) };
+            (Just((window, size)), 1..=18usize, 32..=36usize, 32..=36usize)
+        })
+        .prop_map(|((window, size), images, inputs, outputs)| Conv {
+            images,
+            inputs,
+            outputs,
+            size,
+            window,
+        })
+        .prop_filter("the window must fit", |conv| conv.window.output(conv.size).is_some());
+    prop_oneof![3 => any, 1 => transformed]
+}
+
+/// Whether it is done by Winograd's method.
+fn is_transformed(conv: &Conv) -> bool {
+    let Conv { inputs, size, outputs, window, .. } = *conv;
+    Winograd::applies(&Convolution::new(inputs, size, outputs, window).unwrap())
+}
+
+/// How often Winograd's method may round a term besides adding it to others: see the tests of its
+/// kernels.
+const ROUNDINGS: usize = 13;
+
+/// The most that the terms of one channel may come to in an output whose operands are at most one:
+/// along either axis, two of the values times four of the weights.
+const OF_A_CHANNEL: usize = 8 * 8;
+
+/// The same of one tile in the gradient of a weight: two of the values times three of the gradients.
+const OF_A_TILE: usize = 6 * 6;
+
+/// Sums of so many products by im2col, or of `count` that come to at most `size` each by Winograd's
+/// method.
+fn sums(
+    conv: &Conv,
+    value: Vec<f64>,
+    (terms, sizes): (usize, Vec<f64>),
+    (count, size): (usize, usize),
+) -> Expected {
+    if is_transformed(conv) {
+        // One more for the bias.
+        let sizes = vec![(count * size + 1) as f64; value.len()];
+        Expected::sums(count + ROUNDINGS, value, sizes)
+    } else {
+        Expected::sums(terms, value, sizes)
+    }
 }
 
 proptest! {
@@ -29,7 +77,8 @@ proptest! {
         if relu {
             y = kernels::reference::relu(&y);
         }
-        let y = Expected::sums(conv.taps() + 1, y, conv2d(&conv, &ax, &aw, bias.then_some(&ab[..])));
+        let size = conv2d(&conv, &ax, &aw, bias.then_some(&ab[..]));
+        let y = sums(&conv, y, (conv.taps() + 1, size), (conv.inputs, OF_A_CHANNEL));
         case.on_every_path(
             |tape, x, p| tape.conv2d(x[0], p[0], bias.then_some(p[1]), conv.window, relu),
             |got| {
@@ -39,8 +88,11 @@ proptest! {
                 let size = conv2d_backward(&conv, &ax, &aw, &magnitude(&dy));
                 let outputs = conv.images * conv.output().pixels();
                 let met = conv.outputs * conv.window.taps();
-                case.check_dx(0, got, Expected::sums(met, exact.dx, size.dx))?;
-                case.check_dp(0, got, Expected::sums(outputs, exact.dw, size.dw))?;
+                let dx = sums(&conv, exact.dx, (met, size.dx), (conv.outputs, OF_A_CHANNEL));
+                case.check_dx(0, got, dx)?;
+                // As many tiles as outputs, or less.
+                let dw = sums(&conv, exact.dw, (outputs, size.dw), (outputs, OF_A_TILE));
+                case.check_dp(0, got, dw)?;
                 let db = if bias {
                     Expected::sums(outputs, exact.db, size.db)
                 } else {

@@ -10,3 +10,4 @@ mod normalisation;
 mod pointwise;
 mod pooling;
 mod products;
+mod winograd;

@@ -88,7 +88,16 @@ type Transposed<V, const N: usize> = [[MaybeUninit<V>; N]; GROUP * LANES];
 /// fewer registers for addresses than for sums.
 const fn rows<S: Simd>(vectors: usize) -> usize {
     let most = S::ACCUMULATORS / vectors;
-    if most > 10 { 10 } else { most }
+    match vectors {
+        2 if !wide::<S>() => 0,
+        _ if most > 10 => 10,
+        _ => most,
+    }
+}
+
+/// Whether there are registers for two vectors of features.
+const fn wide<S: Simd>() -> bool {
+    S::ACCUMULATORS >= 24
 }
 
 impl Group {
@@ -114,11 +123,9 @@ impl Group {
         stride: usize,
         out: &mut [f32],
     ) {
-        // Two vectors of features where there are registers for it.
-        let wide = const { S::ACCUMULATORS >= 24 };
         let mut first = 0;
         while first < features {
-            let vectors = if wide && features - first > LANES { 2 } else { 1 };
+            let vectors = if wide::<S>() && features - first > LANES { 2 } else { 1 };
             let width = (features - first).min(vectors * LANES);
             with_size!(N = vectors, of 1 2 => {
                 let mut t: Transposed<S::Vector, N> = [[const { MaybeUninit::uninit() }; N]; _];

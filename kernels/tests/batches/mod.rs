@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each file of tests uses its part")]
 
+pub mod sums;
+
 use kernels::reference::{Conv, from_lanes, to_lanes, uniform};
 use kernels::{Convolution, Isa, LANES, Layout, Window};
 use proptest::prelude::*;
@@ -158,11 +160,11 @@ impl Case {
 /// Multiply-adds that the reference is asked for in one case.
 const WORK: usize = 400_000;
 
-/// A batch of up to five blocks for a layer: as many images as the reference has time for, in any
+/// A batch of up to `most` blocks for a layer: as many images as the reference has time for, in any
 /// lanes.
-fn batches(layer: Convolution) -> impl Strategy<Value = Batch> {
-    let fit = (WORK / layer.multiply_adds().max(1)).max(1);
-    (1..=5usize).prop_flat_map(move |blocks| {
+pub fn batches(layer: Convolution, work: usize, most: usize) -> impl Strategy<Value = Batch> {
+    let fit = (work / layer.multiply_adds().max(1)).max(1);
+    (1..=most).prop_flat_map(move |blocks| {
         let slots: Vec<usize> = (0..blocks * LANES).collect();
         let most = fit.min(slots.len());
         // All that fit, or fewer.
@@ -204,7 +206,7 @@ pub fn cases(padding: usize) -> impl Strategy<Value = Case> {
     );
     let linear = axes(1..=70).prop_map(|[inputs, outputs]| Convolution::linear(inputs, outputs));
     prop_oneof![4 => convolution, 1 => linear]
-        .prop_flat_map(|layer| (Just(layer), batches(layer), any::<bool>(), any::<u64>()))
+        .prop_flat_map(|layer| (Just(layer), batches(layer, WORK, 5), any::<bool>(), any::<u64>()))
         .prop_map(|(layer, batch, exact, seed)| Case { layer, batch, exact, seed })
 }
 

@@ -2,9 +2,9 @@
 
 mod network;
 
-use burn::module::Module;
 use burn::nn::loss::{CrossEntropyLoss, CrossEntropyLossConfig};
-use burn::optim::{GradientsParams, ModuleOptimizer, MomentumConfig, SgdConfig};
+use burn::optim::momentum::MomentumConfig;
+use burn::optim::{GradientsParams, ModuleOptimizer, SgdConfig};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use clap::Parser;
 use network::{Builder, Network};
@@ -23,6 +23,8 @@ fn main() -> ExitCode {
 struct Burn {
     data: Data,
     setting: String,
+    /// How many numbers are trained.
+    parameters: usize,
     device: Device,
     /// Taken out while it is updated.
     network: Option<Network>,
@@ -47,9 +49,12 @@ impl Burn {
             device: device.clone(),
             norm_chunk: arguments.norm_chunk(),
         };
+        let trained = |name: &str| name.ends_with(".weight") || name.ends_with(".bias");
+        let tensors = builder.weights.iter().filter(|(name, _)| trained(name));
+        let parameters = tensors.map(|(_, view)| view.shape().iter().product::<usize>()).sum();
         let network = Some(builder.network(&arguments.network)?);
         let data = Data::open(arguments)?;
-        Ok(Burn { data, setting, device, network, training, batches: vec![] })
+        Ok(Burn { data, setting, parameters, device, network, training, batches: vec![] })
     }
 }
 
@@ -57,7 +62,8 @@ impl Burn {
 fn device(setting: &str) -> Result<Device, Box<dyn Error>> {
     match setting {
         "flex" => Ok(Device::flex()),
-        #[allow(deprecated, reason = "it may still be the fastest")]
+        #[cfg(feature = "ndarray")]
+        #[allow(deprecated, reason = "it is there to be compared")]
         "ndarray" => Ok(Device::ndarray()),
         #[cfg(feature = "cpu")]
         "cpu" => Ok(Device::cpu()),
@@ -70,12 +76,11 @@ impl Contestant for Burn {
     type Output = Output;
 
     fn describe(&self) -> Value {
-        let parameters = self.network.as_ref().map_or(0, Module::num_params);
         json!({
             "framework": "Burn",
             "version": "0.22.1",
             "setting": self.setting,
-            "parameters": parameters,
+            "parameters": self.parameters,
         })
     }
 
@@ -111,7 +116,10 @@ impl Contestant for Burn {
         self.device.sync().map_err(|error| format!("{error:?}"))?;
         match output {
             Output::Loss(loss) => Ok(Some(f64::from(loss.into_scalar::<f32>()))),
-            Output::Logits(_) => Ok(None),
+            Output::Logits(logits) => {
+                drop(logits);
+                Ok(None)
+            }
         }
     }
 }

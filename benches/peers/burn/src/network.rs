@@ -223,7 +223,9 @@ impl Builder<'_> {
     }
 
     fn parameter<const D: usize>(&self, layer: &str, part: &str) -> Built<Param<Tensor<D>>> {
-        Ok(Param::from_tensor(self.tensor(layer, part)?))
+        // From data on the device of the network, which says whether it is trained.
+        let tensor: Tensor<D> = self.tensor(layer, part)?;
+        Ok(Param::from_data(tensor.into_data(), &self.device))
     }
 
     fn tensor<const D: usize>(&self, layer: &str, part: &str) -> Built<Tensor<D>> {

@@ -169,26 +169,29 @@ pub fn serve<C: Contestant>(
     arguments: &Arguments,
     mut contestant: C,
 ) -> Result<(), Box<dyn Error>> {
-    contestant.prepare(0)?;
+    for batch in 0..contestant.batches() {
+        contestant.prepare(batch)?;
+    }
+    let resident = resident_kb()?;
     let mut steps = 0;
     if !arguments.fresh {
         let output = contestant.step(0)?;
         contestant.finish(output)?;
         steps = 1;
     }
+    // One image a call asks for latency, so calls must not overlap.
+    let apart = arguments.mode == Mode::Infer && arguments.batch == 1;
     let mut ready = contestant.describe();
     ready["ready"] = json!(true);
+    ready["resident_kb"] = json!(resident);
     say(&ready)?;
-    for batch in 1..contestant.batches() {
-        contestant.prepare(batch)?;
-    }
     for line in stdin().lines() {
         let command: Value = serde_json::from_str(&line?)?;
         let answer = if let Some(count) = command["run"].as_u64() {
-            run(&mut contestant, &mut steps, count)?
+            run(&mut contestant, &mut steps, count, apart)?
         } else if let Some(count) = command["losses"].as_u64() {
             let losses: Result<Vec<_>, _> =
-                (0..count).map(|_| advance(&mut contestant, &mut steps, 1)).collect();
+                (0..count).map(|_| advance(&mut contestant, &mut steps, 1, apart)).collect();
             json!({ "losses": losses? })
         } else if command["quit"] == true {
             break;
@@ -210,25 +213,30 @@ fn run(
     contestant: &mut impl Contestant,
     steps: &mut usize,
     count: u64,
+    apart: bool,
 ) -> Result<Value, Box<dyn Error>> {
     let (start, cpu) = (Instant::now(), cpu_seconds()?);
-    let loss = advance(contestant, steps, count)?;
+    let loss = advance(contestant, steps, count, apart)?;
     let seconds = start.elapsed().as_secs_f64();
     Ok(json!({ "seconds": seconds, "cpu_seconds": cpu_seconds()? - cpu, "loss": loss }))
 }
 
-/// The next steps; waits for the last of them and returns its loss.
+/// The next steps; waits for the last of them, or `apart` for each, and returns the last one's loss.
 fn advance<C: Contestant>(
     contestant: &mut C,
     steps: &mut usize,
     count: u64,
+    apart: bool,
 ) -> Result<Option<f64>, Box<dyn Error>> {
-    let mut last = None;
-    for _ in 0..count {
-        last = Some(contestant.step(*steps % contestant.batches())?);
+    let mut loss = None;
+    for left in (0..count).rev() {
+        let output = contestant.step(*steps % contestant.batches())?;
         *steps += 1;
+        if apart || left == 0 {
+            loss = contestant.finish(output)?;
+        }
     }
-    last.map_or(Ok(None), |output| contestant.finish(output))
+    Ok(loss)
 }
 
 /// User and system time of all threads of the process.
@@ -237,4 +245,12 @@ fn cpu_seconds() -> nix::Result<f64> {
     let seconds =
         |time: nix::sys::time::TimeVal| time.tv_sec() as f64 + time.tv_usec() as f64 / 1e6;
     Ok(seconds(usage.user_time()) + seconds(usage.system_time()))
+}
+
+/// Resident memory of the process.
+fn resident_kb() -> std::io::Result<u64> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kb = line.and_then(|line| line.trim().trim_end_matches("kB").trim().parse().ok());
+    kb.ok_or_else(|| std::io::Error::other("/proc/self/status has no VmRSS"))
 }

@@ -1,0 +1,69 @@
+"""Installs the peers under target/peers: a virtual environment per Python framework, a build per crate."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+PEERS = Path(__file__).resolve().parents[1]
+ROOT = PEERS.parents[1]
+HOME = ROOT / "target" / "peers"
+
+
+class Unavailable(Exception):
+    """Why a peer cannot take part, in one line."""
+
+
+def python(peer: str) -> Path:
+    """The interpreter of a Python peer's virtual environment."""
+    return HOME / "venv" / peer / "bin" / "python"
+
+
+def binary(crate: str, feature: str = "") -> Path:
+    return _target(crate, feature) / "release" / f"{crate}-contestant"
+
+
+def _target(crate: str, feature: str) -> Path:
+    return HOME / (f"{crate}-{feature}" if feature else crate)
+
+
+def install_python(peer: str) -> None:
+    """Makes the environment that requirements/PEER.txt describes, unless it is there already."""
+    pins = PEERS / "requirements" / f"{peer}.txt"
+    venv = HOME / "venv" / peer
+    # Written last, so that an installation broken off does not count.
+    stamp = HOME / "venv" / f"{peer}.installed"
+    wanted = f"Python {sys.version.split()[0]}\n{pins.read_text()}"
+    if stamp.exists() and stamp.read_text() == wanted:
+        return
+    print(f"installing {peer}: {', '.join(pins.read_text().split())}", flush=True)
+    shutil.rmtree(venv, ignore_errors=True)
+    _run([sys.executable, "-m", "venv", str(venv)], "no virtual environment")
+    pip = [str(python(peer)), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    _run([*pip, "--requirement", str(pins)], "pip failed")
+    stamp.write_text(wanted)
+
+
+def build_crate(crate: str, feature: str = "") -> None:
+    """Builds a contestant in Rust. Cargo runs in its folder, where it may have a configuration."""
+    print(f"building {crate} {feature}".rstrip(), flush=True)
+    command = ["cargo", "build", "--quiet", "--release", "--locked"]
+    command += ["--target-dir", str(_target(crate, feature))] + (["--features", feature] if feature else [])
+    _run(command, "cargo build failed", cwd=PEERS / crate)
+
+
+def _run(command: list[str], failure: str, cwd: Path = ROOT) -> None:
+    try:
+        done = subprocess.run(command, cwd=cwd, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    except OSError as error:
+        raise Unavailable(f"{failure}: {error.strerror}: {command[0]}") from None
+    if done.returncode != 0:
+        raise Unavailable(f"{failure}: {reason(done.stderr)}")
+
+
+def reason(stderr: str) -> str:
+    """The line of a failed program's output that says most: its first error, or else its last line."""
+    lines = [line.strip() for line in stderr.splitlines() if line.strip()]
+    # pip begins with a list of all versions that it ignores.
+    errors = [line for line in lines if line.lower().startswith("error") and " Ignored " not in line]
+    return (errors or lines[-1:] or ["it said nothing"])[0][:200]

@@ -1,0 +1,146 @@
+"""The PyTorch contestant: eager with either memory layout, or torch.compile."""
+
+from collections import OrderedDict
+from collections.abc import Callable
+
+import torch
+from networks import (
+    EPSILON, LEARNING_RATE, MOMENTUM, NORM_MOMENTUM,
+    Conv, Flatten, GlobalAvgPool, Layer, Linear, MaxPool, Network, Norm, Relu, Residual, network,
+)  # fmt: skip
+from peer import Arguments, Contestant, load_images, load_labels, load_weights, parse_arguments, serve
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+SETTINGS = ["channels-last", "plain", "compile", "compile-plain"]
+
+
+class ResidualBlock(nn.Module):
+    def __init__(self, body: nn.Module, shortcut: nn.Module):
+        super().__init__()
+        self.body, self.shortcut = body, shortcut
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(self.body(x) + self.shortcut(x), inplace=True)
+
+
+class ChunkedBatchNorm2d(nn.BatchNorm2d):
+    """Normalises each run of `chunk` images by itself, for the comparison of losses."""
+
+    def __init__(self, channels: int, chunk: int):
+        super().__init__(channels, EPSILON, NORM_MOMENTUM)
+        self.chunk = chunk
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([super(ChunkedBatchNorm2d, self).forward(run) for run in x.split(self.chunk)])
+
+
+class Builder:
+    """Makes modules of layers, each for the shape (channels, size) that those before it leave."""
+
+    def __init__(self, norm_chunk: int | None):
+        self.norm_chunk = norm_chunk
+        self.channels, self.size = 1, 28
+
+    def sequential(self, layers: Network) -> nn.Sequential:
+        return nn.Sequential(OrderedDict((name, self.module(layer)) for name, layer in layers.items()))
+
+    def module(self, layer: Layer) -> nn.Module:
+        match layer:
+            case Conv():
+                return self.conv(layer)
+            case Norm() if self.norm_chunk:
+                return ChunkedBatchNorm2d(self.channels, self.norm_chunk)
+            case Norm():
+                return nn.BatchNorm2d(self.channels, EPSILON, NORM_MOMENTUM)
+            case Relu():
+                return nn.ReLU(inplace=True)
+            case MaxPool(size):
+                self.size //= size
+                return nn.MaxPool2d(size)
+            case GlobalAvgPool():
+                self.size = 1
+                return nn.AdaptiveAvgPool2d(1)
+            case Flatten():
+                self.channels, self.size = self.channels * self.size**2, 1
+                return nn.Flatten()
+            case Linear(features):
+                inputs, self.channels = self.channels, features
+                return nn.Linear(inputs, features)
+            case Residual(body, shortcut):
+                return self.residual(body, shortcut)
+
+    def conv(self, layer: Conv) -> nn.Conv2d:
+        inputs, self.channels = self.channels, layer.channels
+        self.size = (self.size + 2 * layer.padding - layer.kernel) // layer.stride + 1
+        return nn.Conv2d(
+            inputs, layer.channels, layer.kernel, layer.stride, layer.padding, bias=layer.bias
+        )  # fmt: skip
+
+    def residual(self, body: Network, shortcut: Network) -> ResidualBlock:
+        inputs = self.channels, self.size
+        body_module = self.sequential(body)
+        outputs, (self.channels, self.size) = (self.channels, self.size), inputs
+        shortcut_module = self.sequential(shortcut)
+        self.channels, self.size = outputs
+        return ResidualBlock(body_module, shortcut_module)
+
+
+class PyTorch(Contestant):
+    framework = "PyTorch"
+    version = torch.__version__
+
+    def __init__(self, arguments: Arguments):
+        torch.set_num_threads(arguments.threads)
+        model = Builder(arguments.norm_chunk).sequential(network(arguments.network))
+        weights = {name: torch.from_numpy(value) for name, value in load_weights(arguments).items()}
+        model.load_state_dict(weights, strict=False)
+        images = torch.from_numpy(load_images(arguments)).unsqueeze(1)
+        if not arguments.setting.endswith("plain"):
+            model = model.to(memory_format=torch.channels_last)
+            images = images.to(memory_format=torch.channels_last)
+        self.model, self.batch = model, arguments.batch
+        self.images, self.labels = images, torch.from_numpy(load_labels(arguments)).long()
+        self.parameters = sum(parameter.numel() for parameter in model.parameters())
+        self.last: Tensor | None = None
+        compiled = arguments.setting.startswith("compile")
+        self.forward: Callable[[Tensor], Tensor] = torch.compile(model, dynamic=False) if compiled else model
+
+    def slice(self, values: Tensor, batch: int) -> Tensor:
+        return values[batch * self.batch : (batch + 1) * self.batch]
+
+
+class Trainer(PyTorch):
+    def __init__(self, arguments: Arguments):
+        super().__init__(arguments)
+        self.model.train()
+        self.optimizer = torch.optim.SGD(self.model.parameters(), LEARNING_RATE, MOMENTUM, fused=True)
+
+    def step(self, batch: int) -> None:
+        logits = self.forward(self.slice(self.images, batch))
+        self.last = F.cross_entropy(logits, self.slice(self.labels, batch))
+        self.optimizer.zero_grad()
+        self.last.backward()
+        self.optimizer.step()
+
+    def loss(self) -> float | None:
+        return self.last.item()
+
+
+class Classifier(PyTorch):
+    def __init__(self, arguments: Arguments):
+        super().__init__(arguments)
+        self.model.eval()
+
+    @torch.inference_mode()
+    def step(self, batch: int) -> None:
+        self.last = self.forward(self.slice(self.images, batch))
+
+    def loss(self) -> None:
+        return None
+
+
+if __name__ == "__main__":
+    arguments = parse_arguments(SETTINGS)
+    kind = Trainer if arguments.mode == "train" else Classifier
+    serve(kind(arguments), arguments)
