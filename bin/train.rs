@@ -1,9 +1,11 @@
 //! `train`: trains a network on a directory of IDX files.
 
+mod cli;
+
 use clap::{CommandFactory, FromArgMatches, Parser};
+use cli::{Failure, run, say, usage};
 use kernels::Isa;
-use std::fmt::{Display, Write as _};
-use std::io::{self, Write as _};
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use trainer::{
@@ -89,27 +91,10 @@ impl Fields {
     }
 }
 
-/// What went wrong, and so with which code to exit.
-enum Failure {
-    /// The command or its recipe: 2.
-    Usage(String),
-    /// The data, a file, or the training: 1.
-    Run(String),
-}
-
 fn main() -> ExitCode {
     let matches = Arguments::command().after_help(after_help()).get_matches();
     let arguments = Arguments::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
-    let (problem, code) = match train(&arguments) {
-        Ok(()) => return ExitCode::SUCCESS,
-        Err(Failure::Usage(problem)) => (problem, ExitCode::from(2)),
-        Err(Failure::Run(problem)) => (problem, ExitCode::FAILURE),
-    };
-    // One line, whatever the names of files hold.
-    let control = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.into() };
-    let line: String = problem.chars().map(control).collect();
-    let _ = writeln!(io::stderr(), "error: {line}");
-    code
+    cli::end(train(&arguments))
 }
 
 /// Everything that can be wrong is found before anything is written.
@@ -191,12 +176,6 @@ fn open(arguments: &Arguments, recipe: &Recipe) -> Result<Dataset, Failure> {
     Dataset::open(&Source { prefix, cache, ..source }).map_err(run)
 }
 
-/// Writes a line. Nobody may be listening any more (`train | head`), but the model is what counts, so
-/// training goes on.
-fn say(line: &str) {
-    let _ = writeln!(io::stdout(), "{line}");
-}
-
 /// What is about to happen.
 fn introduction(
     trainer: &Trainer<'_>,
@@ -269,12 +248,4 @@ fn out_failure(error: RunDirectoryError) -> Failure {
         _ => "choose another place with --out",
     };
     Failure::Run(format!("{error}; {hint}"))
-}
-
-fn usage(error: impl Display) -> Failure {
-    Failure::Usage(error.to_string())
-}
-
-fn run(error: impl Display) -> Failure {
-    Failure::Run(error.to_string())
 }
