@@ -23,8 +23,9 @@ pub use error::TrainError;
 pub use predictor::Predictor;
 pub use profile::{Profile, Row, Totals};
 pub use recipe::{
-    Auto, DataSection, InitName, ModelSection, Moments, Normalize, OptimizerKind, OptimizerSection,
-    Recipe, RecipeError, ScheduleKind, ScheduleSection, StopSection, Validation, ValidationSet,
+    AugmentSection, Auto, DataSection, EventsSection, Every, Group, InitName, ModelSection,
+    Moments, Monitor, Normalize, OptimizerKind, OptimizerSection, Recipe, RecipeError,
+    ScheduleKind, ScheduleSection, StopSection, Validation, ValidationSet,
 };
 pub use run_directory::{Destination, RunDirectory, RunDirectoryError};
 pub use training::{Epoch, Step, Trainer};
