@@ -32,5 +32,7 @@ pub use run_directory::{Destination, RunDirectory, RunDirectoryError};
 pub use scores::{
     ClassScores, Mistake, NotFiniteOutput, ScoreOptions, Scores, probabilities, rank,
 };
-pub use training::{Epoch, Step, Trainer};
+pub use training::{
+    Best, Epoch, Event, Observed, Observer, Progress, Step, Stop, Trainer, Validated, each_epoch,
+};
 pub use workers::{Workers, WorkersError};
