@@ -16,6 +16,7 @@ mod recipe;
 mod run_directory;
 mod sampler;
 mod schedule;
+mod scores;
 mod training;
 mod workers;
 
@@ -27,9 +28,13 @@ pub use predictor::Predictor;
 pub use profile::{Profile, Row, Totals};
 pub use raster::Raster;
 pub use recipe::{
-    Auto, DataSection, InitName, ModelSection, Moments, Normalize, OptimizerKind, OptimizerSection,
-    Recipe, RecipeError, ScheduleKind, ScheduleSection, StopSection, Validation, ValidationSet,
+    AugmentSection, Auto, DataSection, EventsSection, Every, Group, InitName, ModelSection,
+    Moments, Monitor, Normalize, OptimizerKind, OptimizerSection, Recipe, RecipeError,
+    ScheduleKind, ScheduleSection, StopSection, Validation, ValidationSet,
 };
 pub use run_directory::{Destination, RunDirectory, RunDirectoryError};
+pub use scores::{
+    ClassScores, Mistake, NotFiniteOutput, ScoreOptions, Scores, probabilities, rank,
+};
 pub use training::{Epoch, Step, Trainer};
 pub use workers::{Workers, WorkersError};

@@ -23,9 +23,9 @@ pub(crate) struct Optimizer {
 impl Optimizer {
     pub(crate) fn new(recipe: &Recipe, network: &Network) -> Optimizer {
         Optimizer {
-            momentum: recipe.optimizer.momentum as f32,
+            momentum: recipe.optimizer.momentum() as f32,
             nesterov: recipe.optimizer.nesterov,
-            weight_decay: recipe.optimizer.weight_decay as f32,
+            weight_decay: recipe.optimizer.weight_decay() as f32,
             velocity: Buffer::zeros(network.trained_len()),
         }
     }
