@@ -7,9 +7,11 @@
 mod batch;
 mod data;
 mod error;
+mod log;
 mod optimizer;
 mod predictor;
 mod profile;
+mod raster;
 mod recipe;
 mod run_directory;
 mod sampler;
@@ -21,8 +23,10 @@ mod workers;
 pub use batch::{Evaluation, Scaling};
 pub use data::{DataError, Dataset, Source, Split};
 pub use error::TrainError;
+pub use log::{metrics, tensorboard};
 pub use predictor::Predictor;
 pub use profile::{Profile, Row, Totals};
+pub use raster::Raster;
 pub use recipe::{
     AugmentSection, Auto, DataSection, EventsSection, Every, Group, InitName, ModelSection,
     Moments, Monitor, Normalize, OptimizerKind, OptimizerSection, Recipe, RecipeError,
