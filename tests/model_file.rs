@@ -266,7 +266,7 @@ fn files_of_others_are_refused_with_a_reason() {
         let problem = Contents::problem(&model, |f| drop(f.metadata.remove(key)));
         refused(problem, &[&format!("no `{key}`")]);
     }
-    refused(metadata("model", "alexnet"), &["alexnet", "lenet, cnn-bn"]);
+    refused(metadata("model", "alexnet"), &["alexnet", "lenet, lenet-li, cnn-bn"]);
     refused(metadata("model", "two\nlines"), &["unknown model"]);
     for input in ["1,8", "1,8,-8", "1,8,8.5", "1,8,inf", "1,8,", "1,8,1e3", "x"] {
         refused(metadata("input", input), &["`input`", input]);

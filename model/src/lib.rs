@@ -5,10 +5,12 @@
 //! [`Model`] is a network with its weights.
 
 mod builder;
+mod describe;
 mod file;
 mod forward;
 mod init;
 mod layer;
+mod layer_list;
 mod model;
 mod network;
 mod presets;
@@ -20,6 +22,7 @@ pub use layer::{
     Kind, Layer, avg_pool2d, batch_norm2d, conv2d, dropout, flatten, gelu, global_avg_pool2d,
     leaky_relu, linear, max_pool2d, relu, residual,
 };
+pub use layer_list::LayerList;
 pub use model::{CHECKPOINT, CUSTOM, EMA, Model, OPTIMIZER};
 pub use network::{Network, Parameter, Role, ShapeError, Summary};
 pub use presets::{PRESETS, UnknownPreset, preset};

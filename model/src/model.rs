@@ -1,9 +1,9 @@
 //! A model: a network with its weights, and the file that holds it.
 
-use crate::{FileError, Network, TensorFile, preset, safetensors_bytes, write_file};
+use crate::{FileError, LayerList, Network, TensorFile, preset, safetensors_bytes, write_file};
 use autograd::Buffer;
 use serde_json::json;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 
 /// Stands for a preset where the network is none.
@@ -44,18 +44,22 @@ impl Model {
     }
 
     /// `model`, `input` (channels, rows, columns), `classes` (a JSON array), `normalize.mean` and
-    /// `normalize.std` (in units of pixel / 255; several values are separated by commas).
+    /// `normalize.std` (in units of pixel / 255; several values are separated by commas); `layers` (a
+    /// JSON array, see [`LayerList`]) where the network is no preset.
     pub fn metadata(&self) -> BTreeMap<String, String> {
         let [channels, height, width] = self.network.input();
         let numbers = |v: &[f64]| v.iter().map(f64::to_string).collect::<Vec<_>>().join(",");
-        let metadata = [
+        let mut metadata = vec![
             ("model", self.preset.clone()),
             ("input", format!("{channels},{height},{width}")),
             ("classes", json!(self.classes).to_string()),
             ("normalize.mean", numbers(&self.mean)),
             ("normalize.std", numbers(&self.std)),
         ];
-        metadata.map(|(key, value)| (key.to_owned(), value)).into()
+        if self.preset == CUSTOM {
+            metadata.push(("layers", json!(LayerList::from(self.network.layers())).to_string()));
+        }
+        metadata.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
     }
 
     /// Reads what [`Model::save`] wrote, or a checkpoint: the same with a metadata key
@@ -75,10 +79,12 @@ impl Model {
             averaged if checkpoint && file.shape(&averaged).is_some() => averaged,
             _ => name.to_owned(),
         })?;
-        let known = |name: &str| network.parameters().iter().any(|p| p.name == name);
+        let known: HashSet<&str> = network.parameters().iter().map(|p| &*p.name).collect();
         let extra = |name: &str| checkpoint && [EMA, OPTIMIZER].iter().any(|p| name.starts_with(p));
         // Others belong to another network.
-        if let Some(name) = file.names().iter().find(|name| !(known(name) || extra(name))) {
+        if let Some(name) =
+            file.names().iter().find(|name| !(known.contains(name.as_str()) || extra(name)))
+        {
             return Err(file.problem(format!("`{name}` is not a parameter of this network")));
         }
         Ok(Model { preset, network, weights, classes, mean, std })

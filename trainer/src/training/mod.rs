@@ -236,11 +236,11 @@ mod tests {
     use crate::data::Source;
     use crate::recipe::{Validation, ValidationSet};
     use kernels::Isa;
-    use model::{FileError, flatten, linear};
+    use model::{flatten, linear};
 
-    /// A file that took the recipe's preset for its own could not be read, and would not say why.
+    /// Its file has the layers, not the recipe's preset.
     #[test]
-    fn a_network_of_other_layers_is_not_taken_for_a_preset() {
+    fn a_network_of_other_layers_is_saved_and_loaded() {
         let directory = tempfile::TempDir::new().unwrap();
         let write = |name: &str, bytes: &[u8]| std::fs::write(directory.path().join(name), bytes);
         let images =
@@ -257,8 +257,8 @@ mod tests {
         trainer.run(|_| {}).unwrap();
         let path = directory.path().join("model.safetensors");
         trainer.model().save(&path).unwrap();
-        let error = Model::load(&path).unwrap_err();
-        assert!(matches!(error, FileError::Content { .. }));
-        assert!(error.to_string().contains("unknown model `custom`"), "{error}");
+        let model = Model::load(&path).unwrap();
+        assert_eq!((&*model.preset, model.network.layers()), (CUSTOM, &layers[..]));
+        assert_eq!(model.weights[..], *trainer.weights());
     }
 }
