@@ -7,6 +7,7 @@
 mod batch;
 mod data;
 mod error;
+mod fit;
 mod optimizer;
 mod predictor;
 mod profile;
@@ -21,6 +22,7 @@ mod workers;
 pub use batch::{Evaluation, Scaling};
 pub use data::{DataError, Dataset, Source, Split};
 pub use error::TrainError;
+pub use fit::{Misfit, check_fit};
 pub use predictor::Predictor;
 pub use profile::{Profile, Row, Totals};
 pub use recipe::{
