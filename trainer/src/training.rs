@@ -5,9 +5,11 @@ use crate::data::{Dataset, Split};
 use crate::error::TrainError;
 use crate::optimizer::Optimizer;
 use crate::profile::{Chore, Chores, Profile, Totals, fma_peak, timed};
-use crate::recipe::{InitName, Moments, Normalize, Recipe, RecipeError, Validation, ValidationSet};
+use crate::recipe::{
+    InitName, Moments, Monitor, Normalize, Recipe, RecipeError, Validation, ValidationSet,
+};
 use crate::sampler::{hold_out, shuffle};
-use crate::schedule::learning_rate;
+use crate::schedule::Schedule;
 use crate::workers::Workers;
 use autograd::Buffer;
 use model::{CUSTOM, Init, Layer, Model, Network, preset};
@@ -48,6 +50,7 @@ pub struct Trainer<'a> {
     network: Network,
     weights: Buffer,
     optimizer: Optimizer,
+    schedule: Schedule,
     scaling: Scaling,
     moments: Moments,
     training: Vec<u32>,
@@ -91,9 +94,13 @@ impl<'a> Trainer<'a> {
         let (training, validation) = divide(recipe, data, train)?;
         let channels = network.input()[0];
         let moments = moments(recipe, train, &training, channels)?;
+        let steps_per_epoch = training.len().div_ceil(recipe.data.batch_size);
+        let steps = recipe.stop.epochs * steps_per_epoch;
+        let steps = recipe.stop.iterations.map_or(steps, |iterations| steps.min(iterations));
         Ok(Trainer {
             weights: network.initialise(recipe.seed, init),
             optimizer: Optimizer::new(recipe, &network),
+            schedule: Schedule::new(recipe, steps_per_epoch, steps),
             scaling: Scaling::new(channels, &moments.mean, &moments.std),
             recipe: recipe.clone(),
             preset: CUSTOM.to_owned(),
@@ -209,7 +216,7 @@ impl<'a> Trainer<'a> {
             });
         }
         self.check_update(&sums.gradients)?;
-        let lr = learning_rate(&self.recipe, self.steps, self.total_steps());
+        let lr = self.schedule.learning_rate(self.steps);
         let chores = self.chores.as_ref();
         let weights = &mut self.weights;
         self.optimizer.step(isa, &self.network, lr, weights, &sums.gradients, chores);
@@ -236,11 +243,7 @@ impl<'a> Trainer<'a> {
         })
     }
 
-    fn total_steps(&self) -> usize {
-        self.recipe.stop.epochs * self.training.len().div_ceil(self.recipe.data.batch_size)
-    }
-
-    fn validate(&self) -> Result<Option<Evaluation>, TrainError> {
+    fn validate(&mut self) -> Result<Option<Evaluation>, TrainError> {
         let Some((split, indices)) = &self.validation else { return Ok(None) };
         split.check_unchanged()?;
         let images = Images { split, indices, scaling: &self.scaling };
@@ -248,6 +251,11 @@ impl<'a> Trainer<'a> {
         if !found.loss.is_finite() {
             return Err(TrainError::Validation { loss: found.loss, epoch: self.epochs });
         }
+        let monitored = match self.recipe.stop.monitor {
+            Monitor::Loss => found.loss,
+            Monitor::Accuracy => found.accuracy,
+        };
+        self.schedule.observe(self.steps, monitored);
         Ok(Some(found))
     }
 
