@@ -14,6 +14,7 @@ mod recipe;
 mod run_directory;
 mod sampler;
 mod schedule;
+mod scores;
 mod training;
 mod workers;
 
@@ -28,5 +29,8 @@ pub use recipe::{
     ScheduleKind, ScheduleSection, StopSection, Validation, ValidationSet,
 };
 pub use run_directory::{Destination, RunDirectory, RunDirectoryError};
+pub use scores::{
+    ClassScores, Mistake, NotFiniteOutput, ScoreOptions, Scores, probabilities, rank,
+};
 pub use training::{Epoch, Step, Trainer};
 pub use workers::{Workers, WorkersError};
