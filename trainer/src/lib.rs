@@ -7,8 +7,8 @@
 mod batch;
 mod data;
 mod error;
-mod log;
 mod fit;
+mod log;
 mod optimizer;
 mod predictor;
 mod profile;
@@ -24,8 +24,8 @@ mod workers;
 pub use batch::{Evaluation, Scaling};
 pub use data::{DataError, Dataset, Source, Split};
 pub use error::TrainError;
-pub use log::{metrics, tensorboard};
 pub use fit::{Misfit, check_fit};
+pub use log::{metrics, tensorboard};
 pub use predictor::Predictor;
 pub use profile::{Profile, Row, Totals};
 pub use raster::Raster;
@@ -35,6 +35,7 @@ pub use recipe::{
     ScheduleKind, ScheduleSection, StopSection, Validation, ValidationSet,
 };
 pub use run_directory::{Destination, RunDirectory, RunDirectoryError};
+pub use schedule::PlateauState;
 pub use scores::{
     ClassScores, Mistake, NotFiniteOutput, ScoreOptions, Scores, probabilities, rank,
 };

@@ -13,7 +13,7 @@ use crate::error::TrainError;
 use crate::optimizer::Optimizer;
 use crate::profile::{Chore, Chores, timed};
 use crate::recipe::{InitName, Moments, Recipe};
-use crate::schedule::learning_rate;
+use crate::schedule::Schedule;
 use crate::workers::Workers;
 use autograd::Buffer;
 use model::{CUSTOM, Init, Layer, Model, Network, preset};
@@ -44,9 +44,12 @@ pub struct Trainer<'a> {
     network: Network,
     weights: Buffer,
     optimizer: Optimizer,
+    schedule: Schedule,
     scaling: Scaling,
     moments: Moments,
     training: Vec<u32>,
+    steps_per_epoch: usize,
+    total_steps: usize,
     validation: Option<(&'a Split, Vec<u32>)>,
     spare: Spare,
     /// In a profiled run.
@@ -96,9 +99,13 @@ impl<'a> Trainer<'a> {
         let (training, validation) = divide(recipe, data, train)?;
         let channels = network.input()[0];
         let moments = moments(recipe, train, &training, channels)?;
+        let steps_per_epoch = training.len().div_ceil(recipe.data.batch_size);
+        let steps = recipe.stop.epochs * steps_per_epoch;
+        let steps = steps.min(recipe.stop.iterations.unwrap_or(usize::MAX));
         Ok(Trainer {
             weights: network.initialise(recipe.seed, init),
             optimizer: Optimizer::new(recipe, &network),
+            schedule: Schedule::new(recipe, steps_per_epoch, steps),
             scaling: Scaling::new(channels, &moments.mean, &moments.std),
             recipe: recipe.clone(),
             preset: CUSTOM.to_owned(),
@@ -107,6 +114,8 @@ impl<'a> Trainer<'a> {
             network,
             moments,
             training,
+            steps_per_epoch,
+            total_steps: steps,
             validation,
             spare: Spare::default(),
             chores: None,
@@ -152,7 +161,7 @@ impl<'a> Trainer<'a> {
             });
         }
         self.check_update(&sums.gradients)?;
-        let lr = learning_rate(&self.recipe, self.progress.step, self.total_steps());
+        let lr = self.schedule.learning_rate(self.progress.step);
         let chores = self.chores.as_ref();
         let weights = &mut self.weights;
         self.optimizer.step(isa, &self.network, lr, weights, &sums.gradients, chores);
@@ -200,6 +209,11 @@ impl<'a> Trainer<'a> {
     /// The weights, to be changed.
     pub fn weights_mut(&mut self) -> &mut [f32] {
         &mut self.weights
+    }
+
+    /// The steps of the run, unless it ends early.
+    pub fn total_steps(&self) -> usize {
+        self.total_steps
     }
 
     /// How far training has come.
