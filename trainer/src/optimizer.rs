@@ -30,6 +30,16 @@ impl Optimizer {
         }
     }
 
+    /// What it remembers.
+    pub(crate) fn state(&self) -> Vec<(&'static str, &[f32])> {
+        vec![("momentum_buffer", &self.velocity)]
+    }
+
+    /// Takes what [`Optimizer::state`] gave.
+    pub(crate) fn restore(&mut self, _name: &str, state: &[f32]) {
+        self.velocity.copy_from_slice(state);
+    }
+
     /// One step with learning rate `lr`. To be called inside [`crate::Workers::run`].
     pub(crate) fn step(
         &mut self,
@@ -88,5 +98,18 @@ fn update_statistics(network: &Network, running: &mut [f32], batch: &[f32]) {
                 *running = (1.0 - STATISTICS_MOMENTUM) * *running + STATISTICS_MOMENTUM * batch;
             }
         }
+    }
+}
+
+pub(crate) struct Ema(f64, Buffer);
+impl Ema {
+    pub(crate) fn new(decay: f64, len: usize) -> Ema {
+        Ema(decay, Buffer::zeros(len))
+    }
+    pub(crate) fn weights(&self) -> &[f32] {
+        &self.1
+    }
+    pub(crate) fn restore(&mut self, w: &[f32]) {
+        self.1.copy_from_slice(w)
     }
 }

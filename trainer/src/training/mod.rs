@@ -3,6 +3,7 @@
 mod prepare;
 mod progress;
 mod run;
+mod state;
 
 pub use progress::{Best, Progress, Stop};
 pub use run::{Epoch, Event, Observed, Observer, Validated, each_epoch};
@@ -10,14 +11,15 @@ pub use run::{Epoch, Event, Observed, Observer, Validated, each_epoch};
 use crate::batch::{Batch, Images, Scaling, Spare};
 use crate::data::{Dataset, Split};
 use crate::error::TrainError;
-use crate::optimizer::Optimizer;
+use crate::optimizer::{Ema, Optimizer};
 use crate::profile::{Chore, Chores, timed};
 use crate::recipe::{InitName, Moments, Recipe};
 use crate::schedule::Schedule;
 use crate::workers::Workers;
 use autograd::Buffer;
-use model::{CUSTOM, Init, Layer, Model, Network, preset};
+use model::{CUSTOM, Init, Layer, Network};
 use prepare::{divide, moments};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 /// What a step saw before it changed the weights.
@@ -58,6 +60,8 @@ pub struct Trainer<'a> {
     order: Order,
     /// Of the last step.
     gradients: Option<Buffer>,
+    ema: Option<Ema>,
+    fingerprint: OnceLock<String>,
 }
 
 /// The training images in the order of an epoch.
@@ -75,10 +79,9 @@ impl<'a> Trainer<'a> {
         workers: &'a Workers,
     ) -> Result<Trainer<'a>, TrainError> {
         recipe.check()?;
-        let layers = preset(&recipe.model.preset, data.classes());
-        let layers = layers.expect("a checked recipe names a preset");
+        let layers = recipe.model.layers(data.classes());
         let trainer = Trainer::with_layers(recipe, &layers, data, workers)?;
-        Ok(Trainer { preset: recipe.model.preset.clone(), ..trainer })
+        Ok(Trainer { preset: recipe.model.name().to_owned(), ..trainer })
     }
 
     /// A network of these layers instead of the recipe's; its models are [`CUSTOM`].
@@ -90,6 +93,7 @@ impl<'a> Trainer<'a> {
     ) -> Result<Trainer<'a>, TrainError> {
         recipe.check()?;
         let network = Network::new(data.image_shape(), layers)
+            .and_then(|network| network.check_classes(data.classes()).map(|()| network))
             .map_err(|error| TrainError::Shape { directory: data.directory().into(), error })?;
         let init = match recipe.model.init {
             InitName::Pytorch => Init::Pytorch,
@@ -102,8 +106,10 @@ impl<'a> Trainer<'a> {
         let steps_per_epoch = training.len().div_ceil(recipe.data.batch_size);
         let steps = recipe.stop.epochs * steps_per_epoch;
         let steps = steps.min(recipe.stop.iterations.unwrap_or(usize::MAX));
+        let weights = network.initialise(recipe.seed, init);
         Ok(Trainer {
-            weights: network.initialise(recipe.seed, init),
+            ema: recipe.optimizer.ema.map(|decay| Ema::new(decay, network.len())),
+            weights,
             optimizer: Optimizer::new(recipe, &network),
             schedule: Schedule::new(recipe, steps_per_epoch, steps),
             scaling: Scaling::new(channels, &moments.mean, &moments.std),
@@ -122,6 +128,7 @@ impl<'a> Trainer<'a> {
             progress: Progress::default(),
             order: Order::default(),
             gradients: None,
+            fingerprint: OnceLock::new(),
         })
     }
 
@@ -225,23 +232,6 @@ impl<'a> Trainer<'a> {
     pub fn gradients(&self) -> Option<&[f32]> {
         self.gradients.as_deref()
     }
-
-    /// The weights to validate and to save.
-    pub fn evaluation_weights(&self) -> &[f32] {
-        &self.weights
-    }
-
-    /// The network as it is now.
-    pub fn model(&self) -> Model {
-        Model {
-            preset: self.preset.clone(),
-            network: self.network.clone(),
-            weights: self.weights.clone(),
-            classes: self.data.class_names().to_vec(),
-            mean: self.moments.mean.clone(),
-            std: self.moments.std.clone(),
-        }
-    }
 }
 
 #[cfg(test)]
@@ -250,7 +240,7 @@ mod tests {
     use crate::data::Source;
     use crate::recipe::{Validation, ValidationSet};
     use kernels::Isa;
-    use model::{flatten, linear};
+    use model::{Model, flatten, linear};
 
     /// Its file has the layers, not the recipe's preset.
     #[test]
