@@ -19,6 +19,8 @@ mod run_directory;
 mod sampler;
 mod schedule;
 mod scores;
+mod session;
+pub mod sweep;
 mod training;
 mod workers;
 
@@ -41,6 +43,7 @@ pub use schedule::PlateauState;
 pub use scores::{
     ClassScores, Mistake, NotFiniteOutput, ScoreOptions, Scores, probabilities, rank,
 };
+pub use session::{Listener, Outcome, Recording, record};
 pub use training::{
     Best, Epoch, Event, Observed, Observer, Progress, Step, Stop, Trainer, Validated, each_epoch,
 };

@@ -9,11 +9,13 @@ pub use progress::{Best, Progress, Stop};
 pub use run::{Epoch, Event, Observed, Observer, Validated, each_epoch};
 
 use crate::batch::{Batch, Images, Scaling, Spare};
-use crate::data::{Dataset, Split};
+use crate::data::{DataError, Dataset, Split};
 use crate::error::TrainError;
 use crate::optimizer::{Ema, Optimizer};
 use crate::profile::{Chore, Chores, timed};
+use crate::raster::Raster;
 use crate::recipe::{InitName, Moments, Recipe};
+use crate::sampler::shuffle;
 use crate::schedule::Schedule;
 use crate::workers::Workers;
 use autograd::Buffer;
@@ -216,6 +218,47 @@ impl<'a> Trainer<'a> {
     /// The weights, to be changed.
     pub fn weights_mut(&mut self) -> &mut [f32] {
         &mut self.weights
+    }
+
+    /// The data.
+    pub fn data(&self) -> &'a Dataset {
+        self.data
+    }
+
+    /// The threads.
+    pub fn workers(&self) -> &'a Workers {
+        self.workers
+    }
+
+    /// How many images an epoch has.
+    pub fn training_images(&self) -> usize {
+        self.training.len()
+    }
+
+    /// The images that it validates on.
+    pub fn validation(&self) -> Option<(&'a Split, &[u32])> {
+        self.validation.as_ref().map(|(split, images)| (*split, &images[..]))
+    }
+
+    /// How many images it validates on.
+    pub fn validation_images(&self) -> usize {
+        self.validation().map_or(0, |(_, images)| images.len())
+    }
+
+    /// The first images of the first epoch, at most as many, in rows of eight.
+    pub fn first_images(&self, most: usize) -> Result<Raster, DataError> {
+        let train = self.data.train()?;
+        let mut order = self.training.clone();
+        shuffle(self.recipe.seed, 0, &mut order);
+        order.truncate(most.min(self.recipe.data.batch_size));
+        let [channels, height, width] = self.network.input();
+        let images = order.iter().map(|&image| train.image(image as usize));
+        Ok(Raster::grid([height, width, channels], 8, images))
+    }
+
+    /// The steps of an epoch.
+    pub fn steps_per_epoch(&self) -> usize {
+        self.steps_per_epoch
     }
 
     /// The steps of the run, unless it ends early.
