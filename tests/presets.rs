@@ -17,6 +17,10 @@ fn sizes_on_fashion_mnist() {
     let all: usize = lenet.iter().sum();
     assert_eq!(sizes("lenet"), (44_426, all, 3 * all - lenet[0]));
     assert_eq!(2 * sizes("lenet").2, 1_517_040);
+    let li = [24 * 24 * 6 * 25, 8 * 8 * 12 * 6 * 25, 192 * 120, 120 * 60, 60 * 10];
+    let parameters = 6 * 26 + 12 * 151 + 193 * 120 + 121 * 60 + 61 * 10;
+    let all: usize = li.iter().sum();
+    assert_eq!(sizes("lenet-li"), (parameters, all, 3 * all - li[0]));
     // Padded 5×5 convolutions: along an axis of n pixels, 5n − 6 products meet no padding.
     let cnn_bn = [(5 * 28 - 6usize).pow(2) * 16, (5 * 14 - 6usize).pow(2) * 16 * 32, 1568 * 10];
     let all: usize = cnn_bn.iter().sum();
@@ -58,7 +62,9 @@ fn parameters_do_not_overlap_and_lie_on_cache_lines() {
 /// Images that a preset cannot do with are refused by the layer that they are too small for.
 #[test]
 fn small_images() {
-    for (name, smallest) in [("lenet", 16), ("cnn-bn", 4), ("vgg", 4), ("resnet", 1)] {
+    for (name, smallest) in
+        [("lenet", 16), ("lenet-li", 16), ("cnn-bn", 4), ("vgg", 4), ("resnet", 1)]
+    {
         network(name, [1, smallest, smallest], 3).unwrap();
         for input in [[1, smallest - 1, 40], [1, 40, smallest - 1], [0, 40, 40]] {
             let error = network(name, input, 3).unwrap_err().to_string();
@@ -85,4 +91,16 @@ fn large_images() {
         let error = network(name, [1, 28, 28], usize::MAX).unwrap_err().to_string();
         assert!(error.contains("its weights are too large"), "{name}: {error}");
     }
+}
+
+#[test]
+fn the_table_of_layers() {
+    let table = network("lenet", [1, 28, 28], 10).unwrap().describe();
+    let expected = "\
+layer  kind                    output  parameters  MFLOP/image
+       input                  1×28×28
+conv1  convolution 5×5        6×24×24         156        0.173
+1      ReLU                   6×24×24
+2      max-pool 2×2, stride 2  6×12×12";
+    assert!(table.starts_with(expected), "{table}");
 }

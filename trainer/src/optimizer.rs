@@ -23,9 +23,9 @@ pub(crate) struct Optimizer {
 impl Optimizer {
     pub(crate) fn new(recipe: &Recipe, network: &Network) -> Optimizer {
         Optimizer {
-            momentum: recipe.optimizer.momentum,
+            momentum: recipe.optimizer.momentum(),
             nesterov: recipe.optimizer.nesterov,
-            weight_decay: recipe.optimizer.weight_decay,
+            weight_decay: recipe.optimizer.weight_decay(),
             velocity: Buffer::zeros(network.trained_len()),
         }
     }

@@ -12,7 +12,7 @@ pub(crate) fn learning_rate(recipe: &Recipe, step: usize, steps: usize) -> f64 {
             let first = peak / schedule.start_divisor;
             let last = first / schedule.end_divisor;
             // The steps at which the curve turns and ends, as in PyTorch's OneCycleLR.
-            let turn = schedule.warmup * steps as f64 - 1.0;
+            let turn = schedule.rise * steps as f64 - 1.0;
             let (step, end) = (step as f64, steps as f64 - 1.0);
             if step <= turn {
                 anneal(first, peak, step / turn)
@@ -20,6 +20,7 @@ pub(crate) fn learning_rate(recipe: &Recipe, step: usize, steps: usize) -> f64 {
                 anneal(peak, last, (step - turn) / (end - turn))
             }
         }
+        other => unimplemented!("the schedule {other:?}"),
     }
 }
 
