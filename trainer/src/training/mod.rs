@@ -10,7 +10,7 @@ pub use run::{Epoch, Event, Observed, Observer, Validated, each_epoch};
 use crate::batch::{Batch, Images, Scaling, Spare};
 use crate::data::{Dataset, Split};
 use crate::error::TrainError;
-use crate::optimizer::Optimizer;
+use crate::optimizer::{Ema, Optimizer};
 use crate::profile::{Chore, Chores, timed};
 use crate::recipe::{InitName, Moments, Recipe};
 use crate::schedule::learning_rate;
@@ -44,6 +44,8 @@ pub struct Trainer<'a> {
     network: Network,
     weights: Buffer,
     optimizer: Optimizer,
+    /// Where the recipe has one.
+    ema: Option<Ema>,
     scaling: Scaling,
     moments: Moments,
     training: Vec<u32>,
@@ -98,7 +100,8 @@ impl<'a> Trainer<'a> {
         let moments = moments(recipe, train, &training, channels)?;
         Ok(Trainer {
             weights: network.initialise(recipe.seed, init),
-            optimizer: Optimizer::new(recipe, &network),
+            optimizer: Optimizer::new(recipe, &network)?,
+            ema: recipe.optimizer.ema.map(|decay| Ema::new(decay, &network)),
             scaling: Scaling::new(channels, &moments.mean, &moments.std),
             recipe: recipe.clone(),
             preset: CUSTOM.to_owned(),
@@ -141,7 +144,7 @@ impl<'a> Trainer<'a> {
             smoothing: self.recipe.model.label_smoothing as f32,
             chores: self.chores.as_ref(),
         };
-        let sums = batch.gradient(self.workers, &self.spare);
+        let mut sums = batch.gradient(self.workers, &self.spare);
         if !sums.loss.is_finite() {
             let layer = batch.find_fault(isa).map_or("(loss)", |n| self.network.layer_name(n));
             return Err(TrainError::NotFinite {
@@ -153,15 +156,27 @@ impl<'a> Trainer<'a> {
         }
         self.check_update(&sums.gradients)?;
         let lr = learning_rate(&self.recipe, self.progress.step, self.total_steps());
-        let chores = self.chores.as_ref();
-        let weights = &mut self.weights;
-        self.optimizer.step(isa, &self.network, lr, weights, &sums.gradients, chores);
+        self.update(lr, &mut sums.gradients);
         self.progress.step += 1;
         if let Some(last) = self.gradients.replace(sums.gradients) {
             self.spare.put(last);
         }
         let (loss, correct, images) = (sums.loss, sums.correct, indices.len());
         Ok(Step { loss, correct, images, learning_rate: lr, time: started.elapsed() })
+    }
+
+    /// Moves weights, running statistics and their average.
+    fn update(&mut self, lr: f64, gradients: &mut [f32]) {
+        let (isa, step) = (self.workers.isa(), self.progress.step as u64);
+        let chores = self.chores.as_ref();
+        if let Some(ema) = self.ema.as_mut().filter(|_| step == 0) {
+            ema.restore(&self.weights);
+        }
+        let weights = &mut self.weights;
+        self.optimizer.step(isa, &self.network, step + 1, lr, weights, gradients, chores);
+        if let Some(ema) = &mut self.ema {
+            ema.update(isa, &self.weights, step + 1, chores);
+        }
     }
 
     /// Whether everything is finite that the step would make of weights and running statistics: the
@@ -207,14 +222,30 @@ impl<'a> Trainer<'a> {
         &self.progress
     }
 
-    /// The gradient of the last step, laid out as the weights; `None` before the first.
+    /// The gradient of the last step, laid out as the weights, and clipped by value if the recipe says
+    /// so (its norm is as it was); `None` before the first.
     pub fn gradients(&self) -> Option<&[f32]> {
         self.gradients.as_deref()
     }
 
-    /// The weights to validate and to save.
+    /// The weights to validate and to save: their moving average where the recipe has one.
     pub fn evaluation_weights(&self) -> &[f32] {
-        &self.weights
+        match &self.ema {
+            Some(ema) if self.progress.step > 0 => ema.weights(),
+            _ => &self.weights,
+        }
+    }
+
+    /// What the optimiser remembers, under PyTorch's names for it: each as long as the trained part of
+    /// the weights, and laid out like it.
+    pub fn optimizer_state(&self) -> Vec<(&'static str, &[f32])> {
+        self.optimizer.state()
+    }
+
+    /// Takes over a part of [`Trainer::optimizer_state`]. Returns whether the recipe's optimiser has such
+    /// state, of this length.
+    pub fn restore_optimizer_state(&mut self, name: &str, values: &[f32]) -> bool {
+        self.optimizer.restore(name, values)
     }
 
     /// The network as it is now.
