@@ -49,6 +49,8 @@ pub struct Trainer<'a> {
     weights: Buffer,
     optimizer: Optimizer,
     schedule: Schedule,
+    /// Where the recipe has one.
+    ema: Option<Ema>,
     scaling: Scaling,
     moments: Moments,
     training: Vec<u32>,
@@ -62,7 +64,6 @@ pub struct Trainer<'a> {
     order: Order,
     /// Of the last step.
     gradients: Option<Buffer>,
-    ema: Option<Ema>,
     fingerprint: OnceLock<String>,
 }
 
@@ -110,9 +111,9 @@ impl<'a> Trainer<'a> {
         let steps = steps.min(recipe.stop.iterations.unwrap_or(usize::MAX));
         let weights = network.initialise(recipe.seed, init);
         Ok(Trainer {
-            ema: recipe.optimizer.ema.map(|decay| Ema::new(decay, network.len())),
             weights,
-            optimizer: Optimizer::new(recipe, &network),
+            optimizer: Optimizer::new(recipe, &network)?,
+            ema: recipe.optimizer.ema.map(|decay| Ema::new(decay, &network)),
             schedule: Schedule::new(recipe, steps_per_epoch, steps),
             scaling: Scaling::new(channels, &moments.mean, &moments.std),
             recipe: recipe.clone(),
@@ -159,7 +160,7 @@ impl<'a> Trainer<'a> {
             smoothing: self.recipe.model.label_smoothing as f32,
             chores: self.chores.as_ref(),
         };
-        let sums = batch.gradient(self.workers, &self.spare);
+        let mut sums = batch.gradient(self.workers, &self.spare);
         if !sums.loss.is_finite() {
             let layer = batch.find_fault(isa).map_or("(loss)", |n| self.network.layer_name(n));
             return Err(TrainError::NotFinite {
@@ -171,15 +172,27 @@ impl<'a> Trainer<'a> {
         }
         self.check_update(&sums.gradients)?;
         let lr = self.schedule.learning_rate(self.progress.step);
-        let chores = self.chores.as_ref();
-        let weights = &mut self.weights;
-        self.optimizer.step(isa, &self.network, lr, weights, &sums.gradients, chores);
+        self.update(lr, &mut sums.gradients);
         self.progress.step += 1;
         if let Some(last) = self.gradients.replace(sums.gradients) {
             self.spare.put(last);
         }
         let (loss, correct, images) = (sums.loss, sums.correct, indices.len());
         Ok(Step { loss, correct, images, learning_rate: lr, time: started.elapsed() })
+    }
+
+    /// Moves weights, running statistics and their average.
+    fn update(&mut self, lr: f64, gradients: &mut [f32]) {
+        let (isa, step) = (self.workers.isa(), self.progress.step as u64);
+        let chores = self.chores.as_ref();
+        if let Some(ema) = self.ema.as_mut().filter(|_| step == 0) {
+            ema.restore(&self.weights);
+        }
+        let weights = &mut self.weights;
+        self.optimizer.step(isa, &self.network, step + 1, lr, weights, gradients, chores);
+        if let Some(ema) = &mut self.ema {
+            ema.update(isa, &self.weights, step + 1, chores);
+        }
     }
 
     /// Whether everything is finite that the step would make of weights and running statistics: the
@@ -271,7 +284,8 @@ impl<'a> Trainer<'a> {
         &self.progress
     }
 
-    /// The gradient of the last step, laid out as the weights; `None` before the first.
+    /// The gradient of the last step, laid out as the weights, and clipped by value if the recipe says
+    /// so (its norm is as it was); `None` before the first.
     pub fn gradients(&self) -> Option<&[f32]> {
         self.gradients.as_deref()
     }

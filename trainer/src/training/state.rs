@@ -65,7 +65,11 @@ impl Trainer<'_> {
 
     /// The weights to validate and to save: the averaged ones, if there are.
     pub fn evaluation_weights(&self) -> &[f32] {
-        self.ema().unwrap_or(&self.weights)
+        match self.ema() {
+            // Before the first step there is nothing to average.
+            Some(ema) if self.progress.step > 0 => ema,
+            _ => &self.weights,
+        }
     }
 
     /// The network as it is now, with [`Trainer::evaluation_weights`].
