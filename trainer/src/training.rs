@@ -1,5 +1,6 @@
 //! The loop.
 
+use crate::augment::Augmentation;
 use crate::batch::{Batch, Evaluation, Images, Scaling, Spare, evaluate};
 use crate::data::{Dataset, Split};
 use crate::error::TrainError;
@@ -51,6 +52,7 @@ pub struct Trainer<'a> {
     weights: Buffer,
     optimizer: Optimizer,
     schedule: Schedule,
+    augmentation: Augmentation,
     scaling: Scaling,
     moments: Moments,
     training: Vec<u32>,
@@ -101,6 +103,7 @@ impl<'a> Trainer<'a> {
             weights: network.initialise(recipe.seed, init),
             optimizer: Optimizer::new(recipe, &network),
             schedule: Schedule::new(recipe, steps_per_epoch, steps),
+            augmentation: Augmentation::new(recipe, network.input(), &moments.mean),
             scaling: Scaling::new(channels, &moments.mean, &moments.std),
             recipe: recipe.clone(),
             preset: CUSTOM.to_owned(),
@@ -199,6 +202,7 @@ impl<'a> Trainer<'a> {
             network: &self.network,
             weights: &self.weights,
             images: Images { split: train, indices, scaling: &self.scaling },
+            augmentation: Some(&self.augmentation).filter(|a| !a.is_identity()),
             shard: self.recipe.shard(),
             seed: self.recipe.seed,
             epoch: self.epochs as u32,
