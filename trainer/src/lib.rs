@@ -4,6 +4,7 @@
 //! tape, a gradient per shard, one gradient per batch, an optimiser step. What comes out depends on
 //! the data, the recipe and the seed, never on how many threads did it.
 
+mod augment;
 mod batch;
 mod checkpoint;
 mod data;

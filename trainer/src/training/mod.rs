@@ -8,6 +8,7 @@ mod state;
 pub use progress::{Best, Progress, Stop};
 pub use run::{Epoch, Event, Observed, Observer, Validated, each_epoch};
 
+use crate::augment::Augmentation;
 use crate::batch::{Batch, Images, Scaling, Spare};
 use crate::data::{DataError, Dataset, Split};
 use crate::error::TrainError;
@@ -49,6 +50,7 @@ pub struct Trainer<'a> {
     weights: Buffer,
     optimizer: Optimizer,
     schedule: Schedule,
+    augmentation: Augmentation,
     /// Where the recipe has one.
     ema: Option<Ema>,
     scaling: Scaling,
@@ -115,6 +117,7 @@ impl<'a> Trainer<'a> {
             optimizer: Optimizer::new(recipe, &network)?,
             ema: recipe.optimizer.ema.map(|decay| Ema::new(decay, &network)),
             schedule: Schedule::new(recipe, steps_per_epoch, steps),
+            augmentation: Augmentation::new(recipe, network.input(), &moments.mean),
             scaling: Scaling::new(channels, &moments.mean, &moments.std),
             recipe: recipe.clone(),
             preset: CUSTOM.to_owned(),
@@ -154,6 +157,7 @@ impl<'a> Trainer<'a> {
             network: &self.network,
             weights: &self.weights,
             images: Images { split: train, indices, scaling: &self.scaling },
+            augmentation: Some(&self.augmentation).filter(|a| !a.is_identity()),
             shard: self.recipe.shard(),
             seed: self.recipe.seed,
             epoch: self.progress.epoch as u32,
@@ -258,15 +262,23 @@ impl<'a> Trainer<'a> {
         self.validation().map_or(0, |(_, images)| images.len())
     }
 
-    /// The first images of the first epoch, at most as many, in rows of eight.
+    /// The first images of the first epoch, at most as many, as the network sees them but for their
+    /// scale, in rows of eight.
     pub fn first_images(&self, most: usize) -> Result<Raster, DataError> {
         let train = self.data.train()?;
         let mut order = self.training.clone();
         shuffle(self.recipe.seed, 0, &mut order);
         order.truncate(most.min(self.recipe.data.batch_size));
         let [channels, height, width] = self.network.input();
-        let images = order.iter().map(|&image| train.image(image as usize));
-        Ok(Raster::grid([height, width, channels], 8, images))
+        let changed: Vec<Vec<u8>> = order
+            .iter()
+            .map(|&image| {
+                let mut to = vec![0; channels * height * width];
+                self.augmentation.apply(0, image, train.image(image as usize), &mut to);
+                to
+            })
+            .collect();
+        Ok(Raster::grid([height, width, channels], 8, changed.iter().map(Vec::as_slice)))
     }
 
     /// The steps of an epoch.
