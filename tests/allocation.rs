@@ -11,6 +11,7 @@ use model::{Init, Layer, Network, PRESETS, batch_norm2d, conv2d, dropout, flatte
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use support::data;
+use trainer::tensorboard::EventWriter;
 use trainer::{Predictor, Trainer, Workers};
 
 /// The system's allocator, counting what is asked of it.
@@ -66,6 +67,7 @@ fn steady_state() {
         training(preset);
         prediction(preset);
     }
+    log();
 }
 
 /// Steps over a whole shard and a short one, with an evaluation between them: from the third on,
@@ -139,4 +141,16 @@ fn prediction(preset: &str) {
             assert!(count == 0 || round < 2, "{preset}: {count} allocations in round {round}");
         }
     });
+}
+
+/// The scalars of a step, until after what waits has been written: from the second step on, nothing.
+fn log() {
+    let directory = tempfile::TempDir::new().unwrap();
+    let mut log = EventWriter::create(directory.path()).unwrap();
+    let mut step = |step: usize| {
+        let values = [("Loss", 1.0), ("Throughput", 2e5), ("LearningRate", 0.1 / step as f32)];
+        log.scalars(step, 1.7e9, &values).unwrap();
+    };
+    step(1);
+    assert_eq!(allocations(|| (2..5000).for_each(step)), 0, "scalars");
 }

@@ -2,10 +2,12 @@
 
 use crate::data::Split;
 use crate::profile::{Chore, Chores, timed};
+use crate::scores::rank;
 use crate::workers::Workers;
 use autograd::{Buffer, Memory, Tape, Tensor, Var};
 use kernels::LANES;
 use model::Network;
+use serde::{Deserialize, Serialize};
 use std::ops::Range;
 use std::sync::Mutex;
 
@@ -52,12 +54,14 @@ impl Scaling {
 }
 
 /// What a network makes of images.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Evaluation {
     /// Mean cross-entropy.
     pub loss: f64,
-    /// The part of images whose class was found.
+    /// The part of images whose class is the most probable one: top-1.
     pub accuracy: f64,
+    /// The part of images whose class is among the five most probable ones; not asked in training.
+    pub top5: Option<f64>,
 }
 
 /// Images, and how they are seen.
@@ -184,6 +188,9 @@ impl Batch<'_> {
 }
 
 /// Loss and accuracy of the network on images. To be called inside [`Workers::run`].
+///
+/// # Panics
+/// If there are no images.
 pub(crate) fn evaluate(
     workers: &Workers,
     network: &Network,
@@ -191,9 +198,6 @@ pub(crate) fn evaluate(
     images: Images<'_>,
 ) -> Evaluation {
     let total = images.indices.len();
-    if total == 0 {
-        return Evaluation { loss: f64::NAN, accuracy: f64::NAN };
-    }
     let leaf = |i: usize, memory: &mut Memory| {
         let first = i * EVALUATION_SHARD;
         let images = images.range(first..total.min(first + EVALUATION_SHARD));
@@ -203,10 +207,20 @@ pub(crate) fn evaluate(
         let x = images.load(&mut tape, network);
         let logits = network.forward(&mut tape, x);
         let (_, sums) = tape.softmax_cross_entropy(logits, &labels, 0.0);
+        let in_five = in_top5(tape.value(logits), &labels);
         memory.put_labels(labels);
-        (sums.loss, sums.correct)
+        (sums.loss, [sums.correct, in_five])
     };
-    let join = |a: (f64, usize), b: (f64, usize)| (a.0 + b.0, a.1 + b.1);
-    let (loss, correct) = workers.sum(total.div_ceil(EVALUATION_SHARD), &leaf, &join);
-    Evaluation { loss: loss / total as f64, accuracy: correct as f64 / total as f64 }
+    type Found = (f64, [usize; 2]);
+    let join = |(a, [b, c]): Found, (d, [e, f]): Found| (a + d, [b + e, c + f]);
+    let (loss, [correct, in_five]) = workers.sum(total.div_ceil(EVALUATION_SHARD), &leaf, &join);
+    let part = |images: usize| images as f64 / total as f64;
+    Evaluation { loss: loss / total as f64, accuracy: part(correct), top5: Some(part(in_five)) }
+}
+
+/// How many labels are among the five most probable classes of their images.
+fn in_top5(logits: &Tensor, labels: &[u32]) -> usize {
+    let rows = logits.to_rows();
+    let rows = rows.chunks_exact(logits.channels()).zip(labels);
+    rows.filter(|(row, label)| rank(row, **label as usize) < 5).count()
 }

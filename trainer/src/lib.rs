@@ -7,25 +7,39 @@
 mod batch;
 mod data;
 mod error;
+mod fit;
+mod log;
 mod optimizer;
 mod predictor;
 mod profile;
+mod raster;
 mod recipe;
 mod run_directory;
 mod sampler;
 mod schedule;
+mod scores;
 mod training;
 mod workers;
 
 pub use batch::{Evaluation, Scaling};
 pub use data::{DataError, Dataset, Source, Split};
 pub use error::TrainError;
+pub use fit::{Misfit, check_fit};
+pub use log::{metrics, tensorboard};
 pub use predictor::Predictor;
 pub use profile::{Profile, Row, Totals};
+pub use raster::Raster;
 pub use recipe::{
-    Auto, DataSection, InitName, ModelSection, Moments, Normalize, OptimizerKind, OptimizerSection,
-    Recipe, RecipeError, ScheduleKind, ScheduleSection, StopSection, Validation, ValidationSet,
+    AugmentSection, Auto, DataSection, EventsSection, Every, Group, InitName, ModelSection,
+    Moments, Monitor, Normalize, OptimizerKind, OptimizerSection, Recipe, RecipeError,
+    ScheduleKind, ScheduleSection, StopSection, Validation, ValidationSet,
 };
 pub use run_directory::{Destination, RunDirectory, RunDirectoryError};
-pub use training::{Epoch, Step, Trainer};
+pub use schedule::PlateauState;
+pub use scores::{
+    ClassScores, Mistake, NotFiniteOutput, ScoreOptions, Scores, probabilities, rank,
+};
+pub use training::{
+    Best, Epoch, Event, Observed, Observer, Progress, Step, Stop, Trainer, Validated, each_epoch,
+};
 pub use workers::{Workers, WorkersError};

@@ -14,18 +14,18 @@ const STATISTICS_MOMENTUM: f32 = 0.1;
 
 /// The optimiser and its state.
 pub(crate) struct Optimizer {
-    momentum: f32,
+    momentum: f64,
     nesterov: bool,
-    weight_decay: f32,
+    weight_decay: f64,
     velocity: Buffer,
 }
 
 impl Optimizer {
     pub(crate) fn new(recipe: &Recipe, network: &Network) -> Optimizer {
         Optimizer {
-            momentum: recipe.optimizer.momentum as f32,
+            momentum: recipe.optimizer.momentum(),
             nesterov: recipe.optimizer.nesterov,
-            weight_decay: recipe.optimizer.weight_decay as f32,
+            weight_decay: recipe.optimizer.weight_decay(),
             velocity: Buffer::zeros(network.trained_len()),
         }
     }
@@ -41,7 +41,7 @@ impl Optimizer {
         chores: Option<&Chores>,
     ) {
         let step = Sgd {
-            lr: lr as f32,
+            lr,
             momentum: self.momentum,
             nesterov: self.nesterov,
             weight_decay: self.weight_decay,

@@ -24,6 +24,11 @@ impl<'a> Predictor<'a> {
         Predictor { model, scaling, workers }
     }
 
+    /// The model.
+    pub fn model(&self) -> &'a Model {
+        self.model
+    }
+
     /// Writes the logits of images 0, 1, … to `logits`, row-major `[images][classes]`; `image` gives
     /// the bytes of each, rows of pixels, the channels of a pixel side by side. Up to sixteen images
     /// are computed by the calling thread: no other is woken. A loop that runs inside

@@ -1,0 +1,142 @@
+//! `evaluate`: what a trained network makes of labelled images.
+
+mod cli;
+#[path = "cli/inputs.rs"]
+mod inputs;
+
+use clap::{Parser, ValueEnum};
+use cli::{Failure, run, say};
+use inputs::{DataFlags, ThreadFlags, load_model, weights_file};
+use model::Model;
+use serde_json::{Value, json};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use trainer::{Dataset, Predictor, ScoreOptions, Scores, check_fit};
+
+/// Measures a trained network on labelled images: loss, top-1 and top-5 accuracy, precision, recall
+/// and F1 of every class, and which classes it confuses.
+#[derive(Parser)]
+#[command(name = "evaluate", version, after_help = AFTER_HELP)]
+struct Arguments {
+    /// A safetensors file, or a run directory that has a model.safetensors
+    #[arg(long, value_name = "FILE")]
+    weights: PathBuf,
+    #[command(flatten)]
+    data: DataFlags,
+    /// Which images of the data set
+    #[arg(long, value_name = "SPLIT", default_value = "test")]
+    split: Part,
+    /// Mean output for image and mirror image
+    #[arg(long, value_name = "HOW")]
+    tta: Option<TestTimeAugmentation>,
+    /// Mistakes to list, those first that the network was surest of
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    mistakes: usize,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    threads: ThreadFlags,
+}
+
+const AFTER_HELP: &str = "\
+Examples:
+  evaluate --weights runs/fast-1                      on the bundled test images
+  evaluate --weights runs/fast-1 --tta mirror --json
+  evaluate --weights runs/own/best.safetensors --data ~/pictures/idx --split train
+
+The JSON object has images, loss, top1 and top5 (fractions), classes (name, precision, recall, f1,
+support), confusion (a row per class, a column for what it was taken for), mistakes, and model,
+weights, data, split, tta and normalize. What is undefined is null.
+
+Exit codes: 0 evaluated; 1 the data, the weights or a file is wrong; 2 the command is wrong.";
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Part {
+    Train,
+    Test,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum TestTimeAugmentation {
+    Mirror,
+}
+
+fn main() -> ExitCode {
+    cli::end(evaluate(&Arguments::parse()))
+}
+
+fn evaluate(arguments: &Arguments) -> Result<(), Failure> {
+    let workers = arguments.threads.start()?;
+    let model = load_model(&arguments.weights)?;
+    let data = arguments.data.open()?;
+    let weights = weights_file(&arguments.weights);
+    let misfit = |error| Failure::Run(format!("{error}; the model is {}", weights.display()));
+    check_fit(&data, &model).map_err(misfit)?;
+    let split = match arguments.split {
+        Part::Train => data.train(),
+        Part::Test => data.test(),
+    };
+    let split = split.map_err(run)?;
+    let images: Vec<u32> = (0..split.len() as u32).collect();
+    let options = ScoreOptions { mirror: arguments.tta.is_some(), mistakes: arguments.mistakes };
+    let predictor = Predictor::new(&model, &workers);
+    let scores = workers
+        .run(|| Scores::new(&predictor, split, &images, options))
+        .map_err(|error| Failure::Run(format!("{}: {error}", weights.display())))?;
+    if arguments.json {
+        say(&json(arguments, &model, &data, &scores).to_string());
+    } else {
+        say(&introduction(arguments, &model, &data));
+        say(&scores.to_string());
+    }
+    Ok(())
+}
+
+fn introduction(arguments: &Arguments, model: &Model, data: &Dataset) -> String {
+    let [channels, rows, columns] = model.network.input();
+    let mirrored = if arguments.tta.is_some() { ", each also mirrored" } else { "" };
+    format!(
+        "weights: {}, {} of {} parameters\n\
+         data: {}, {} images of {channels}×{rows}×{columns}{mirrored}\n\
+         input: pixels / 255, less {}, by {}\n",
+        weights_file(&arguments.weights).display(),
+        model.preset,
+        model.network.parameter_count(),
+        data.directory().display(),
+        arguments.split.name(),
+        listed(&model.mean),
+        listed(&model.std),
+    )
+}
+
+fn json(arguments: &Arguments, model: &Model, data: &Dataset, scores: &Scores) -> Value {
+    let mut object = json!({
+        "weights": weights_file(&arguments.weights).display().to_string(),
+        "model": model.preset,
+        "data": data.directory().display().to_string(),
+        "split": arguments.split.name(),
+        "tta": arguments.tta.map(|_| "mirror"),
+        "normalize": { "mean": model.mean, "std": model.std },
+    });
+    let scores = serde_json::to_value(scores).expect("numbers and names");
+    let (Value::Object(object), Value::Object(scores)) = (&mut object, scores) else {
+        unreachable!("both are objects")
+    };
+    object.extend(scores);
+    Value::Object(std::mem::take(object))
+}
+
+/// Numbers with four decimals, one or one per channel.
+fn listed(values: &[f64]) -> String {
+    values.iter().map(|value| format!("{value:.4}")).collect::<Vec<_>>().join(" ")
+}
+
+impl Part {
+    fn name(self) -> &'static str {
+        match self {
+            Part::Train => "train",
+            Part::Test => "test",
+        }
+    }
+}
