@@ -9,6 +9,7 @@ mod data;
 mod error;
 mod fit;
 mod optimizer;
+mod pictures;
 mod predictor;
 mod profile;
 mod recipe;
@@ -20,9 +21,13 @@ mod training;
 mod workers;
 
 pub use batch::{Evaluation, Scaling};
-pub use data::{DataError, Dataset, Source, Split};
+pub use data::{DataError, Dataset, ImageFile, Source, Split};
 pub use error::TrainError;
 pub use fit::{Misfit, check_fit};
+pub use pictures::{
+    Channels, ClassCounts, Fit, Import, ImportError, Imported, Inversion, Picture, PictureError,
+    Prepared, import,
+};
 pub use predictor::Predictor;
 pub use profile::{Profile, Row, Totals};
 pub use recipe::{
