@@ -12,6 +12,7 @@ mod error;
 mod fit;
 mod log;
 mod optimizer;
+mod pictures;
 mod predictor;
 mod profile;
 mod raster;
@@ -27,10 +28,17 @@ mod workers;
 
 pub use batch::{Evaluation, Scaling};
 pub use checkpoint::{Checkpoint, CheckpointError, Checkpoints};
+pub use data::{DataError, Dataset, ImageFile, Source, Split};
 pub use data::{DataError, Dataset, Source, Split};
 pub use error::TrainError;
+pub use error::TrainError;
+pub use fit::{Misfit, check_fit};
 pub use fit::{Misfit, check_fit};
 pub use log::{metrics, tensorboard};
+pub use pictures::{
+    Channels, ClassCounts, Fit, Import, ImportError, Imported, Inversion, Picture, PictureError,
+    Prepared, import,
+};
 pub use predictor::Predictor;
 pub use profile::{Profile, Row, Totals};
 pub use raster::Raster;
