@@ -29,10 +29,7 @@ mod workers;
 pub use batch::{Evaluation, Scaling};
 pub use checkpoint::{Checkpoint, CheckpointError, Checkpoints};
 pub use data::{DataError, Dataset, ImageFile, Source, Split};
-pub use data::{DataError, Dataset, Source, Split};
 pub use error::TrainError;
-pub use error::TrainError;
-pub use fit::{Misfit, check_fit};
 pub use fit::{Misfit, check_fit};
 pub use log::{metrics, tensorboard};
 pub use pictures::{
