@@ -104,7 +104,7 @@ pub fn adagrad<T: Real>(options: &Adagrad, w: &mut [T], sum: &mut [T], gradient:
     let lr = options.lr / (1.0 + (options.step as f64 - 1.0) * options.lr_decay);
     for ((w, sum), gradient) in w.iter_mut().zip(sum).zip(gradient) {
         let g = decayed(*gradient, options.gradient_scale, *w, options.weight_decay);
-        *sum = *sum + g * g;
+        *sum += g * g;
         *w = *w - T::from_f64(lr) * g / (sum.sqrt() + T::from_f64(options.eps));
     }
 }

@@ -3,21 +3,26 @@
 mod prepare;
 mod progress;
 mod run;
+mod state;
 
 pub use progress::{Best, Progress, Stop};
 pub use run::{Epoch, Event, Observed, Observer, Validated, each_epoch};
 
+use crate::augment::Augmentation;
 use crate::batch::{Batch, Images, Scaling, Spare};
-use crate::data::{Dataset, Split};
+use crate::data::{DataError, Dataset, Split};
 use crate::error::TrainError;
-use crate::optimizer::Optimizer;
+use crate::optimizer::{Ema, Optimizer};
 use crate::profile::{Chore, Chores, timed};
+use crate::raster::Raster;
 use crate::recipe::{InitName, Moments, Recipe};
+use crate::sampler::shuffle;
 use crate::schedule::Schedule;
 use crate::workers::Workers;
 use autograd::Buffer;
-use model::{CUSTOM, Init, Layer, Model, Network, preset};
+use model::{CUSTOM, Init, Layer, Network};
 use prepare::{divide, moments};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 /// What a step saw before it changed the weights.
@@ -45,6 +50,9 @@ pub struct Trainer<'a> {
     weights: Buffer,
     optimizer: Optimizer,
     schedule: Schedule,
+    augmentation: Augmentation,
+    /// Where the recipe has one.
+    ema: Option<Ema>,
     scaling: Scaling,
     moments: Moments,
     training: Vec<u32>,
@@ -58,6 +66,7 @@ pub struct Trainer<'a> {
     order: Order,
     /// Of the last step.
     gradients: Option<Buffer>,
+    fingerprint: OnceLock<String>,
 }
 
 /// The training images in the order of an epoch.
@@ -75,10 +84,9 @@ impl<'a> Trainer<'a> {
         workers: &'a Workers,
     ) -> Result<Trainer<'a>, TrainError> {
         recipe.check()?;
-        let layers = preset(&recipe.model.preset, data.classes());
-        let layers = layers.expect("a checked recipe names a preset");
+        let layers = recipe.model.layers(data.classes());
         let trainer = Trainer::with_layers(recipe, &layers, data, workers)?;
-        Ok(Trainer { preset: recipe.model.preset.clone(), ..trainer })
+        Ok(Trainer { preset: recipe.model.name().to_owned(), ..trainer })
     }
 
     /// A network of these layers instead of the recipe's; its models are [`CUSTOM`].
@@ -90,6 +98,7 @@ impl<'a> Trainer<'a> {
     ) -> Result<Trainer<'a>, TrainError> {
         recipe.check()?;
         let network = Network::new(data.image_shape(), layers)
+            .and_then(|network| network.check_classes(data.classes()).map(|()| network))
             .map_err(|error| TrainError::Shape { directory: data.directory().into(), error })?;
         let init = match recipe.model.init {
             InitName::Pytorch => Init::Pytorch,
@@ -102,10 +111,13 @@ impl<'a> Trainer<'a> {
         let steps_per_epoch = training.len().div_ceil(recipe.data.batch_size);
         let steps = recipe.stop.epochs * steps_per_epoch;
         let steps = steps.min(recipe.stop.iterations.unwrap_or(usize::MAX));
+        let weights = network.initialise(recipe.seed, init);
         Ok(Trainer {
-            weights: network.initialise(recipe.seed, init),
-            optimizer: Optimizer::new(recipe, &network),
+            weights,
+            optimizer: Optimizer::new(recipe, &network)?,
+            ema: recipe.optimizer.ema.map(|decay| Ema::new(decay, &network)),
             schedule: Schedule::new(recipe, steps_per_epoch, steps),
+            augmentation: Augmentation::new(recipe, network.input(), &moments.mean),
             scaling: Scaling::new(channels, &moments.mean, &moments.std),
             recipe: recipe.clone(),
             preset: CUSTOM.to_owned(),
@@ -122,6 +134,7 @@ impl<'a> Trainer<'a> {
             progress: Progress::default(),
             order: Order::default(),
             gradients: None,
+            fingerprint: OnceLock::new(),
         })
     }
 
@@ -144,13 +157,14 @@ impl<'a> Trainer<'a> {
             network: &self.network,
             weights: &self.weights,
             images: Images { split: train, indices, scaling: &self.scaling },
+            augmentation: Some(&self.augmentation).filter(|a| !a.is_identity()),
             shard: self.recipe.shard(),
             seed: self.recipe.seed,
             epoch: self.progress.epoch as u32,
             smoothing: self.recipe.model.label_smoothing as f32,
             chores: self.chores.as_ref(),
         };
-        let sums = batch.gradient(self.workers, &self.spare);
+        let mut sums = batch.gradient(self.workers, &self.spare);
         if !sums.loss.is_finite() {
             let layer = batch.find_fault(isa).map_or("(loss)", |n| self.network.layer_name(n));
             return Err(TrainError::NotFinite {
@@ -162,15 +176,27 @@ impl<'a> Trainer<'a> {
         }
         self.check_update(&sums.gradients)?;
         let lr = self.schedule.learning_rate(self.progress.step);
-        let chores = self.chores.as_ref();
-        let weights = &mut self.weights;
-        self.optimizer.step(isa, &self.network, lr, weights, &sums.gradients, chores);
+        self.update(lr, &mut sums.gradients);
         self.progress.step += 1;
         if let Some(last) = self.gradients.replace(sums.gradients) {
             self.spare.put(last);
         }
         let (loss, correct, images) = (sums.loss, sums.correct, indices.len());
         Ok(Step { loss, correct, images, learning_rate: lr, time: started.elapsed() })
+    }
+
+    /// Moves weights, running statistics and their average.
+    fn update(&mut self, lr: f64, gradients: &mut [f32]) {
+        let (isa, step) = (self.workers.isa(), self.progress.step as u64);
+        let chores = self.chores.as_ref();
+        if let Some(ema) = self.ema.as_mut().filter(|_| step == 0) {
+            ema.restore(&self.weights);
+        }
+        let weights = &mut self.weights;
+        self.optimizer.step(isa, &self.network, step + 1, lr, weights, gradients, chores);
+        if let Some(ema) = &mut self.ema {
+            ema.update(isa, &self.weights, step + 1, chores);
+        }
     }
 
     /// Whether everything is finite that the step would make of weights and running statistics: the
@@ -211,6 +237,55 @@ impl<'a> Trainer<'a> {
         &mut self.weights
     }
 
+    /// The data.
+    pub fn data(&self) -> &'a Dataset {
+        self.data
+    }
+
+    /// The threads.
+    pub fn workers(&self) -> &'a Workers {
+        self.workers
+    }
+
+    /// How many images an epoch has.
+    pub fn training_images(&self) -> usize {
+        self.training.len()
+    }
+
+    /// The images that it validates on.
+    pub fn validation(&self) -> Option<(&'a Split, &[u32])> {
+        self.validation.as_ref().map(|(split, images)| (*split, &images[..]))
+    }
+
+    /// How many images it validates on.
+    pub fn validation_images(&self) -> usize {
+        self.validation().map_or(0, |(_, images)| images.len())
+    }
+
+    /// The first images of the first epoch, at most as many, as the network sees them but for their
+    /// scale, in rows of eight.
+    pub fn first_images(&self, most: usize) -> Result<Raster, DataError> {
+        let train = self.data.train()?;
+        let mut order = self.training.clone();
+        shuffle(self.recipe.seed, 0, &mut order);
+        order.truncate(most.min(self.recipe.data.batch_size));
+        let [channels, height, width] = self.network.input();
+        let changed: Vec<Vec<u8>> = order
+            .iter()
+            .map(|&image| {
+                let mut to = vec![0; channels * height * width];
+                self.augmentation.apply(0, image, train.image(image as usize), &mut to);
+                to
+            })
+            .collect();
+        Ok(Raster::grid([height, width, channels], 8, changed.iter().map(Vec::as_slice)))
+    }
+
+    /// The steps of an epoch.
+    pub fn steps_per_epoch(&self) -> usize {
+        self.steps_per_epoch
+    }
+
     /// The steps of the run, unless it ends early.
     pub fn total_steps(&self) -> usize {
         self.total_steps
@@ -221,26 +296,10 @@ impl<'a> Trainer<'a> {
         &self.progress
     }
 
-    /// The gradient of the last step, laid out as the weights; `None` before the first.
+    /// The gradient of the last step, laid out as the weights, and clipped by value if the recipe says
+    /// so (its norm is as it was); `None` before the first.
     pub fn gradients(&self) -> Option<&[f32]> {
         self.gradients.as_deref()
-    }
-
-    /// The weights to validate and to save.
-    pub fn evaluation_weights(&self) -> &[f32] {
-        &self.weights
-    }
-
-    /// The network as it is now.
-    pub fn model(&self) -> Model {
-        Model {
-            preset: self.preset.clone(),
-            network: self.network.clone(),
-            weights: self.weights.clone(),
-            classes: self.data.class_names().to_vec(),
-            mean: self.moments.mean.clone(),
-            std: self.moments.std.clone(),
-        }
     }
 }
 
@@ -250,7 +309,7 @@ mod tests {
     use crate::data::Source;
     use crate::recipe::{Validation, ValidationSet};
     use kernels::Isa;
-    use model::{flatten, linear};
+    use model::{Model, flatten, linear};
 
     /// Its file has the layers, not the recipe's preset.
     #[test]
