@@ -6,11 +6,12 @@ use clap::{CommandFactory, FromArgMatches, Parser};
 use cli::{Failure, run, say, usage};
 use kernels::Isa;
 use std::fmt::Write as _;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use trainer::{
-    Dataset, Destination, Epoch, Recipe, RecipeError, RunDirectory, RunDirectoryError, Source,
-    TrainError, Trainer, Workers,
+    Dataset, Destination, Epoch, Event, Recipe, RecipeError, RunDirectory, RunDirectoryError,
+    Source, TrainError, Trainer, Workers,
 };
 
 /// Trains a convolutional image classifier. Without arguments: LeNet on the Fashion-MNIST that comes
@@ -116,12 +117,17 @@ fn train(arguments: &Arguments) -> Result<(), Failure> {
 
     let directory = destination.make(&recipe).map_err(out_failure)?;
     say(&introduction(&trainer, &data, &workers, &directory));
-    let report = |epoch: &Epoch| say(&progress(epoch, recipe.stop.epochs));
+    let mut observer = |_: &Trainer<'_>, event: Event<'_>| {
+        if let Event::Epoch(epoch) = event {
+            say(&progress(epoch, recipe.stop.epochs));
+        }
+        Ok(ControlFlow::Continue(()))
+    };
     if arguments.profile {
-        let profile = trainer.run_profiled(report).map_err(cannot_train)?;
+        let profile = trainer.run_profiled(&mut observer).map_err(cannot_train)?;
         say(&format!("\n{profile}"));
     } else {
-        trainer.run(report).map_err(cannot_train)?;
+        trainer.run_observed(&mut observer).map_err(cannot_train)?;
     }
     let model = directory.save(&trainer.model()).map_err(run)?;
     say(&format!("model: {}", model.display()));
@@ -192,7 +198,7 @@ fn introduction(
          run directory: {}",
         data.directory().display(),
         network.classes(),
-        recipe.model.preset,
+        recipe.model.name(),
         network.parameter_count(),
         recipe.data.batch_size,
         recipe.shard(),

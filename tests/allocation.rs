@@ -11,6 +11,7 @@ use model::{Init, Layer, Network, PRESETS, batch_norm2d, conv2d, dropout, flatte
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use support::data;
+use trainer::tensorboard::EventWriter;
 use trainer::{Predictor, Trainer, Workers};
 
 /// The system's allocator, counting what is asked of it.
@@ -62,10 +63,13 @@ fn steady_state() {
     let mixed =
         [batch_norm2d(), conv2d(4, 3).padding(1), gelu(), dropout(0.3), flatten(), linear(10)];
     tape("mixed", &mixed);
+    let changes = [("augment.shift", "2"), ("augment.flip", "0.5"), ("augment.erase", "0.5")];
     for (preset, _) in PRESETS {
-        training(preset);
+        training(preset, &[]);
+        training(preset, &changes);
         prediction(preset);
     }
+    log();
 }
 
 /// Steps over a whole shard and a short one, with an evaluation between them: from the third on,
@@ -102,22 +106,23 @@ fn tape(name: &str, layers: &[Layer]) {
 
 /// An epoch allocates the order of its images, a step nothing: however many steps, the count is one.
 /// (On one thread. Where there are more, each makes its memory at its first shard, whenever that is.)
-fn training(preset: &str) {
+fn training(preset: &str, more: &[(&str, &str)]) {
     let (_directory, data) = data::random(48, [1, 16, 16], 10);
     let workers = Workers::new(Isa::detect(), 1).unwrap();
     for batch in ["48", "32", "16"] {
-        let recipe = data::recipe(&[
+        let settings = [
             ("model.preset", preset),
             ("data.batch_size", batch),
             ("data.shard", "16"),
             ("optimizer.lr", "1e-4"),
             ("stop.epochs", "4"),
-        ]);
+        ];
+        let recipe = data::recipe(&[&settings, more].concat());
         let mut trainer = Trainer::new(&recipe, &data, &workers).unwrap();
         let mut counts = Vec::with_capacity(4);
         trainer.run(|_| counts.push(ASKED.load(Relaxed))).unwrap();
         let epochs: Vec<usize> = counts.windows(2).map(|pair| pair[1] - pair[0]).collect();
-        assert_eq!(epochs, [1; 3], "{preset} in batches of {batch}");
+        assert_eq!(epochs, [1; 3], "{preset} in batches of {batch}, {more:?}");
     }
 }
 
@@ -139,4 +144,16 @@ fn prediction(preset: &str) {
             assert!(count == 0 || round < 2, "{preset}: {count} allocations in round {round}");
         }
     });
+}
+
+/// The scalars of a step, until after what waits has been written: from the second step on, nothing.
+fn log() {
+    let directory = tempfile::TempDir::new().unwrap();
+    let mut log = EventWriter::create(directory.path()).unwrap();
+    let mut step = |step: usize| {
+        let values = [("Loss", 1.0), ("Throughput", 2e5), ("LearningRate", 0.1 / step as f32)];
+        log.scalars(step, 1.7e9, &values).unwrap();
+    };
+    step(1);
+    assert_eq!(allocations(|| (2..5000).for_each(step)), 0, "scalars");
 }

@@ -4,7 +4,10 @@
 use autograd::{Memory, Tape, Tensor};
 use kernels::Isa;
 use kernels::reference::uniform;
-use model::{FileError, Init, Model, Network, PRESETS, preset};
+use model::{
+    FileError, Init, Model, Network, PRESETS, TensorFile, avg_pool2d, batch_norm2d, conv2d,
+    dropout, flatten, leaky_relu, linear, preset, residual, safetensors_bytes,
+};
 use proptest::prelude::*;
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
@@ -180,6 +183,63 @@ fn the_same_model_is_the_same_bytes_and_comes_back() {
     }
 }
 
+/// A network that is no preset has its layers in the file.
+#[test]
+fn layers_of_ones_own_come_back() {
+    let body = vec![conv2d(4, 3).padding(1).no_bias(), batch_norm2d()];
+    let layers = [
+        conv2d(4, 3).named("stem"),
+        residual(body, vec![]),
+        leaky_relu(0.1),
+        avg_pool2d(2),
+        dropout(0.3),
+        flatten(),
+        linear(3).named("head"),
+    ];
+    let network = Network::new([1, 8, 8], &layers).unwrap();
+    let model = Model {
+        preset: "custom".into(),
+        weights: network.initialise(3, Init::He),
+        network,
+        ..example("lenet", [1, 16, 16])
+    };
+    let bytes = saved(&model);
+    let back = load(&bytes).unwrap();
+    assert_eq!((&back.network, &back.weights[..]), (&model.network, &model.weights[..]));
+    assert!(saved(&back) == bytes);
+
+    let metadata = |key: &str, value: &str| {
+        Contents::problem(&model, |file| drop(file.metadata.insert(key.into(), value.into())))
+    };
+    let refused = |problem: String, words: &str| assert!(problem.contains(words), "{problem}");
+    refused(metadata("layers", "["), "metadata `layers`: ");
+    refused(metadata("layers", "[{\"kind\": \"x\"}]"), "layer 0 is of unknown kind \"x\"");
+    refused(metadata("layers", "[]"), "the network must end in vectors");
+    refused(
+        metadata("classes", "[\"a\"]"),
+        "layer head (linear): it gives 3 outputs for 1 classes",
+    );
+    refused(metadata("model", "lenet"), "does not fit");
+    refused(Contents::problem(&model, |f| drop(f.metadata.remove("layers"))), "no `layers`");
+    let deep = "[{\"kind\":\"residual\",\"body\":".repeat(10_000);
+    refused(metadata("layers", &deep), "recursion limit");
+}
+
+/// Files that were compared by their bytes stay comparable: FNV-1a of those of the first version.
+#[test]
+fn the_bytes_of_a_model_stay_as_they_were() {
+    let fnv = |bytes: &[u8]| {
+        bytes.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+        })
+    };
+    let hash = |preset, input| fnv(&saved(&example(preset, input)));
+    assert_eq!(
+        [hash("lenet", [1, 16, 16]), hash("cnn-bn", [3, 4, 4])],
+        [9_905_424_876_654_250_301, 4_075_991_990_644_885_769]
+    );
+}
+
 #[test]
 fn saving_replaces_a_file_or_says_why_not() {
     let (directory, path) = place();
@@ -208,12 +268,15 @@ struct Contents {
 
 impl Contents {
     fn of(model: &Model) -> Contents {
-        let bytes = saved(model);
-        let file = SafeTensors::deserialize(&bytes).unwrap();
+        Contents::read(&saved(model))
+    }
+
+    fn read(bytes: &[u8]) -> Contents {
+        let file = SafeTensors::deserialize(bytes).unwrap();
         let tensors = file.tensors().into_iter().map(|(name, tensor)| {
             (name, tensor.dtype(), tensor.shape().to_vec(), tensor.data().to_vec())
         });
-        let (_, header) = SafeTensors::read_metadata(&bytes).unwrap();
+        let (_, header) = SafeTensors::read_metadata(bytes).unwrap();
         let metadata = header.metadata().clone().unwrap();
         Contents { tensors: tensors.collect(), metadata }
     }
@@ -248,7 +311,7 @@ fn files_of_others_are_refused_with_a_reason() {
         let problem = Contents::problem(&model, |f| drop(f.metadata.remove(key)));
         refused(problem, &[&format!("no `{key}`")]);
     }
-    refused(metadata("model", "alexnet"), &["alexnet", "lenet, cnn-bn"]);
+    refused(metadata("model", "alexnet"), &["alexnet", "lenet, lenet-li, cnn-bn"]);
     refused(metadata("model", "two\nlines"), &["unknown model"]);
     for input in ["1,8", "1,8,-8", "1,8,8.5", "1,8,inf", "1,8,", "1,8,1e3", "x"] {
         refused(metadata("input", input), &["`input`", input]);
@@ -333,4 +396,85 @@ proptest! {
     fn anything_else_is_refused(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
         prop_assert!(load(&bytes).is_err());
     }
+}
+
+/// A checkpoint of this model with averaged weights, all a half, and an optimiser's state.
+fn checkpoint(model: &Model, averaged: bool) -> Vec<u8> {
+    let mut metadata = model.metadata();
+    metadata.insert("checkpoint".into(), "{}".into());
+    let (half, moments) = (vec![0.5; model.network.len()], vec![2.0; model.network.trained_len()]);
+    let mut tensors = model.network.entries(&model.weights, "");
+    tensors.extend(model.network.entries(&moments, "optimizer.exp_avg."));
+    if averaged {
+        tensors.extend(model.network.entries(&half, "ema."));
+    }
+    safetensors_bytes(&metadata, &tensors)
+}
+
+#[test]
+fn a_checkpoint_is_a_model_with_its_averaged_weights() {
+    let model = example("cnn-bn", [1, 8, 8]);
+    let plain = load(&checkpoint(&model, false)).unwrap();
+    assert_eq!(plain.weights[..], model.weights[..]);
+    let averaged = load(&checkpoint(&model, true)).unwrap();
+    for parameter in averaged.network.parameters() {
+        let value = if parameter.shape.is_empty() { 0.0 } else { 0.5 };
+        assert!(parameter.place.of(&averaged.weights).iter().all(|v| *v == value));
+    }
+    // Its parts, for whoever goes on training.
+    let (_directory, path) = place();
+    std::fs::write(&path, checkpoint(&model, true)).unwrap();
+    let (file, network) = (TensorFile::read(&path).unwrap(), &model.network);
+    assert_eq!(file.buffer(network, "", network.len()).unwrap()[..], model.weights[..]);
+    let moments = file.buffer(network, "optimizer.exp_avg.", network.trained_len()).unwrap();
+    assert_eq!(moments.len(), network.trained_len());
+    assert!(
+        network
+            .parameters()
+            .iter()
+            .filter(|p| p.role.is_trained())
+            .all(|p| { p.place.of(&moments).iter().all(|v| *v == 2.0) })
+    );
+    let error = file.buffer(network, "optimizer.exp_avg_sq.", network.trained_len()).unwrap_err();
+    assert!(error.to_string().contains("`optimizer.exp_avg_sq.0.weight` is missing"), "{error}");
+
+    // Without the key they are the parameters of another network, and others always are.
+    let refused = |change: &dyn Fn(&mut Contents)| {
+        let mut contents = Contents::read(&checkpoint(&model, true));
+        change(&mut contents);
+        load(&contents.bytes()).unwrap_err()
+    };
+    let problem = refused(&|file| drop(file.metadata.remove("checkpoint")));
+    assert!(problem.contains("`ema.0.bias` is not a parameter"), "{problem}");
+    let other = ("other.weight".to_owned(), Dtype::F32, vec![1], vec![0; 4]);
+    let problem = refused(&|file| file.tensors.push(other.clone()));
+    assert!(problem.contains("`other.weight` is not a parameter"), "{problem}");
+}
+
+/// What is no safetensors file is said to be none before its gigabytes are read.
+#[test]
+fn files_of_another_kind() {
+    let refused = |bytes: &[u8], words: &str| {
+        let problem = load(bytes).unwrap_err();
+        assert!(problem.contains(words), "{words:?}: {problem}");
+    };
+    refused(b"", "not a safetensors file");
+    refused(b"1234567", "not a safetensors file");
+    refused(b"PK\x03\x04 and more", "a file of torch.save");
+    refused(b"\x89PNG\r\n\x1a\n and more", "not a safetensors file");
+    let whole = saved(&example("cnn-bn", [1, 4, 4]));
+    for length in (0..whole.len()).step_by(97) {
+        refused(&whole[..length], "a");
+    }
+    refused(&whole[..whole.len() - 1], "truncated or damaged");
+    // Offsets whose sum wraps around to the length of the file.
+    let half = (u64::MAX / 2 / 4 - 1) * 4;
+    let tensor = |name: &str, start: u64| {
+        let (shape, end) = (half / 4, start + half);
+        format!(r#""{name}":{{"dtype":"F32","shape":[{shape}],"data_offsets":[{start},{end}]}}"#)
+    };
+    let text = format!("{{{},{}}}", tensor("a", 0), tensor("b", half));
+    refused(&[&(text.len() as u64).to_le_bytes()[..], text.as_bytes()].concat(), "safetensors");
+    #[cfg(target_os = "linux")]
+    assert!(TensorFile::read("/dev/zero".as_ref()).is_err());
 }

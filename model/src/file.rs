@@ -1,32 +1,8 @@
-//! Weights in safetensors files, with PyTorch's names and shapes.
+//! Files: written whole or not at all, and what can be wrong with them.
 
-use crate::{Network, Parameter, Role, ShapeError, UnknownPreset, preset};
-use autograd::Buffer;
-use safetensors::{Dtype, SafeTensors};
-use serde_json::{Map, Value, json};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use thiserror::Error;
-
-/// Stands for a preset where the network is none.
-pub const CUSTOM: &str = "custom";
-
-/// A network with its weights and what is needed to use them.
-#[derive(Clone, Debug)]
-pub struct Model {
-    /// The preset that the network is, or [`CUSTOM`].
-    pub preset: String,
-    /// The architecture.
-    pub network: Network,
-    /// The flat buffer of its parameters.
-    pub weights: Buffer,
-    /// The names of the classes.
-    pub classes: Vec<String>,
-    /// Subtracted from pixel / 255, one value or one per channel.
-    pub mean: Vec<f64>,
-    /// What the difference is divided by, one value or one per channel.
-    pub std: Vec<f64>,
-}
 
 /// Why a file of weights cannot be read or written.
 #[derive(Debug, Error)]
@@ -41,14 +17,22 @@ pub enum FileError {
         /// What the system said.
         error: std::io::Error,
     },
-    /// It is not a safetensors file of this program.
+    /// It does not hold what it should.
     #[error("{}: {problem}", path.display())]
     Content {
         /// The file.
         path: PathBuf,
-        /// What was found, and what was expected.
+        /// What was found, and what was expected; one line.
         problem: String,
     },
+}
+
+impl FileError {
+    /// A problem that may quote the file, and is to stay one line.
+    pub(crate) fn content(path: &Path, problem: &str) -> FileError {
+        let problem = problem.replace(char::is_control, " ");
+        FileError::Content { path: path.to_owned(), problem }
+    }
 }
 
 /// Writes a file whole or not at all: under another name beside it, flushed to disk and renamed.
@@ -67,147 +51,4 @@ pub fn write_file(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
         std::fs::File::open(folder)?.sync_all()
     };
     write().map_err(|error| FileError::Io { path: path.to_owned(), action: "write", error })
-}
-
-impl Model {
-    /// Writes a safetensors file: parameters under PyTorch's names, and as metadata `model`,
-    /// `input` (channels, rows, columns), `classes` (a JSON array), `normalize.mean` and
-    /// `normalize.std` (in units of pixel / 255; several values are separated by commas).
-    ///
-    /// The same model gives the same bytes. The file appears whole or not at all.
-    pub fn save(&self, path: &Path) -> Result<(), FileError> {
-        write_file(path, &self.to_bytes())
-    }
-
-    /// Reads what [`Model::save`] wrote.
-    pub fn load(path: &Path) -> Result<Model, FileError> {
-        let cannot = |error| FileError::Io { path: path.to_owned(), action: "read", error };
-        let bytes = std::fs::read(path).map_err(cannot)?;
-        Model::from_bytes(&bytes).map_err(|problem| {
-            // It may quote the file, and is to stay one line.
-            let problem = problem.replace(char::is_control, " ");
-            FileError::Content { path: path.to_owned(), problem }
-        })
-    }
-
-    /// The length of the header, the header, the values: <https://github.com/huggingface/safetensors>.
-    /// Written here because the crate writes metadata in the order of a hash map.
-    fn to_bytes(&self) -> Vec<u8> {
-        let [channels, height, width] = self.network.input();
-        let numbers = |v: &[f64]| v.iter().map(f64::to_string).collect::<Vec<_>>().join(",");
-        let mut header = Map::new();
-        header.insert(
-            "__metadata__".into(),
-            json!({
-                "model": self.preset,
-                "input": format!("{channels},{height},{width}"),
-                "classes": json!(self.classes).to_string(),
-                "normalize.mean": numbers(&self.mean),
-                "normalize.std": numbers(&self.std),
-            }),
-        );
-        let mut values = vec![];
-        // Eight-byte values first, so that everything is aligned.
-        let (wide, narrow): (Vec<_>, Vec<_>) =
-            self.network.parameters().iter().partition(|p| p.role == Role::BatchesTracked);
-        for parameter in wide.into_iter().chain(narrow) {
-            let start = values.len();
-            let dtype = if parameter.role == Role::BatchesTracked {
-                values.extend((parameter.place.of(&self.weights)[0] as i64).to_le_bytes());
-                "I64"
-            } else {
-                let floats = parameter.place.of(&self.weights).iter();
-                values.extend(floats.flat_map(|v| v.to_le_bytes()));
-                "F32"
-            };
-            let entry = json!({
-                "dtype": dtype, "shape": parameter.shape, "data_offsets": [start, values.len()],
-            });
-            header.insert(parameter.name.clone(), entry);
-        }
-        let mut header = Value::Object(header).to_string();
-        while !header.len().is_multiple_of(8) {
-            header.push(' ');
-        }
-        [&(header.len() as u64).to_le_bytes(), header.as_bytes(), &values].concat()
-    }
-
-    fn from_bytes(bytes: &[u8]) -> Result<Model, String> {
-        let file = SafeTensors::deserialize(bytes)
-            .map_err(|error| format!("not a safetensors file ({error})"))?;
-        let (_, header) = SafeTensors::read_metadata(bytes).map_err(|error| error.to_string())?;
-        let metadata = header.metadata().clone().unwrap_or_default();
-        let entry = |key: &str| {
-            metadata
-                .get(key)
-                .ok_or_else(|| format!("metadata has no `{key}`: not a model of Bobbin"))
-        };
-        let text = entry("input")?;
-        let sizes: Option<Vec<usize>> = text.split(',').map(|size| size.parse().ok()).collect();
-        let Some(&[channels, height, width]) = sizes.as_deref() else {
-            return Err(format!("metadata `input` is `{text}`: expected channels, rows, columns"));
-        };
-        let numbers = |key: &str| -> Result<Vec<f64>, String> {
-            let text = entry(key)?;
-            let parse = |part: &str| part.trim().parse::<f64>().ok().filter(|v| v.is_finite());
-            let values: Option<Vec<f64>> = text.split(',').map(parse).collect();
-            values.filter(|v| v.len() == 1 || v.len() == channels).ok_or_else(|| {
-                format!("metadata `{key}` is `{text}`: expected a number, or one per channel")
-            })
-        };
-        let (mean, std) = (numbers("normalize.mean")?, numbers("normalize.std")?);
-        if let Some(value) = std.iter().find(|value| **value <= 0.0) {
-            return Err(format!("metadata `normalize.std` has {value}: expected positive numbers"));
-        }
-        let classes: Vec<String> = serde_json::from_str(entry("classes")?)
-            .map_err(|_| "metadata `classes`: expected a JSON array of names".to_owned())?;
-        let name = entry("model")?.clone();
-        let layers = preset(&name, classes.len()).map_err(|e: UnknownPreset| e.to_string())?;
-        let network = Network::new([channels, height, width], &layers)
-            .map_err(|e: ShapeError| e.to_string())?;
-        let weights = read_weights(&network, &file)?;
-        Ok(Model { preset: name, network, weights, classes, mean, std })
-    }
-}
-
-/// The values of every parameter of the network; others in the file are an error, as they belong to
-/// another network.
-fn read_weights(network: &Network, file: &SafeTensors<'_>) -> Result<Buffer, String> {
-    // All are looked at before room is made: what is as large as the file can be afforded.
-    for parameter in network.parameters() {
-        tensor(parameter, file)?;
-    }
-    let known = |name: &str| network.parameters().iter().any(|p| p.name == name);
-    if let Some(name) = file.names().into_iter().find(|name| !known(name)) {
-        return Err(format!("`{name}` is not a parameter of this network"));
-    }
-    let mut weights = Buffer::zeros(network.len());
-    for parameter in network.parameters() {
-        let (data, values) = (tensor(parameter, file)?, parameter.place.of_mut(&mut weights));
-        if parameter.role == Role::BatchesTracked {
-            let count = data.first_chunk().copied().unwrap_or_default();
-            values[0] = i64::from_le_bytes(count) as f32;
-        } else {
-            for (value, bytes) in values.iter_mut().zip(data.as_chunks().0) {
-                *value = f32::from_le_bytes(*bytes);
-            }
-        }
-    }
-    Ok(weights)
-}
-
-/// The bytes of a parameter, if it is as the network has it.
-fn tensor<'a>(parameter: &Parameter, file: &SafeTensors<'a>) -> Result<&'a [u8], String> {
-    let Parameter { name, shape, role, .. } = parameter;
-    let tensor = file.tensor(name).map_err(|_| format!("parameter `{name}` is missing"))?;
-    if tensor.shape() != shape {
-        let found = tensor.shape();
-        return Err(format!("parameter `{name}` has shape {found:?}: expected {shape:?}"));
-    }
-    let expected = if *role == Role::BatchesTracked { Dtype::I64 } else { Dtype::F32 };
-    if tensor.dtype() != expected {
-        let found = tensor.dtype();
-        return Err(format!("parameter `{name}` has type {found:?}: expected {expected:?}"));
-    }
-    Ok(tensor.data())
 }

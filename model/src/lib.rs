@@ -5,18 +5,25 @@
 //! [`Model`] is a network with its weights.
 
 mod builder;
+mod describe;
 mod file;
 mod forward;
 mod init;
 mod layer;
+mod layer_list;
+mod model;
 mod network;
 mod presets;
+mod tensors;
 
-pub use file::{CUSTOM, FileError, Model, write_file};
+pub use file::{FileError, write_file};
 pub use init::Init;
 pub use layer::{
     Kind, Layer, avg_pool2d, batch_norm2d, conv2d, dropout, flatten, gelu, global_avg_pool2d,
     leaky_relu, linear, max_pool2d, relu, residual,
 };
+pub use layer_list::LayerList;
+pub use model::{CHECKPOINT, CUSTOM, EMA, Model, OPTIMIZER};
 pub use network::{Network, Parameter, Role, ShapeError, Summary};
 pub use presets::{PRESETS, UnknownPreset, preset};
+pub use tensors::{Entry, TensorFile, Values, safetensors_bytes};

@@ -4,39 +4,56 @@
 //! tape, a gradient per shard, one gradient per batch, an optimiser step. What comes out depends on
 //! the data, the recipe and the seed, never on how many threads did it.
 
+mod augment;
 mod batch;
+mod checkpoint;
 mod data;
 mod error;
 mod fit;
+mod log;
 mod optimizer;
 mod pictures;
 mod predictor;
 mod profile;
+mod raster;
 mod recipe;
 mod run_directory;
 mod sampler;
 mod schedule;
 mod scores;
+mod session;
+pub mod sweep;
 mod training;
 mod workers;
 
 pub use batch::{Evaluation, Scaling};
+pub use checkpoint::{Checkpoint, CheckpointError, Checkpoints};
 pub use data::{DataError, Dataset, ImageFile, Source, Split};
+pub use data::{DataError, Dataset, Source, Split};
+pub use error::TrainError;
 pub use error::TrainError;
 pub use fit::{Misfit, check_fit};
+pub use fit::{Misfit, check_fit};
+pub use log::{metrics, tensorboard};
 pub use pictures::{
     Channels, ClassCounts, Fit, Import, ImportError, Imported, Inversion, Picture, PictureError,
     Prepared, import,
 };
 pub use predictor::Predictor;
 pub use profile::{Profile, Row, Totals};
+pub use raster::Raster;
 pub use recipe::{
-    Auto, DataSection, InitName, ModelSection, Moments, Normalize, OptimizerKind, OptimizerSection,
-    Recipe, RecipeError, ScheduleKind, ScheduleSection, StopSection, Validation, ValidationSet,
+    AugmentSection, Auto, DataSection, EventsSection, Every, Group, InitName, ModelSection,
+    Moments, Monitor, Normalize, OptimizerKind, OptimizerSection, Recipe, RecipeError,
+    ScheduleKind, ScheduleSection, StopSection, Validation, ValidationSet,
 };
 pub use run_directory::{Destination, RunDirectory, RunDirectoryError};
+pub use schedule::PlateauState;
 pub use scores::{
     ClassScores, Mistake, NotFiniteOutput, ScoreOptions, Scores, probabilities, rank,
 };
-pub use training::{Epoch, Step, Trainer};
+pub use session::{Listener, Outcome, Recording, record};
+pub use training::{
+    Best, Epoch, Event, Observed, Observer, Progress, Step, Stop, Trainer, Validated, each_epoch,
+};
 pub use workers::{Workers, WorkersError};

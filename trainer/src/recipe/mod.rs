@@ -1,17 +1,25 @@
 //! A recipe: everything that, with the data, decides the trained weights.
 
-use model::PRESETS;
-mod sections;
+mod check;
+mod data;
+mod model;
+mod optimizer;
+mod schedule;
+mod settings;
+mod stop;
 
-pub use sections::{
-    Auto, DataSection, InitName, ModelSection, Moments, Normalize, OptimizerKind, OptimizerSection,
-    ScheduleKind, ScheduleSection, StopSection, Validation, ValidationSet,
-};
+pub use data::{AugmentSection, Auto, DataSection, Moments, Normalize, Validation, ValidationSet};
+pub use model::{InitName, ModelSection};
+pub use optimizer::{Group, OptimizerKind, OptimizerSection};
+pub use schedule::{ScheduleKind, ScheduleSection};
+pub use stop::{EventsSection, Every, Monitor, StopSection};
 
+use check::require;
 use serde::{Deserialize, Serialize};
+use settings::{difference, in_words, set, wrong_setting};
 use std::path::Path;
 use thiserror::Error;
-use toml::{Table, Value};
+use toml::Table;
 
 /// Everything that, with the data, decides the trained weights. Threads, paths and logs are not in
 /// it.
@@ -24,18 +32,26 @@ pub struct Recipe {
     pub model: ModelSection,
     /// What is made of the data.
     pub data: DataSection,
+    /// Random changes of training images.
+    pub augment: AugmentSection,
     /// How weights follow gradients.
     pub optimizer: OptimizerSection,
     /// How the learning rate changes.
     pub schedule: ScheduleSection,
     /// When training ends.
     pub stop: StopSection,
+    /// What happens on the way.
+    pub events: EventsSection,
 }
 
 /// The recipes that come with the program: name and TOML, whose first line says what it is for.
-const SHIPPED: [(&str, &str); 2] = [
+const SHIPPED: [(&str, &str); 6] = [
     ("fast", include_str!("../../../recipes/fast.toml")),
     ("paper", include_str!("../../../recipes/paper.toml")),
+    ("li", include_str!("../../../recipes/li.toml")),
+    ("cnn-bn", include_str!("../../../recipes/cnn-bn.toml")),
+    ("vgg", include_str!("../../../recipes/vgg.toml")),
+    ("resnet", include_str!("../../../recipes/resnet.toml")),
 ];
 
 /// TOML has no larger number.
@@ -46,10 +62,14 @@ const LARGEST: u64 = i64::MAX as u64;
 pub enum RecipeError {
     /// Neither a shipped recipe nor a file.
     #[error(
-        "unknown recipe `{0}`: expected {shipped} or the path of a TOML file that ends in .toml",
-        shipped = SHIPPED.map(|(name, _)| name).join(", ")
+        "unknown recipe `{name}`: expected {known} or the path of a TOML file that ends in .toml"
     )]
-    Unknown(String),
+    Unknown {
+        /// What was asked for.
+        name: String,
+        /// What there is.
+        known: String,
+    },
     /// The file cannot be read.
     #[error("{path}: cannot read the recipe: {error}")]
     Unreadable {
@@ -109,34 +129,24 @@ impl RecipeError {
 impl Recipe {
     /// The recipes that come with the program: the name of each, and what it is for.
     pub fn shipped() -> impl Iterator<Item = (&'static str, &'static str)> {
-        SHIPPED.into_iter().map(|(name, text)| {
-            (name, text.lines().next().unwrap_or_default().trim_start_matches(['#', ' ']))
-        })
+        described(&SHIPPED)
     }
 
     /// A shipped recipe, or that of a TOML file, with some fields set: each setting is a path such
     /// as `optimizer.lr` and a TOML value; what is no TOML value is taken as a string.
     pub fn load(name: &str, settings: &[(String, String)]) -> Result<Recipe, RecipeError> {
-        let text = match SHIPPED.iter().find(|(shipped, _)| *shipped == name) {
-            Some((_, text)) => (*text).to_owned(),
-            None if Path::new(name).extension().is_some_and(|e| e == "toml") => {
-                std::fs::read_to_string(name)
-                    .map_err(|error| RecipeError::Unreadable { path: name.to_owned(), error })?
-            }
-            None => return Err(RecipeError::Unknown(name.to_owned())),
-        };
-        Recipe::parse(name, &text, settings)
+        Recipe::parse(name, &read(name, &SHIPPED)?, settings)
     }
 
-    fn parse(name: &str, text: &str, settings: &[(String, String)]) -> Result<Recipe, RecipeError> {
-        let malformed = |error: toml::de::Error| {
-            let before = &text[..error.span().map_or(0, |span| span.start)];
-            let line = 1 + before.matches('\n').count();
-            let problem = in_words(error.message());
-            RecipeError::Malformed { path: name.to_owned(), line, problem }
-        };
-        let mut recipe: Recipe = toml::from_str(text).map_err(malformed)?;
-        let mut table: Table = toml::from_str(text).map_err(malformed)?;
+    /// A recipe from the text of a file of this name.
+    pub(crate) fn parse(
+        name: &str,
+        text: &str,
+        settings: &[(String, String)],
+    ) -> Result<Recipe, RecipeError> {
+        let wrong = |error: toml::de::Error| malformed(name, text, &error);
+        let mut recipe: Recipe = toml::from_str(text).map_err(wrong)?;
+        let mut table: Table = toml::from_str(text).map_err(wrong)?;
         // One after another, so that a problem is that of the last.
         for (field, value) in settings {
             set(&mut table, field, value)?;
@@ -144,12 +154,22 @@ impl Recipe {
             recipe = result.map_err(|error| wrong_setting(field, value, error.message()))?;
         }
         recipe.check()?;
+        // Said, so that a recipe stays the same if the default changes.
+        let preset = recipe.model.layers.is_none().then(|| recipe.model.name().to_owned());
+        recipe.model.preset = preset;
         Ok(recipe)
     }
 
     /// As TOML, complete.
     pub fn to_toml(&self) -> String {
         toml::to_string(self).expect("a recipe is a table of plain values")
+    }
+
+    /// The first field in which this recipe differs from another, other than `except`: its path, and its
+    /// value here and there.
+    pub fn difference(&self, other: &Recipe, except: &[&str]) -> Option<(String, String, String)> {
+        let table = |recipe: &Recipe| Table::try_from(recipe).expect("plain values");
+        difference(&table(self), &table(other), except)
     }
 
     /// Images per shard: by default an eighth of the batch, in whole sixteens, between 32 (or half of
@@ -162,119 +182,63 @@ impl Recipe {
 
     /// Whether every value is possible.
     pub fn check(&self) -> Result<(), RecipeError> {
-        let require = |ok: bool, field: &str, found: &dyn ToString, expected: &str| {
-            if ok { Ok(()) } else { Err(RecipeError::value(field, found.to_string(), expected)) }
-        };
-        let (model, data) = (&self.model, &self.data);
-        let (optimizer, schedule) = (&self.optimizer, &self.schedule);
         let whole = format!("a whole number from 0 to {LARGEST}");
-        require(self.seed <= LARGEST, "seed", &self.seed, &whole)?;
-        let presets = format!("one of {}", PRESETS.map(|(name, _)| name).join(", "));
-        let known = PRESETS.iter().any(|(name, _)| *name == model.preset);
-        require(known, "model.preset", &format!("\"{}\"", model.preset), &presets)?;
-        let smoothing = model.label_smoothing;
-        let fraction = "a number of at least 0 and below 1";
-        require((0.0..1.0).contains(&smoothing), "model.label_smoothing", &smoothing, fraction)?;
-        let count = "a whole number from 1 to 1048576";
-        let counts = 1..=1 << 20;
-        let batch = data.batch_size;
-        require(counts.contains(&batch), "data.batch_size", &batch, count)?;
-        let shard = self.shard();
-        let sixteens = counts.contains(&shard) && shard.is_multiple_of(16);
-        require(sixteens, "data.shard", &shard, "a multiple of 16 from 16 to 1048576")?;
-        if let Validation::HeldOut(images) = data.validation {
-            let ok = (1..=u32::MAX as usize).contains(&images);
-            let expected = "\"test\", \"none\" or a number of training images from 1";
-            require(ok, "data.validation", &images, expected)?;
-        }
-        if let Normalize::Fixed(Moments { mean, std }) = &data.normalize {
-            let finite = !mean.is_empty() && mean.iter().all(|m| m.is_finite());
-            let expected = "a list of numbers, such as [0.5]";
-            require(finite, "data.normalize.mean", &format!("{mean:?}"), expected)?;
-            let positive = std.len() == mean.len() && std.iter().all(|s| s.is_finite() && *s > 0.0);
-            let expected = "a list of as many positive numbers as `data.normalize.mean` has";
-            require(positive, "data.normalize.std", &format!("{std:?}"), expected)?;
-        }
-        let lr = optimizer.lr;
-        let positive = (f32::MIN_POSITIVE..=f32::MAX).contains(&(lr as f32));
-        let expected = "a positive number from 1.2e-38 to 3.4e38";
-        require(positive, "optimizer.lr", &format!("{lr:?}"), expected)?;
-        let momentum = optimizer.momentum;
-        require((0.0..1.0).contains(&momentum), "optimizer.momentum", &momentum, fraction)?;
-        let nesterov = !optimizer.nesterov || momentum > 0.0;
-        let expected = "false, as `optimizer.momentum` is 0";
-        require(nesterov, "optimizer.nesterov", &true, expected)?;
-        let decay = optimizer.weight_decay;
-        let decays = (0.0..=f32::MAX).contains(&(decay as f32));
-        let (found, expected) = (format!("{decay:?}"), "a number from 0 to 3.4e38");
-        require(decays, "optimizer.weight_decay", &found, expected)?;
-        let warmup = schedule.warmup;
-        require((0.0..=1.0).contains(&warmup), "schedule.warmup", &warmup, "a number from 0 to 1")?;
-        for (field, value) in [
-            ("schedule.start_divisor", schedule.start_divisor),
-            ("schedule.end_divisor", schedule.end_divisor),
+        require(self.seed <= LARGEST, "seed", self.seed, whole)?;
+        self.model.check()?;
+        self.data.check(self.shard())?;
+        self.augment.check()?;
+        self.optimizer.check()?;
+        self.schedule.check(self.optimizer.lr)?;
+        self.stop.check()?;
+        self.events.check()?;
+        self.check_selection()
+    }
+
+    /// What chooses by the test set would make its result too good: that needs images of its own.
+    fn check_selection(&self) -> Result<(), RecipeError> {
+        let plateau = self.schedule.kind == ScheduleKind::Plateau;
+        let (accuracy, patience) = (self.stop.target_accuracy, self.stop.patience);
+        for (field, found) in [
+            ("schedule.kind", plateau.then(|| "\"plateau\"".to_owned())),
+            ("stop.target_accuracy", accuracy.map(|value| value.to_string())),
+            ("stop.patience", patience.map(|value| value.to_string())),
         ] {
-            let ok = value.is_finite() && value >= 1.0;
-            require(ok, field, &value, "a number of at least 1")?;
+            let Some(found) = found.filter(|_| !self.data.may_select()) else { continue };
+            let expected = "`data.validation` to be a number of training images, as the test set \
+                            must not decide";
+            return Err(RecipeError::value(field, found, expected));
         }
-        let epochs = self.stop.epochs;
-        require(counts.contains(&epochs), "stop.epochs", &epochs, count)
+        Ok(())
     }
 }
 
-/// Sets `section.key` of a table. Sections that are not there are made, and a value in the place of
-/// a section gives way.
-fn set(table: &mut Table, field: &str, value: &str) -> Result<(), RecipeError> {
-    let mut section = table;
-    let mut keys: Vec<&str> = field.split('.').map(str::trim).collect();
-    if keys.contains(&"") {
-        let problem = "expected a field such as optimizer.lr".to_owned();
-        return Err(RecipeError::Field { field: field.to_owned(), problem });
+/// The text of one that is shipped, or of a TOML file.
+pub(crate) fn read(name: &str, shipped: &[(&str, &str)]) -> Result<String, RecipeError> {
+    if let Some((_, text)) = shipped.iter().find(|(own, _)| *own == name) {
+        return Ok((*text).to_owned());
     }
-    let last = keys.pop().expect("splitting gives at least one part");
-    for key in keys {
-        let entry = section.entry(key).or_insert(Value::Boolean(false));
-        if !entry.is_table() {
-            *entry = Value::Table(Table::new());
-        }
-        section = entry.as_table_mut().expect("made a table just now");
+    if Path::new(name).extension().is_some_and(|extension| extension == "toml") {
+        return std::fs::read_to_string(name)
+            .map_err(|error| RecipeError::Unreadable { path: name.to_owned(), error });
     }
-    let value = value.parse().unwrap_or_else(|_| Value::String(value.to_owned()));
-    section.insert(last.to_owned(), value);
-    Ok(())
+    let known = shipped.iter().map(|(own, _)| *own).collect::<Vec<_>>().join(", ");
+    Err(RecipeError::Unknown { name: name.to_owned(), known })
 }
 
-/// A setting that has no place in a recipe, by the words of the parser.
-fn wrong_setting(field: &str, value: &str, problem: &str) -> RecipeError {
-    let problem = in_words(problem);
-    // `seed.x`: a section where there is a value.
-    let misplaced = problem.starts_with("invalid type: map");
-    match problem.rsplit_once("expected ") {
-        Some((_, expected)) if !misplaced && !problem.starts_with("unknown field") => {
-            RecipeError::value(field, value, expected)
-        }
-        _ if misplaced => {
-            let problem = "there is no such field".to_owned();
-            RecipeError::Field { field: field.to_owned(), problem }
-        }
-        _ => RecipeError::Field { field: field.to_owned(), problem },
-    }
+/// Each name with the first line of its text.
+pub(crate) fn described(
+    shipped: &[(&'static str, &'static str)],
+) -> impl Iterator<Item = (&'static str, &'static str)> {
+    shipped.to_vec().into_iter().map(|(name, text)| {
+        (name, text.lines().next().unwrap_or_default().trim_start_matches(['#', ' ']))
+    })
 }
 
-/// A message of the parser without the names of Rust's types, on one line.
-fn in_words(problem: &str) -> String {
-    let whole = format!("expected a whole number from 0 to {LARGEST}");
-    let mut text = problem.trim().replace('\n', "; ");
-    for (name, words) in [
-        ("expected f64", "expected a number"),
-        ("expected u64", &whole),
-        ("expected usize", &whole),
-        ("expected a boolean", "expected true or false"),
-        ("expected a sequence", "expected a list"),
-    ] {
-        text = text.replace(name, words);
-    }
-    text
+/// Where in a file the parser found what.
+pub(crate) fn malformed(name: &str, text: &str, error: &toml::de::Error) -> RecipeError {
+    let before = &text[..error.span().map_or(0, |span| span.start)];
+    let line = 1 + before.matches('\n').count();
+    RecipeError::Malformed { path: name.to_owned(), line, problem: in_words(error.message()) }
 }
 
 #[cfg(test)]

@@ -1,0 +1,119 @@
+//! How the learning rate changes.
+
+use super::RecipeError;
+use super::check::{below_one, count, not_negative, part, positive, require};
+use serde::{Deserialize, Serialize};
+
+/// How the learning rate changes. What another curve than `kind` reads is ignored.
+///
+/// A warm-up comes first; the curve begins where it ends, and counts its epochs, steps and
+/// validations from there.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default, expecting = "a section of fields")]
+pub struct ScheduleSection {
+    /// The curve.
+    pub kind: ScheduleKind,
+    /// Epochs, also parts of them, of a linear rise to the curve's first learning rate: `lr`, or for
+    /// one-cycle `lr` / `start_divisor`. Rounded to whole steps.
+    pub warmup: f64,
+    /// The part of the curve's first learning rate that the warm-up starts above: its first step is
+    /// one step's rise further.
+    pub warmup_start: f64,
+    /// Step: epochs between the steps.
+    pub step_size: usize,
+    /// Multi-step: the epochs after which the steps are.
+    pub milestones: Vec<usize>,
+    /// Step, multi-step, exponential: what the learning rate is multiplied by, at each step or epoch.
+    pub gamma: f64,
+    /// Cosine, polynomial: the learning rate at the end. Plateau: the lowest.
+    pub min_lr: f64,
+    /// Polynomial: the power of what remains of the steps.
+    pub power: f64,
+    /// One-cycle: the part of the steps in which the learning rate rises.
+    pub rise: f64,
+    /// One-cycle: the peak divided by the first learning rate.
+    pub start_divisor: f64,
+    /// One-cycle: the first learning rate divided by the last.
+    pub end_divisor: f64,
+    /// Plateau: what the learning rate is multiplied by.
+    pub factor: f64,
+    /// Plateau: validations without improvement that are waited for.
+    pub patience: usize,
+    /// Plateau: an improvement is by this part at least.
+    pub threshold: f64,
+}
+
+/// The curve of the learning rate; each is that of the PyTorch scheduler named.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ScheduleKind {
+    /// Always the same.
+    Constant,
+    /// Down by `gamma` every `step_size` epochs (`StepLR`).
+    Step,
+    /// Down by `gamma` after each of `milestones` (`MultiStepLR`).
+    MultiStep,
+    /// Down by `gamma` every epoch (`ExponentialLR`).
+    Exponential,
+    /// Half a cosine down to `min_lr` (`CosineAnnealingLR`), step by step.
+    Cosine,
+    /// A power of the steps that remain, down to `min_lr` (`PolynomialLR`), step by step.
+    Polynomial,
+    /// Up and down again, in halves of cosines (`OneCycleLR`), step by step: L. Smith,
+    /// "Super-convergence", 2017.
+    OneCycle,
+    /// Down by `factor` when what `stop.monitor` names no longer improves (`ReduceLROnPlateau`).
+    Plateau,
+}
+
+impl Default for ScheduleSection {
+    fn default() -> Self {
+        ScheduleSection {
+            kind: ScheduleKind::Constant,
+            warmup: 0.0,
+            warmup_start: 0.0,
+            step_size: 1,
+            milestones: vec![],
+            gamma: 0.1,
+            min_lr: 0.0,
+            power: 1.0,
+            rise: 0.3,
+            start_divisor: 25.0,
+            end_divisor: 1e4,
+            factor: 0.1,
+            patience: 10,
+            threshold: 1e-4,
+        }
+    }
+}
+
+impl ScheduleSection {
+    pub(super) fn check(&self, lr: f64) -> Result<(), RecipeError> {
+        let possible = (0.0..=1e6).contains(&self.warmup);
+        require(possible, "schedule.warmup", self.warmup, "a number of epochs from 0 to 1000000")?;
+        part("schedule.warmup_start", self.warmup_start)?;
+        count("schedule.step_size", self.step_size)?;
+        let rising = self.milestones.windows(2).all(|pair| pair[0] < pair[1]);
+        let possible = rising && self.milestones.first() != Some(&0);
+        let expected = "a list of epochs from 1, each later than the one before";
+        require(possible, "schedule.milestones", format!("{:?}", self.milestones), expected)?;
+        let given = self.kind != ScheduleKind::MultiStep || !self.milestones.is_empty();
+        require(given, "schedule.milestones", "[]", "at least one epoch, such as [30, 60]")?;
+        positive("schedule.gamma", self.gamma)?;
+        not_negative("schedule.min_lr", self.min_lr)?;
+        let expected = format!("at most `optimizer.lr`, which is {lr}");
+        require(self.min_lr <= lr, "schedule.min_lr", self.min_lr, expected)?;
+        positive("schedule.power", self.power)?;
+        part("schedule.rise", self.rise)?;
+        for (field, value) in [
+            ("schedule.start_divisor", self.start_divisor),
+            ("schedule.end_divisor", self.end_divisor),
+        ] {
+            let possible = value.is_finite() && value >= 1.0;
+            require(possible, field, value, "a number of at least 1")?;
+        }
+        let possible = 0.0 < self.factor && self.factor < 1.0;
+        require(possible, "schedule.factor", self.factor, "a number above 0 and below 1")?;
+        below_one("schedule.threshold", self.threshold)
+    }
+}

@@ -1,0 +1,86 @@
+//! Settings of single fields, and what the parser says of them in words.
+
+use super::{LARGEST, RecipeError};
+use toml::{Table, Value};
+
+/// Sets `section.key` of a table. Sections that are not there are made, and a value in the place of
+/// a section gives way.
+pub(super) fn set(table: &mut Table, field: &str, value: &str) -> Result<(), RecipeError> {
+    let mut section = table;
+    let mut keys: Vec<&str> = field.split('.').map(str::trim).collect();
+    if keys.contains(&"") {
+        let problem = "expected a field such as optimizer.lr".to_owned();
+        return Err(RecipeError::Field { field: field.to_owned(), problem });
+    }
+    let last = keys.pop().expect("splitting gives at least one part");
+    for key in keys {
+        let entry = section.entry(key).or_insert(Value::Boolean(false));
+        if !entry.is_table() {
+            *entry = Value::Table(Table::new());
+        }
+        section = entry.as_table_mut().expect("made a table just now");
+    }
+    let value = value.parse().unwrap_or_else(|_| Value::String(value.to_owned()));
+    section.insert(last.to_owned(), value);
+    Ok(())
+}
+
+/// A setting that has no place in a recipe, by the words of the parser.
+pub(super) fn wrong_setting(field: &str, value: &str, problem: &str) -> RecipeError {
+    let problem = in_words(problem);
+    // `seed.x`: a section where there is a value.
+    let misplaced = problem.starts_with("invalid type: map");
+    match problem.rsplit_once("expected ") {
+        Some((_, expected)) if !misplaced && !problem.starts_with("unknown field") => {
+            RecipeError::value(field, value, expected)
+        }
+        _ if misplaced => {
+            let problem = "there is no such field".to_owned();
+            RecipeError::Field { field: field.to_owned(), problem }
+        }
+        _ => RecipeError::Field { field: field.to_owned(), problem },
+    }
+}
+
+/// A message of the parser without the names of Rust's types, on one line.
+pub(super) fn in_words(problem: &str) -> String {
+    let whole = format!("expected a whole number from 0 to {LARGEST}");
+    let mut text = problem.trim().replace('\n', "; ");
+    for (name, words) in [
+        ("expected f64", "expected a number"),
+        ("expected u64", &whole),
+        ("expected usize", &whole),
+        ("expected a boolean", "expected true or false"),
+        ("expected a sequence", "expected a list"),
+    ] {
+        text = text.replace(name, words);
+    }
+    text
+}
+
+/// The first field in which two recipes differ, other than `except`, with the value in each.
+pub(super) fn difference(
+    a: &Table,
+    b: &Table,
+    except: &[&str],
+) -> Option<(String, String, String)> {
+    let (mut a, mut b) = (flatten("", a), flatten("", b));
+    a.retain(|(field, _)| !except.contains(&&**field));
+    b.retain(|(field, _)| !except.contains(&&**field));
+    let value = |fields: &[(String, String)], field: &str| {
+        let found = fields.iter().find(|(name, _)| name == field);
+        found.map_or("not set".to_owned(), |(_, value)| value.clone())
+    };
+    let mut fields = a.iter().chain(&b).map(|(field, _)| field);
+    let field = fields.find(|field| value(&a, field) != value(&b, field))?;
+    Some((field.clone(), value(&a, field), value(&b, field)))
+}
+
+/// Every field as `section.key` with its value as TOML.
+fn flatten(prefix: &str, table: &Table) -> Vec<(String, String)> {
+    let fields = table.iter().flat_map(|(key, value)| match value {
+        Value::Table(section) => flatten(&format!("{prefix}{key}."), section),
+        value => vec![(format!("{prefix}{key}"), value.to_string())],
+    });
+    fields.collect()
+}
