@@ -11,6 +11,7 @@ mod data;
 mod error;
 mod fit;
 mod log;
+mod moments;
 mod optimizer;
 mod pictures;
 mod predictor;
@@ -32,6 +33,7 @@ pub use data::{DataError, Dataset, ImageFile, Source, Split};
 pub use error::TrainError;
 pub use fit::{Misfit, check_fit};
 pub use log::{metrics, tensorboard};
+pub use moments::measure;
 pub use pictures::{
     Channels, ClassCounts, Fit, Import, ImportError, Imported, Inversion, Picture, PictureError,
     Prepared, import,
