@@ -13,6 +13,7 @@ mod predictor;
 mod profile;
 mod raster;
 mod recipe;
+mod report;
 mod run_directory;
 mod sampler;
 mod schedule;
@@ -32,6 +33,7 @@ pub use recipe::{
     Moments, Monitor, Normalize, OptimizerKind, OptimizerSection, Recipe, RecipeError,
     ScheduleKind, ScheduleSection, StopSection, Validation, ValidationSet,
 };
+pub use report::{Report, Scored};
 pub use run_directory::{Destination, RunDirectory, RunDirectoryError};
 pub use scores::{
     ClassScores, Mistake, NotFiniteOutput, ScoreOptions, Scores, probabilities, rank,
