@@ -198,7 +198,7 @@ fn introduction(
          run directory: {}",
         data.directory().display(),
         network.classes(),
-        recipe.model.preset,
+        recipe.model.name(),
         network.parameter_count(),
         recipe.data.batch_size,
         recipe.shard(),

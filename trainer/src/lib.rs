@@ -5,6 +5,7 @@
 //! the data, the recipe and the seed, never on how many threads did it.
 
 mod batch;
+mod checkpoint;
 mod data;
 mod error;
 mod fit;
@@ -22,6 +23,7 @@ mod training;
 mod workers;
 
 pub use batch::{Evaluation, Scaling};
+pub use checkpoint::{Checkpoint, CheckpointError, Checkpoints};
 pub use data::{DataError, Dataset, Source, Split};
 pub use error::TrainError;
 pub use fit::{Misfit, check_fit};
@@ -35,6 +37,7 @@ pub use recipe::{
     ScheduleKind, ScheduleSection, StopSection, Validation, ValidationSet,
 };
 pub use run_directory::{Destination, RunDirectory, RunDirectoryError};
+pub use schedule::PlateauState;
 pub use scores::{
     ClassScores, Mistake, NotFiniteOutput, ScoreOptions, Scores, probabilities, rank,
 };

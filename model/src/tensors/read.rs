@@ -71,6 +71,11 @@ impl TensorFile {
         names
     }
 
+    /// The bytes of all tensors, as they lie in the file.
+    pub fn values(&self) -> &[u8] {
+        &self.bytes[self.start..]
+    }
+
     /// The shape of a tensor, if there is one of this name.
     pub fn shape(&self, name: &str) -> Option<&[usize]> {
         self.header.info(name).map(|info| &info.shape[..])

@@ -140,7 +140,11 @@ impl Recipe {
         Recipe::parse(name, &text, settings)
     }
 
-    fn parse(name: &str, text: &str, settings: &[(String, String)]) -> Result<Recipe, RecipeError> {
+    pub(crate) fn parse(
+        name: &str,
+        text: &str,
+        settings: &[(String, String)],
+    ) -> Result<Recipe, RecipeError> {
         let malformed = |error: toml::de::Error| {
             let before = &text[..error.span().map_or(0, |span| span.start)];
             let line = 1 + before.matches('\n').count();
@@ -156,6 +160,9 @@ impl Recipe {
             recipe = result.map_err(|error| wrong_setting(field, value, error.message()))?;
         }
         recipe.check()?;
+        // Said, so that a recipe stays the same if the default changes.
+        recipe.model.preset =
+            Some(recipe.model.name().to_owned()).filter(|_| recipe.model.layers.is_none());
         Ok(recipe)
     }
 

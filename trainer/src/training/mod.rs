@@ -3,6 +3,7 @@
 mod prepare;
 mod progress;
 mod run;
+mod state;
 
 pub use progress::{Best, Progress, Stop};
 pub use run::{Epoch, Event, Observed, Observer, Validated, each_epoch};
@@ -13,11 +14,12 @@ use crate::error::TrainError;
 use crate::optimizer::{Ema, Optimizer};
 use crate::profile::{Chore, Chores, timed};
 use crate::recipe::{InitName, Moments, Recipe};
-use crate::schedule::learning_rate;
+use crate::schedule::Schedule;
 use crate::workers::Workers;
 use autograd::Buffer;
-use model::{CUSTOM, Init, Layer, Model, Network, preset};
+use model::{CUSTOM, Init, Layer, Network};
 use prepare::{divide, moments};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 /// What a step saw before it changed the weights.
@@ -44,11 +46,12 @@ pub struct Trainer<'a> {
     network: Network,
     weights: Buffer,
     optimizer: Optimizer,
-    /// Where the recipe has one.
-    ema: Option<Ema>,
+    schedule: Schedule,
     scaling: Scaling,
     moments: Moments,
     training: Vec<u32>,
+    steps_per_epoch: usize,
+    total_steps: usize,
     validation: Option<(&'a Split, Vec<u32>)>,
     spare: Spare,
     /// In a profiled run.
@@ -57,6 +60,9 @@ pub struct Trainer<'a> {
     order: Order,
     /// Of the last step.
     gradients: Option<Buffer>,
+    /// Where the recipe has one.
+    ema: Option<Ema>,
+    fingerprint: OnceLock<String>,
 }
 
 /// The training images in the order of an epoch.
@@ -74,10 +80,9 @@ impl<'a> Trainer<'a> {
         workers: &'a Workers,
     ) -> Result<Trainer<'a>, TrainError> {
         recipe.check()?;
-        let layers = preset(&recipe.model.preset, data.classes());
-        let layers = layers.expect("a checked recipe names a preset");
+        let layers = recipe.model.layers(data.classes());
         let trainer = Trainer::with_layers(recipe, &layers, data, workers)?;
-        Ok(Trainer { preset: recipe.model.preset.clone(), ..trainer })
+        Ok(Trainer { preset: recipe.model.name().to_owned(), ..trainer })
     }
 
     /// A network of these layers instead of the recipe's; its models are [`CUSTOM`].
@@ -89,6 +94,7 @@ impl<'a> Trainer<'a> {
     ) -> Result<Trainer<'a>, TrainError> {
         recipe.check()?;
         let network = Network::new(data.image_shape(), layers)
+            .and_then(|network| network.check_classes(data.classes()).map(|()| network))
             .map_err(|error| TrainError::Shape { directory: data.directory().into(), error })?;
         let init = match recipe.model.init {
             InitName::Pytorch => Init::Pytorch,
@@ -98,10 +104,14 @@ impl<'a> Trainer<'a> {
         let (training, validation) = divide(recipe, data, train)?;
         let channels = network.input()[0];
         let moments = moments(recipe, train, &training, channels)?;
+        let steps_per_epoch = training.len().div_ceil(recipe.data.batch_size);
+        let steps = recipe.stop.epochs * steps_per_epoch;
+        let steps = steps.min(recipe.stop.iterations.unwrap_or(usize::MAX));
         Ok(Trainer {
+            ema: recipe.optimizer.ema.map(|decay| Ema::new(decay, &network)),
             weights: network.initialise(recipe.seed, init),
             optimizer: Optimizer::new(recipe, &network)?,
-            ema: recipe.optimizer.ema.map(|decay| Ema::new(decay, &network)),
+            schedule: Schedule::new(recipe, steps_per_epoch, steps),
             scaling: Scaling::new(channels, &moments.mean, &moments.std),
             recipe: recipe.clone(),
             preset: CUSTOM.to_owned(),
@@ -110,12 +120,15 @@ impl<'a> Trainer<'a> {
             network,
             moments,
             training,
+            steps_per_epoch,
+            total_steps: steps,
             validation,
             spare: Spare::default(),
             chores: None,
             progress: Progress::default(),
             order: Order::default(),
             gradients: None,
+            fingerprint: OnceLock::new(),
         })
     }
 
@@ -155,7 +168,7 @@ impl<'a> Trainer<'a> {
             });
         }
         self.check_update(&sums.gradients)?;
-        let lr = learning_rate(&self.recipe, self.progress.step, self.total_steps());
+        let lr = self.schedule.learning_rate(self.progress.step);
         self.update(lr, &mut sums.gradients);
         self.progress.step += 1;
         if let Some(last) = self.gradients.replace(sums.gradients) {
@@ -217,6 +230,11 @@ impl<'a> Trainer<'a> {
         &mut self.weights
     }
 
+    /// The steps of the run, unless it ends early.
+    pub fn total_steps(&self) -> usize {
+        self.total_steps
+    }
+
     /// How far training has come.
     pub fn progress(&self) -> &Progress {
         &self.progress
@@ -227,38 +245,6 @@ impl<'a> Trainer<'a> {
     pub fn gradients(&self) -> Option<&[f32]> {
         self.gradients.as_deref()
     }
-
-    /// The weights to validate and to save: their moving average where the recipe has one.
-    pub fn evaluation_weights(&self) -> &[f32] {
-        match &self.ema {
-            Some(ema) if self.progress.step > 0 => ema.weights(),
-            _ => &self.weights,
-        }
-    }
-
-    /// What the optimiser remembers, under PyTorch's names for it: each as long as the trained part of
-    /// the weights, and laid out like it.
-    pub fn optimizer_state(&self) -> Vec<(&'static str, &[f32])> {
-        self.optimizer.state()
-    }
-
-    /// Takes over a part of [`Trainer::optimizer_state`]. Returns whether the recipe's optimiser has such
-    /// state, of this length.
-    pub fn restore_optimizer_state(&mut self, name: &str, values: &[f32]) -> bool {
-        self.optimizer.restore(name, values)
-    }
-
-    /// The network as it is now.
-    pub fn model(&self) -> Model {
-        Model {
-            preset: self.preset.clone(),
-            network: self.network.clone(),
-            weights: self.weights.clone(),
-            classes: self.data.class_names().to_vec(),
-            mean: self.moments.mean.clone(),
-            std: self.moments.std.clone(),
-        }
-    }
 }
 
 #[cfg(test)]
@@ -267,7 +253,7 @@ mod tests {
     use crate::data::Source;
     use crate::recipe::{Validation, ValidationSet};
     use kernels::Isa;
-    use model::{flatten, linear};
+    use model::{Model, flatten, linear};
 
     /// Its file has the layers, not the recipe's preset.
     #[test]

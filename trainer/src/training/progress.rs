@@ -3,6 +3,7 @@
 
 use crate::batch::Evaluation;
 use crate::recipe::{Monitor, StopSection};
+use crate::schedule::PlateauState;
 use serde::{Deserialize, Serialize};
 use std::fmt::{self, Display, Formatter};
 
@@ -29,6 +30,8 @@ pub struct Progress {
     pub waited: usize,
     /// What `stop.patience` compares with: the last value that was an improvement.
     pub reference: Option<f64>,
+    /// Of the schedule `plateau`.
+    pub plateau: Option<PlateauState>,
     /// Why training has ended, if not because the last step is done.
     pub stopped: Option<Stop>,
 }

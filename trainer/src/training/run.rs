@@ -181,7 +181,7 @@ impl Trainer<'_> {
         let started = Instant::now();
         let training = self.progress.training();
         let number = self.progress.epoch + 1;
-        let ended = (self.progress.batch == self.steps_per_epoch()).then_some(number);
+        let ended = (self.progress.batch == self.steps_per_epoch).then_some(number);
         if ended.is_some() {
             self.check_weights(number)?;
             self.progress.end_epoch();
@@ -195,6 +195,9 @@ impl Trainer<'_> {
             validation = self.validate(number)?;
             let validated = validation.map(|evaluation| {
                 let improved = self.progress.validated(&self.recipe.stop, &evaluation);
+                let monitored = self.recipe.stop.monitor.of(&evaluation);
+                self.schedule.observe(self.progress.step, monitored);
+                self.progress.plateau = self.schedule.state();
                 Validated { epoch: number, evaluation, improved }
             });
             if let Some(validated) = validated {
@@ -267,17 +270,6 @@ impl Trainer<'_> {
         self.progress.images += step.images;
         step.time = started.elapsed();
         Ok(step)
-    }
-
-    /// The steps of an epoch.
-    pub(super) fn steps_per_epoch(&self) -> usize {
-        self.training.len().div_ceil(self.recipe.data.batch_size)
-    }
-
-    /// The steps of the run, unless it ends early.
-    pub fn total_steps(&self) -> usize {
-        let steps = self.recipe.stop.epochs * self.steps_per_epoch();
-        steps.min(self.recipe.stop.iterations.unwrap_or(usize::MAX))
     }
 
     fn validate(&self, epoch: usize) -> Result<Option<Evaluation>, TrainError> {
