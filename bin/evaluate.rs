@@ -1,17 +1,23 @@
 //! `evaluate`: what a trained network makes of labelled images.
 
 mod cli;
-#[path = "cli/inputs.rs"]
-mod inputs;
+#[path = "cli/data.rs"]
+mod data;
+#[path = "cli/threads.rs"]
+mod threads;
+#[path = "cli/weights.rs"]
+mod weights;
 
 use clap::{Parser, ValueEnum};
 use cli::{Failure, run, say};
-use inputs::{DataFlags, ThreadFlags, load_model, weights_file};
+use data::DataFlags;
 use model::Model;
 use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use threads::ThreadFlags;
 use trainer::{Dataset, Predictor, ScoreOptions, Scores, check_fit};
+use weights::{load_model, weights_file};
 
 /// Measures a trained network on labelled images: loss, top-1 and top-5 accuracy, precision, recall
 /// and F1 of every class, and which classes it confuses.

@@ -1,6 +1,7 @@
 //! What the presets are, in numbers that can be checked by hand.
 
-use model::{Network, PRESETS, ShapeError, preset};
+use model::*;
+use proptest::prelude::*;
 
 fn network(name: &str, input: [usize; 3], classes: usize) -> Result<Network, ShapeError> {
     Network::new(input, &preset(name, classes).unwrap())
@@ -97,10 +98,81 @@ fn large_images() {
 fn the_table_of_layers() {
     let table = network("lenet", [1, 28, 28], 10).unwrap().describe();
     let expected = "\
-layer  kind                    output  parameters  MFLOP/image
-       input                  1×28×28
-conv1  convolution 5×5        6×24×24         156        0.173
-1      ReLU                   6×24×24
-2      max-pool 2×2, stride 2  6×12×12";
-    assert!(table.starts_with(expected), "{table}");
+layer  kind                     output  parameters  MFLOP/image
+       input                   1×28×28
+conv1  convolution 5×5         6×24×24         156        0.173
+1      ReLU                    6×24×24
+2      max-pool 2×2, stride 2  6×12×12
+conv2  convolution 5×5          16×8×8        2416        0.307
+4      ReLU                     16×8×8
+5      max-pool 2×2, stride 2   16×4×4
+6      flatten                     256
+fc1    linear                      120       30840        0.061
+8      ReLU                        120
+fc2    linear                       84       10164        0.020
+10     ReLU                         84
+fc3    linear                       10         850        0.002
+total                                        44426        0.563";
+    assert_eq!(table, expected, "{table}");
+}
+
+#[test]
+fn names_are_told_apart() {
+    let ends = || [flatten(), linear(2)];
+    let refused = |layers: &[Layer], words: &str| {
+        let error = Network::new([1, 4, 4], &[layers, &ends()].concat()).unwrap_err().to_string();
+        assert!(error.contains(words), "{words}: {error}");
+    };
+    let conv = |name| conv2d(1, 1).named(name);
+    refused(&[conv("a"), conv("a")], "layer a (convolution 1×1): another layer has this name");
+    refused(&[relu(), conv("3"), relu()], "layer 3 (flatten): another layer has this name");
+    for name in ["", "a.b", "a b", "a\n"] {
+        refused(&[conv(name)], "a name has letters, digits, `_` and `-`, at least one");
+    }
+    for name in ["ema", "optimizer"] {
+        refused(&[conv(name)], "a meaning of its own in checkpoints");
+    }
+    let block = residual(vec![conv("a")], vec![conv("a")]);
+    Network::new([1, 4, 4], &[&[conv("a"), block][..], &ends()].concat()).unwrap();
+}
+
+/// More weights than a machine can train are refused by the layer that has them.
+#[test]
+fn large_weights() {
+    let layers = [flatten(), linear(60_000), linear(60_000), linear(2)];
+    let error = Network::new([1, 4, 4], &layers).unwrap_err().to_string();
+    assert!(error.starts_with("layer 2 (linear): its weights are too large"), "{error}");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    /// Any numbers whatever make a network or a message.
+    #[test]
+    fn absurd_numbers(
+        numbers in prop::collection::vec((0u32..64, 0usize..8), 24),
+        input in [1usize..4, 1..40, 1..40],
+    ) {
+        let number = |i: usize| -> usize {
+            let (bits, off) = numbers[i];
+            (1usize << bits).wrapping_sub(off).min(usize::MAX >> (off & 1))
+        };
+        let window = |i: usize| kernels::Window {
+            kernel: [number(i) , number(i + 1)],
+            stride: [number(i + 2), number(i + 3)],
+            padding: [number(i + 4), number(i + 5)],
+            dilation: [number(i + 6), number(i + 7)],
+        };
+        let layers: Vec<Layer> = vec![
+            Kind::Conv2d { outputs: number(8), window: window(0), bias: true }.into(),
+            Kind::MaxPool2d(window(9)).into(),
+            global_avg_pool2d(),
+            linear(number(17)),
+        ];
+        for first in 0..3 {
+            if let Err(error) = Network::new(input, &layers[first..]) {
+                prop_assert!(error.to_string().starts_with("layer "), "{}", error);
+            }
+        }
+    }
 }

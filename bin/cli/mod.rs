@@ -29,10 +29,19 @@ pub fn end(result: Result<(), Failure>) -> ExitCode {
         Err(Failure::Usage(problem)) => (problem, ExitCode::from(2)),
         Err(Failure::Run(problem)) => (problem, ExitCode::FAILURE),
     };
-    let control = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.into() };
-    let line: String = problem.chars().map(control).collect();
-    let _ = writeln!(io::stderr(), "error: {line}");
+    complain("error", &problem);
     code
+}
+
+/// Writes a line to stderr: what kind of problem, and which.
+pub fn complain(kind: &str, problem: &str) {
+    let _ = writeln!(io::stderr(), "{kind}: {}", printable(problem));
+}
+
+/// The text on one line and without control characters, which names of files and classes may hold.
+pub fn printable(text: &str) -> String {
+    let control = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.into() };
+    text.chars().map(control).collect()
 }
 
 /// Writes a line. Nobody may be listening any more (`train | head`), but the work is what counts, so it

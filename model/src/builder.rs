@@ -114,15 +114,18 @@ impl Builder {
             multiply_adds: 0,
         });
         let mut multiply_adds = 0;
-        let windowed = |window: &Window| {
-            window.output([height, width]).ok_or_else(|| wrong("the window does not fit"))
+        let windowed = |window: &Window, channels: usize| {
+            let [h, w] =
+                window.output([height, width]).ok_or_else(|| wrong("the window does not fit"))?;
+            let small = addressable(&[LANES, channels, h, w.saturating_add(1)]);
+            if small { Ok([h, w]) } else { Err(wrong("its output is too large")) }
         };
         let (step, output) = match kind {
             Kind::Conv2d { outputs, window, bias } => {
-                let [h, w] = windowed(window)?;
                 if *outputs == 0 {
                     return Err(wrong("a convolution needs at least one output channel"));
                 }
+                let [h, w] = windowed(window, *outputs)?;
                 if !addressable(&[*outputs, channels, window.taps()]) {
                     return Err(wrong("its weights are too large"));
                 }
@@ -153,8 +156,8 @@ impl Builder {
             Kind::BatchNorm2d => (Step::BatchNorm2d(self.batch_norm(&name, channels)), input),
             Kind::Activation(f) => (Step::Activation(*f), input),
             Kind::MaxPool2d(window) | Kind::AvgPool2d(window) => {
-                let [h, w] = windowed(window)?;
-                if (0..2).any(|axis| 2 * window.padding[axis] > window.kernel[axis]) {
+                let [h, w] = windowed(window, channels)?;
+                if (0..2).any(|axis| window.padding[axis] > window.kernel[axis] / 2) {
                     return Err(wrong("padding must be at most half the pooling window"));
                 }
                 let max = matches!(kind, Kind::MaxPool2d(_));

@@ -17,8 +17,7 @@ impl Network {
             multiply_adds,
         };
         let input = line("", "input", self.input(), 0, 0);
-        let output = [self.classes(), 1, 1];
-        let total = line("total", "", output, self.parameter_count(), self.multiply_adds());
+        let total = line("total", "", [0; 3], self.parameter_count(), self.multiply_adds());
         let titles = ["layer", "kind", "output", "parameters", "MFLOP/image"].map(str::to_owned);
         let lines = [&input].into_iter().chain(self.summaries()).chain([&total]);
         aligned(&[titles].into_iter().chain(lines.map(cells)).collect::<Vec<_>>())
@@ -28,6 +27,7 @@ impl Network {
 /// What the table says of a layer; zeros are left out.
 fn cells(line: &Summary) -> [String; 5] {
     let output = match line.output {
+        [0, ..] => String::new(),
         [features, 1, 1] => features.to_string(),
         [channels, height, width] => format!("{channels}×{height}×{width}"),
     };

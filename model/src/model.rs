@@ -57,7 +57,8 @@ impl Model {
             ("normalize.std", numbers(&self.std)),
         ];
         if self.preset == CUSTOM {
-            metadata.push(("layers", json!(LayerList::from(self.network.layers())).to_string()));
+            let layers = serde_json::to_string(&LayerList::from(self.network.layers()));
+            metadata.push(("layers", layers.expect("a list of plain tables")));
         }
         metadata.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
     }
@@ -126,9 +127,16 @@ impl Description {
         let classes: Vec<String> = serde_json::from_str(entry("classes")?)
             .map_err(|_| "metadata `classes`: expected a JSON array of names".to_owned())?;
         let preset_name = entry("model")?.clone();
-        let layers = preset(&preset_name, classes.len()).map_err(|error| error.to_string())?;
-        let network =
-            Network::new([channels, height, width], &layers).map_err(|error| error.to_string())?;
+        let layers = if preset_name == CUSTOM {
+            let list: LayerList = serde_json::from_str(entry("layers")?)
+                .map_err(|error| format!("metadata `layers`: {error}"))?;
+            list.layers(classes.len())
+        } else {
+            preset(&preset_name, classes.len()).map_err(|error| error.to_string())?
+        };
+        let network = Network::new([channels, height, width], &layers)
+            .and_then(|network| network.check_classes(classes.len()).map(|()| network))
+            .map_err(|error| error.to_string())?;
         Ok(Description { preset: preset_name, network, classes, mean, std })
     }
 }

@@ -1,5 +1,6 @@
 //! A batch through the network: loss and gradient, or an evaluation.
 
+use crate::augment::Augmentation;
 use crate::data::Split;
 use crate::profile::{Chore, Chores, timed};
 use crate::scores::rank;
@@ -78,6 +79,8 @@ pub(crate) struct Batch<'a> {
     pub network: &'a Network,
     pub weights: &'a [f32],
     pub images: Images<'a>,
+    /// What changes the images first, if anything.
+    pub augmentation: Option<&'a Augmentation>,
     pub shard: usize,
     pub seed: u64,
     pub epoch: u32,
@@ -115,16 +118,28 @@ impl Images<'_> {
         Images { indices: &self.indices[range], ..*self }
     }
 
-    /// The images on the tape, sixteen to a block.
-    fn load(&self, tape: &mut Tape<'_>, network: &Network) -> Var {
+    /// The images on the tape, sixteen to a block; where there are `changed` ones, those.
+    fn load(&self, tape: &mut Tape<'_>, network: &Network, changed: Option<&[u8]>) -> Var {
         let [channels, height, width] = network.input();
-        let isa = tape.isa();
-        let image = |i: usize| self.split.image(self.indices[i] as usize);
+        let (isa, bytes) = (tape.isa(), channels * height * width);
+        let image = |i: usize| match changed {
+            Some(changed) => &changed[i * bytes..][..bytes],
+            None => self.split.image(self.indices[i] as usize),
+        };
         let fill = |tensor: &mut Tensor| self.scaling.load(isa, image, tensor);
         tape.input(self.indices.len(), channels, [height, width], fill)
     }
 
-    /// Calls `f` with the labels.
+    /// The images, one after another, as they are changed in this epoch.
+    fn change(&self, augmentation: &Augmentation, epoch: u32, memory: &mut Vec<u8>) {
+        let bytes = self.split.image(0).len();
+        memory.resize(self.indices.len() * bytes, 0);
+        for (&i, to) in self.indices.iter().zip(memory.chunks_exact_mut(bytes)) {
+            augmentation.apply(epoch, i, self.split.image(i as usize), to);
+        }
+    }
+
+    /// The labels.
     fn labels(&self, memory: &mut Vec<u32>) {
         memory.clear();
         memory.extend(self.indices.iter().map(|&i| u32::from(self.split.label(i as usize))));
@@ -161,18 +176,23 @@ impl Batch<'_> {
         let batch = self.images.indices.len();
         let first = shard * self.shard;
         let images = self.images.range(first..batch.min(first + self.shard));
-        let labels = timed(self.chores, Chore::Loading, || {
+        let (labels, pixels) = timed(self.chores, Chore::Loading, || {
             memory.set_origin(self.seed, self.epoch, images.indices.iter().copied());
             let mut labels = memory.take_labels();
             images.labels(&mut labels);
-            labels
+            let mut pixels = memory.take_pixels();
+            if let Some(augmentation) = self.augmentation {
+                images.change(augmentation, self.epoch, &mut pixels);
+            }
+            (labels, pixels)
         });
         let mut tape = Tape::training(isa, memory, self.weights, batch);
-        let x = images.load(&mut tape, self.network);
+        let x = images.load(&mut tape, self.network, self.augmentation.map(|_| &pixels[..]));
         let logits = self.network.forward(&mut tape, x);
         let (loss, sums) = tape.softmax_cross_entropy(logits, &labels, self.smoothing);
         tape.backward(loss, &mut gradients);
         memory.put_labels(labels);
+        memory.put_pixels(pixels);
         Sums { gradients, loss: sums.loss, correct: sums.correct }
     }
 
@@ -204,7 +224,7 @@ pub(crate) fn evaluate(
         let mut labels = memory.take_labels();
         images.labels(&mut labels);
         let mut tape = Tape::evaluation(workers.isa(), memory, weights);
-        let x = images.load(&mut tape, network);
+        let x = images.load(&mut tape, network, None);
         let logits = network.forward(&mut tape, x);
         let (_, sums) = tape.softmax_cross_entropy(logits, &labels, 0.0);
         let in_five = in_top5(tape.value(logits), &labels);

@@ -4,6 +4,7 @@
 //! tape, a gradient per shard, one gradient per batch, an optimiser step. What comes out depends on
 //! the data, the recipe and the seed, never on how many threads did it.
 
+mod augment;
 mod batch;
 mod checkpoint;
 mod data;
@@ -11,6 +12,7 @@ mod error;
 mod fit;
 mod log;
 mod optimizer;
+mod pictures;
 mod predictor;
 mod profile;
 mod raster;
@@ -19,15 +21,21 @@ mod run_directory;
 mod sampler;
 mod schedule;
 mod scores;
+mod session;
+pub mod sweep;
 mod training;
 mod workers;
 
 pub use batch::{Evaluation, Scaling};
 pub use checkpoint::{Checkpoint, CheckpointError, Checkpoints};
-pub use data::{DataError, Dataset, Source, Split};
+pub use data::{DataError, Dataset, ImageFile, Source, Split};
 pub use error::TrainError;
 pub use fit::{Misfit, check_fit};
 pub use log::{metrics, tensorboard};
+pub use pictures::{
+    Channels, ClassCounts, Fit, Import, ImportError, Imported, Inversion, Picture, PictureError,
+    Prepared, import,
+};
 pub use predictor::Predictor;
 pub use profile::{Profile, Row, Totals};
 pub use raster::Raster;
@@ -41,6 +49,7 @@ pub use schedule::PlateauState;
 pub use scores::{
     ClassScores, Mistake, NotFiniteOutput, ScoreOptions, Scores, probabilities, rank,
 };
+pub use session::{Listener, Outcome, Recording, record};
 pub use training::{
     Best, Epoch, Event, Observed, Observer, Progress, Step, Stop, Trainer, Validated, each_epoch,
 };

@@ -51,12 +51,16 @@ pub struct Start {
     pub validation_images: usize,
     /// Images per step.
     pub batch_size: usize,
+    /// Images per shard.
+    pub shard: usize,
     /// Epochs of the recipe.
     pub epochs: usize,
     /// Threads.
     pub threads: usize,
     /// The SIMD path.
     pub isa: String,
+    /// The run directory.
+    pub directory: String,
 }
 
 /// A look at training within an epoch.
@@ -249,9 +253,11 @@ mod tests {
             images: 640,
             validation_images: 0,
             batch_size: 64,
+            shard: 32,
             epochs: 3,
             threads: 2,
             isa: "avx2".into(),
+            directory: "runs/fast-1".into(),
         })
     }
 

@@ -8,12 +8,15 @@ mod state;
 pub use progress::{Best, Progress, Stop};
 pub use run::{Epoch, Event, Observed, Observer, Validated, each_epoch};
 
+use crate::augment::Augmentation;
 use crate::batch::{Batch, Images, Scaling, Spare};
-use crate::data::{Dataset, Split};
+use crate::data::{DataError, Dataset, Split};
 use crate::error::TrainError;
 use crate::optimizer::{Ema, Optimizer};
 use crate::profile::{Chore, Chores, timed};
+use crate::raster::Raster;
 use crate::recipe::{InitName, Moments, Recipe};
+use crate::sampler::shuffle;
 use crate::schedule::Schedule;
 use crate::workers::Workers;
 use autograd::Buffer;
@@ -47,6 +50,9 @@ pub struct Trainer<'a> {
     weights: Buffer,
     optimizer: Optimizer,
     schedule: Schedule,
+    augmentation: Augmentation,
+    /// Where the recipe has one.
+    ema: Option<Ema>,
     scaling: Scaling,
     moments: Moments,
     training: Vec<u32>,
@@ -60,8 +66,6 @@ pub struct Trainer<'a> {
     order: Order,
     /// Of the last step.
     gradients: Option<Buffer>,
-    /// Where the recipe has one.
-    ema: Option<Ema>,
     fingerprint: OnceLock<String>,
 }
 
@@ -107,11 +111,13 @@ impl<'a> Trainer<'a> {
         let steps_per_epoch = training.len().div_ceil(recipe.data.batch_size);
         let steps = recipe.stop.epochs * steps_per_epoch;
         let steps = steps.min(recipe.stop.iterations.unwrap_or(usize::MAX));
+        let weights = network.initialise(recipe.seed, init);
         Ok(Trainer {
-            ema: recipe.optimizer.ema.map(|decay| Ema::new(decay, &network)),
-            weights: network.initialise(recipe.seed, init),
+            weights,
             optimizer: Optimizer::new(recipe, &network)?,
+            ema: recipe.optimizer.ema.map(|decay| Ema::new(decay, &network)),
             schedule: Schedule::new(recipe, steps_per_epoch, steps),
+            augmentation: Augmentation::new(recipe, network.input(), &moments.mean),
             scaling: Scaling::new(channels, &moments.mean, &moments.std),
             recipe: recipe.clone(),
             preset: CUSTOM.to_owned(),
@@ -151,6 +157,7 @@ impl<'a> Trainer<'a> {
             network: &self.network,
             weights: &self.weights,
             images: Images { split: train, indices, scaling: &self.scaling },
+            augmentation: Some(&self.augmentation).filter(|a| !a.is_identity()),
             shard: self.recipe.shard(),
             seed: self.recipe.seed,
             epoch: self.progress.epoch as u32,
@@ -228,6 +235,55 @@ impl<'a> Trainer<'a> {
     /// The weights, to be changed.
     pub fn weights_mut(&mut self) -> &mut [f32] {
         &mut self.weights
+    }
+
+    /// The data.
+    pub fn data(&self) -> &'a Dataset {
+        self.data
+    }
+
+    /// The threads.
+    pub fn workers(&self) -> &'a Workers {
+        self.workers
+    }
+
+    /// How many images an epoch has.
+    pub fn training_images(&self) -> usize {
+        self.training.len()
+    }
+
+    /// The images that it validates on.
+    pub fn validation(&self) -> Option<(&'a Split, &[u32])> {
+        self.validation.as_ref().map(|(split, images)| (*split, &images[..]))
+    }
+
+    /// How many images it validates on.
+    pub fn validation_images(&self) -> usize {
+        self.validation().map_or(0, |(_, images)| images.len())
+    }
+
+    /// The first images of the first epoch, at most as many, as the network sees them but for their
+    /// scale, in rows of eight.
+    pub fn first_images(&self, most: usize) -> Result<Raster, DataError> {
+        let train = self.data.train()?;
+        let mut order = self.training.clone();
+        shuffle(self.recipe.seed, 0, &mut order);
+        order.truncate(most.min(self.recipe.data.batch_size));
+        let [channels, height, width] = self.network.input();
+        let changed: Vec<Vec<u8>> = order
+            .iter()
+            .map(|&image| {
+                let mut to = vec![0; channels * height * width];
+                self.augmentation.apply(0, image, train.image(image as usize), &mut to);
+                to
+            })
+            .collect();
+        Ok(Raster::grid([height, width, channels], 8, changed.iter().map(Vec::as_slice)))
+    }
+
+    /// The steps of an epoch.
+    pub fn steps_per_epoch(&self) -> usize {
+        self.steps_per_epoch
     }
 
     /// The steps of the run, unless it ends early.

@@ -35,6 +35,8 @@ pub struct Validated {
     pub evaluation: Evaluation,
     /// Whether it is the best so far, by what `stop.monitor` names.
     pub improved: bool,
+    /// How long it took.
+    pub time: Duration,
 }
 
 /// What an epoch brought.
@@ -121,7 +123,10 @@ impl Trainer<'_> {
     /// [`Trainer::run_observed`], with a clock at every operation: the same weights, and where the
     /// time went. After each epoch milliseconds of multiply-adds find the peak that rates are compared
     /// with.
-    pub fn run_profiled(&mut self, observer: &mut impl Observer) -> Result<Profile, TrainError> {
+    pub fn run_profiled(
+        &mut self,
+        observer: &mut impl Observer,
+    ) -> Result<(Stop, Profile), TrainError> {
         let (workers, steps) = (self.workers, self.progress.step);
         let mut totals = Totals { threads: workers.threads(), ..Totals::default() };
         self.chores = Some(Chores::default());
@@ -137,9 +142,9 @@ impl Trainer<'_> {
         });
         let operations = workers.finish_profile();
         let chores = self.chores.take().expect("put there above");
-        result?;
+        let stop = result?;
         totals.steps = self.progress.step - steps;
-        Ok(Profile::new(&self.network, operations, &chores, totals))
+        Ok((stop, Profile::new(&self.network, operations, &chores, totals)))
     }
 
     fn run_inside(&mut self, observer: &mut impl Observer) -> Result<Stop, TrainError> {
@@ -198,7 +203,8 @@ impl Trainer<'_> {
                 let monitored = self.recipe.stop.monitor.of(&evaluation);
                 self.schedule.observe(self.progress.step, monitored);
                 self.progress.plateau = self.schedule.state();
-                Validated { epoch: number, evaluation, improved }
+                let time = started.elapsed();
+                Validated { epoch: number, evaluation, improved, time }
             });
             if let Some(validated) = validated {
                 audience.tell(self, Event::Validation(&validated))?;
