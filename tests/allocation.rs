@@ -69,6 +69,12 @@ fn steady_state() {
         training(preset, &changes);
         prediction(preset);
     }
+    for kind in ["sgd", "adam", "adamw", "rmsprop", "adagrad"] {
+        let groups = "[{ match = '*.bias', lr_scale = 0.5 }]";
+        let clipping = [("optimizer.clip_value", "0.1"), ("optimizer.clip_norm", "1.0")];
+        let more = [("optimizer.groups", groups), ("optimizer.ema", "0.9")];
+        training("cnn-bn", &[&[("optimizer.kind", kind)], &clipping[..], &more].concat());
+    }
     log();
 }
 

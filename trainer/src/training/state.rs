@@ -58,18 +58,16 @@ impl Trainer<'_> {
         self.optimizer.state()
     }
 
-    /// The averaged weights, if the recipe has `optimizer.ema`.
+    /// The averaged weights, if the recipe has `optimizer.ema`. Before the first step they are the
+    /// weights, whatever has been made of those.
     pub fn ema(&self) -> Option<&[f32]> {
-        self.ema.as_ref().map(|ema| ema.weights())
+        let started = self.progress.step > 0;
+        self.ema.as_ref().map(|ema| if started { ema.weights() } else { &self.weights })
     }
 
     /// The weights to validate and to save: the averaged ones, if there are.
     pub fn evaluation_weights(&self) -> &[f32] {
-        match self.ema() {
-            // Before the first step there is nothing to average.
-            Some(ema) if self.progress.step > 0 => ema,
-            _ => &self.weights,
-        }
+        self.ema().unwrap_or(&self.weights)
     }
 
     /// The network as it is now, with [`Trainer::evaluation_weights`].
