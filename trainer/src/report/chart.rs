@@ -118,9 +118,10 @@ impl Chart<'_> {
         let _ = write!(
             out,
             "<path class=\"axis\" d=\"M{left:.1} {BOTTOM}H{RIGHT}\"/>\
-             <text class=\"unit\" x=\"0\" y=\"12\">{}</text>\
+             <text class=\"unit\" x=\"0\" y=\"12\">{}{}</text>\
              <text class=\"unit end\" x=\"{RIGHT}\" y=\"{}\">epoch</text>",
             escape(self.measure),
+            if y.logarithmic { ", logarithmic" } else { "" },
             HEIGHT - 2.0
         );
         for (line, points) in lines {

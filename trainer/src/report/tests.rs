@@ -149,7 +149,7 @@ fn everything_is_on_the_page() {
     let html = report([8, 8, 1], 3, 2, &history(4));
     let expected = [
         "<title>&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt;&quot;&amp;\u{fffd} – Bobbin</title>",
-        "90.00\u{a0}%<small>30 test images, ± 10.74 at 95\u{a0}% confidence",
+        "90.00\u{a0}%<small>30 test images, ±\u{a0}10.74 at 95\u{a0}% confidence",
         "<dt>Best epoch</dt><dd>2<small>top-1 80.00\u{a0}% when validated",
         "<dd>12,346<small>median, 2 threads, avx2",
         "<dd>2 min 00 s<small>4 epochs, 40 steps<",
