@@ -63,9 +63,17 @@ fn steady_state() {
     let mixed =
         [batch_norm2d(), conv2d(4, 3).padding(1), gelu(), dropout(0.3), flatten(), linear(10)];
     tape("mixed", &mixed);
+    let changes = [("augment.shift", "2"), ("augment.flip", "0.5"), ("augment.erase", "0.5")];
     for (preset, _) in PRESETS {
-        training(preset);
+        training(preset, &[]);
+        training(preset, &changes);
         prediction(preset);
+    }
+    for kind in ["sgd", "adam", "adamw", "rmsprop", "adagrad"] {
+        let groups = "[{ match = '*.bias', lr_scale = 0.5 }]";
+        let clipping = [("optimizer.clip_value", "0.1"), ("optimizer.clip_norm", "1.0")];
+        let more = [("optimizer.groups", groups), ("optimizer.ema", "0.9")];
+        training("cnn-bn", &[&[("optimizer.kind", kind)], &clipping[..], &more].concat());
     }
     log();
 }
@@ -104,22 +112,23 @@ fn tape(name: &str, layers: &[Layer]) {
 
 /// An epoch allocates the order of its images, a step nothing: however many steps, the count is one.
 /// (On one thread. Where there are more, each makes its memory at its first shard, whenever that is.)
-fn training(preset: &str) {
+fn training(preset: &str, more: &[(&str, &str)]) {
     let (_directory, data) = data::random(48, [1, 16, 16], 10);
     let workers = Workers::new(Isa::detect(), 1).unwrap();
     for batch in ["48", "32", "16"] {
-        let recipe = data::recipe(&[
+        let settings = [
             ("model.preset", preset),
             ("data.batch_size", batch),
             ("data.shard", "16"),
             ("optimizer.lr", "1e-4"),
             ("stop.epochs", "4"),
-        ]);
+        ];
+        let recipe = data::recipe(&[&settings, more].concat());
         let mut trainer = Trainer::new(&recipe, &data, &workers).unwrap();
         let mut counts = Vec::with_capacity(4);
         trainer.run(|_| counts.push(ASKED.load(Relaxed))).unwrap();
         let epochs: Vec<usize> = counts.windows(2).map(|pair| pair[1] - pair[0]).collect();
-        assert_eq!(epochs, [1; 3], "{preset} in batches of {batch}");
+        assert_eq!(epochs, [1; 3], "{preset} in batches of {batch}, {more:?}");
     }
 }
 

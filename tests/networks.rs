@@ -39,6 +39,8 @@ fn examples() -> Vec<Example> {
         example("dilation", [1, 9, 8], with(vec![conv2d(3, 3).dilation(2).no_bias(), relu()])),
         example("batch norm", [2, 4, 4], with(vec![conv2d(3, 2), batch_norm2d(), relu()])),
         example("bare batch norm", [2, 3, 3], with(vec![batch_norm2d(), gelu()])),
+        // Most outputs see padding alone.
+        example("wide padding", [2, 2, 3], with(vec![conv2d(3, 2).padding(4), relu()])),
         example("leaky ReLU", [2, 5, 5], with(vec![conv2d(3, 3), leaky_relu(0.1)])),
         example(
             "max-pool",

@@ -1,6 +1,7 @@
 //! What the presets are, in numbers that can be checked by hand.
 
-use model::{Network, PRESETS, ShapeError, preset};
+use model::*;
+use proptest::prelude::*;
 
 fn network(name: &str, input: [usize; 3], classes: usize) -> Result<Network, ShapeError> {
     Network::new(input, &preset(name, classes).unwrap())
@@ -17,6 +18,10 @@ fn sizes_on_fashion_mnist() {
     let all: usize = lenet.iter().sum();
     assert_eq!(sizes("lenet"), (44_426, all, 3 * all - lenet[0]));
     assert_eq!(2 * sizes("lenet").2, 1_517_040);
+    let li = [24 * 24 * 6 * 25, 8 * 8 * 12 * 6 * 25, 192 * 120, 120 * 60, 60 * 10];
+    let parameters = 6 * 26 + 12 * 151 + 193 * 120 + 121 * 60 + 61 * 10;
+    let all: usize = li.iter().sum();
+    assert_eq!(sizes("lenet-li"), (parameters, all, 3 * all - li[0]));
     // Padded 5×5 convolutions: along an axis of n pixels, 5n − 6 products meet no padding.
     let cnn_bn = [(5 * 28 - 6usize).pow(2) * 16, (5 * 14 - 6usize).pow(2) * 16 * 32, 1568 * 10];
     let all: usize = cnn_bn.iter().sum();
@@ -58,7 +63,9 @@ fn parameters_do_not_overlap_and_lie_on_cache_lines() {
 /// Images that a preset cannot do with are refused by the layer that they are too small for.
 #[test]
 fn small_images() {
-    for (name, smallest) in [("lenet", 16), ("cnn-bn", 4), ("vgg", 4), ("resnet", 1)] {
+    for (name, smallest) in
+        [("lenet", 16), ("lenet-li", 16), ("cnn-bn", 4), ("vgg", 4), ("resnet", 1)]
+    {
         network(name, [1, smallest, smallest], 3).unwrap();
         for input in [[1, smallest - 1, 40], [1, 40, smallest - 1], [0, 40, 40]] {
             let error = network(name, input, 3).unwrap_err().to_string();
@@ -84,5 +91,88 @@ fn large_images() {
         }
         let error = network(name, [1, 28, 28], usize::MAX).unwrap_err().to_string();
         assert!(error.contains("its weights are too large"), "{name}: {error}");
+    }
+}
+
+#[test]
+fn the_table_of_layers() {
+    let table = network("lenet", [1, 28, 28], 10).unwrap().describe();
+    let expected = "\
+layer  kind                     output  parameters  MFLOP/image
+       input                   1×28×28
+conv1  convolution 5×5         6×24×24         156        0.173
+1      ReLU                    6×24×24
+2      max-pool 2×2, stride 2  6×12×12
+conv2  convolution 5×5          16×8×8        2416        0.307
+4      ReLU                     16×8×8
+5      max-pool 2×2, stride 2   16×4×4
+6      flatten                     256
+fc1    linear                      120       30840        0.061
+8      ReLU                        120
+fc2    linear                       84       10164        0.020
+10     ReLU                         84
+fc3    linear                       10         850        0.002
+total                                        44426        0.563";
+    assert_eq!(table, expected, "{table}");
+}
+
+#[test]
+fn names_are_told_apart() {
+    let ends = || [flatten(), linear(2)];
+    let refused = |layers: &[Layer], words: &str| {
+        let error = Network::new([1, 4, 4], &[layers, &ends()].concat()).unwrap_err().to_string();
+        assert!(error.contains(words), "{words}: {error}");
+    };
+    let conv = |name| conv2d(1, 1).named(name);
+    refused(&[conv("a"), conv("a")], "layer a (convolution 1×1): another layer has this name");
+    refused(&[relu(), conv("3"), relu()], "layer 3 (flatten): another layer has this name");
+    for name in ["", "a.b", "a b", "a\n"] {
+        refused(&[conv(name)], "a name has letters, digits, `_` and `-`, at least one");
+    }
+    for name in ["ema", "optimizer"] {
+        refused(&[conv(name)], "a meaning of its own in checkpoints");
+    }
+    let block = residual(vec![conv("a")], vec![conv("a")]);
+    Network::new([1, 4, 4], &[&[conv("a"), block][..], &ends()].concat()).unwrap();
+}
+
+/// More weights than a machine can train are refused by the layer that has them.
+#[test]
+fn large_weights() {
+    let layers = [flatten(), linear(60_000), linear(60_000), linear(2)];
+    let error = Network::new([1, 4, 4], &layers).unwrap_err().to_string();
+    assert!(error.starts_with("layer 2 (linear): its weights are too large"), "{error}");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    /// Any numbers whatever make a network or a message.
+    #[test]
+    fn absurd_numbers(
+        numbers in prop::collection::vec((0u32..64, 0usize..8), 24),
+        input in [1usize..4, 1..40, 1..40],
+    ) {
+        let number = |i: usize| -> usize {
+            let (bits, off) = numbers[i];
+            (1usize << bits).wrapping_sub(off).min(usize::MAX >> (off & 1))
+        };
+        let window = |i: usize| kernels::Window {
+            kernel: [number(i) , number(i + 1)],
+            stride: [number(i + 2), number(i + 3)],
+            padding: [number(i + 4), number(i + 5)],
+            dilation: [number(i + 6), number(i + 7)],
+        };
+        let layers: Vec<Layer> = vec![
+            Kind::Conv2d { outputs: number(8), window: window(0), bias: true }.into(),
+            Kind::MaxPool2d(window(9)).into(),
+            global_avg_pool2d(),
+            linear(number(17)),
+        ];
+        for first in 0..3 {
+            if let Err(error) = Network::new(input, &layers[first..]) {
+                prop_assert!(error.to_string().starts_with("layer "), "{}", error);
+            }
+        }
     }
 }

@@ -8,7 +8,7 @@ use kernels::Isa;
 use model::PRESETS;
 use std::time::Duration;
 use support::data;
-use trainer::{TrainError, Trainer, Workers};
+use trainer::{TrainError, Trainer, Workers, each_epoch};
 
 #[test]
 fn every_preset() {
@@ -22,7 +22,8 @@ fn every_preset() {
             let mut profiled = Trainer::new(&recipe, &data, &workers).unwrap();
             plain.run(|_| {}).unwrap();
             let mut epochs = vec![];
-            let profile = profiled.run_profiled(|epoch| epochs.push(epoch.time)).unwrap();
+            let profile =
+                profiled.run_profiled(&mut each_epoch(|epoch| epochs.push(epoch.time))).unwrap();
             assert!(plain.weights() == profiled.weights(), "{preset}");
 
             let totals = profile.totals;
@@ -55,7 +56,7 @@ fn a_run_that_fails() {
     let recipe = data::recipe(&[("stop.epochs", "1")]);
     let mut trainer = Trainer::new(&recipe, &data, &workers).unwrap();
     let sound = std::mem::replace(&mut trainer.weights_mut()[0], f32::NAN);
-    let error = trainer.run_profiled(|_| {}).unwrap_err();
+    let error = trainer.run_profiled(&mut each_epoch(|_| {})).unwrap_err();
     assert!(matches!(error, TrainError::NotFinite { .. }), "{error}");
     trainer.weights_mut()[0] = sound;
     trainer.run(|_| {}).unwrap();

@@ -29,6 +29,10 @@ fn uneven(preset: &str) -> Recipe {
     ])
 }
 
+/// Two epochs of batches of 50 in shards of 16, 16, 16 and 2.
+const BATCHES: &[(&str, &str)] =
+    &[("data.batch_size", "50"), ("data.shard", "16"), ("stop.epochs", "2")];
+
 /// The weights after training, and what each epoch reported.
 fn train(recipe: &Recipe, data: &Dataset, isa: Isa, threads: usize) -> (Vec<f32>, Vec<Epoch>) {
     let workers = Workers::new(isa, threads).unwrap();
@@ -74,6 +78,44 @@ fn threads_change_no_mask() {
     assert!(alone == weights(2, &layers) && alone == weights(3, &layers));
     let without = layers.clone().into_iter().filter(|l| !matches!(l.kind, Kind::Dropout(_)));
     assert!(alone != weights(1, &without.collect::<Vec<_>>()));
+}
+
+/// Nor do they change an augmentation, which follows images too.
+#[test]
+fn threads_change_no_augmentation() {
+    for shape in [[1, 16, 16], [3, 16, 18]] {
+        let (_directory, data) = data::random(120, shape, 10);
+        let layers = [conv2d(4, 3), gelu(), flatten(), linear(10)];
+        let weights = |threads: usize, settings: &[(&str, &str)]| {
+            let recipe = data::recipe(&[BATCHES, settings].concat());
+            let workers = Workers::new(Isa::detect(), threads).unwrap();
+            let mut trainer = Trainer::with_layers(&recipe, &layers, &data, &workers).unwrap();
+            trainer.run(|_| {}).unwrap();
+            bits(trainer.weights())
+        };
+        let changes = [("augment.shift", "2"), ("augment.flip", "0.5"), ("augment.erase", "0.5")];
+        let alone = weights(1, &changes);
+        assert!(alone == weights(2, &changes) && alone == weights(5, &changes));
+        let plain = weights(1, &[]);
+        for change in changes {
+            let one = weights(1, &[change]);
+            assert!(one != plain && one != alone, "{change:?} does nothing");
+        }
+    }
+}
+
+/// With weights that stay as they are, only the training images look different.
+#[test]
+fn validation_images_are_not_changed() {
+    let (_directory, data) = data::random(60, [1, 16, 16], 10);
+    let epochs = |flip: &str| {
+        let recipe = data::recipe(&[("optimizer.lr", "1.2e-38"), ("augment.flip", flip)]);
+        train(&recipe, &data, Isa::detect(), 1).1
+    };
+    for (plain, changed) in epochs("0").iter().zip(epochs("1")) {
+        assert_ne!(plain.training, changed.training);
+        assert_eq!(plain.validation, changed.validation);
+    }
 }
 
 /// A loop of one's own need not run as one of the workers.

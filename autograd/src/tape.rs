@@ -75,6 +75,7 @@ pub struct Memory {
     checked: bool,
     used: usize,
     labels: Vec<u32>,
+    pixels: Vec<u8>,
 }
 
 /// A value and its gradient.
@@ -165,6 +166,17 @@ impl Memory {
     /// Gives back what [`Memory::take_labels`] lent.
     pub fn put_labels(&mut self, labels: Vec<u32>) {
         self.labels = labels;
+    }
+
+    /// Room for images that are changed before they are put on a tape, kept from step to step; to be
+    /// given back.
+    pub fn take_pixels(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.pixels)
+    }
+
+    /// Gives back what [`Memory::take_pixels`] lent.
+    pub fn put_pixels(&mut self, pixels: Vec<u8>) {
+        self.pixels = pixels;
     }
 
     /// Whether to look at every value that the next runs compute, and remember the layer of the

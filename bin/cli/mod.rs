@@ -10,6 +10,9 @@ pub enum Failure {
     Usage(String),
     /// The data, a file, or the work itself: 1.
     Run(String),
+    /// A signal asked for the end, and it came in good order: 128 and its number.
+    #[allow(dead_code, reason = "not in every program")]
+    Interrupted(String, u8),
 }
 
 /// An error of the command line or a recipe.
@@ -28,11 +31,24 @@ pub fn end(result: Result<(), Failure>) -> ExitCode {
         Ok(()) => return ExitCode::SUCCESS,
         Err(Failure::Usage(problem)) => (problem, ExitCode::from(2)),
         Err(Failure::Run(problem)) => (problem, ExitCode::FAILURE),
+        Err(Failure::Interrupted(text, signal)) => {
+            let _ = writeln!(io::stderr(), "{text}");
+            return ExitCode::from(128 + signal);
+        }
     };
-    let control = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.into() };
-    let line: String = problem.chars().map(control).collect();
-    let _ = writeln!(io::stderr(), "error: {line}");
+    complain("error", &problem);
     code
+}
+
+/// Writes a line to stderr: what kind of problem, and which.
+pub fn complain(kind: &str, problem: &str) {
+    let _ = writeln!(io::stderr(), "{kind}: {}", printable(problem));
+}
+
+/// The text on one line and without control characters, which names of files and classes may hold.
+pub fn printable(text: &str) -> String {
+    let control = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.into() };
+    text.chars().map(control).collect()
 }
 
 /// Writes a line. Nobody may be listening any more (`train | head`), but the work is what counts, so it

@@ -43,12 +43,13 @@ pub use geometry::{Layout, Window};
 pub use images::load_images;
 pub use isa::{ISA_VARIABLE, Isa, REQUIRED_VARIABLE, UnknownIsa};
 pub use math::{exp, ln};
-pub use optimizer::{Sgd, sgd};
+pub use optimizer::{Adagrad, Adam, RmsProp, Sgd, adagrad, adam, rms_prop, sgd};
 pub use outer::{GROUP, outer, outer_patches};
 pub use patches::{Convolution, Patches};
 pub use peak::fma_chains;
 pub use pointwise::{
-    add, add_assign, all_finite, channel_sums, flatten, keep_masked, mul, scale, sum, unflatten,
+    add, add_assign, all_finite, channel_sums, clamp, flatten, keep_masked, lerp, mul, scale, sum,
+    sum_of_squares, unflatten,
 };
 pub use pool::{
     avg_pool, avg_pool_backward, global_avg_pool, global_avg_pool_backward, max_pool,

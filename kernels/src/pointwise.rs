@@ -58,6 +58,39 @@ pub fn scale(isa: Isa, x: &[f32], factor: f32, y: &mut [f32], store: Store) {
     }));
 }
 
+/// `x[i]` becomes the nearest value from `−limit` to `limit`; NaN stays NaN.
+pub fn clamp(isa: Isa, x: &mut [f32], limit: f32) {
+    dispatch!(isa, s => s.vectorize(#[inline(always)] || {
+        let (low, high) = (s.splat(-limit), s.splat(limit));
+        let (vectors, tail) = x.as_chunks_mut();
+        for x in vectors {
+            s.store(x, clamped(s, low, s.load(x), high));
+        }
+        let x = clamped(s, low, s.load_partial(tail), high);
+        s.store_partial(tail, x);
+    }));
+}
+
+#[inline(always)]
+fn clamped<S: Simd>(s: S, low: S::Vector, x: S::Vector, high: S::Vector) -> S::Vector {
+    let x = s.select(s.gt(x, high), high, x);
+    s.select(s.gt(low, x), low, x)
+}
+
+/// `a[i] += factor · (b[i] − a[i])` for a `factor` from 0 to 1, as `torch.lerp` computes it: from
+/// the nearer end, so that a factor of 1 gives `b` itself. `factor` and `1 − factor` are rounded
+/// once.
+///
+/// # Panics
+/// If the lengths differ.
+pub fn lerp(isa: Isa, a: &mut [f32], b: &[f32], factor: f64) {
+    assert_eq!(a.len(), b.len(), "lengths of a and b");
+    dispatch!(isa, s => s.vectorize(#[inline(always)] || {
+        let lerp = Lerp::new(s, factor);
+        update(s, b, a, #[inline(always)] |b, a| lerp.between(s, a, b));
+    }));
+}
+
 /// Dropout: `x · factor` in the lanes whose bit is set, `x · 0` in the others (so that a NaN is
 /// noticed even where it is dropped), stored in `y` or added to it. Forward and backward alike.
 ///
@@ -182,6 +215,54 @@ pub fn all_finite(isa: Isa, x: &[f32]) -> bool {
         }
         s.bits(s.unordered(sum, sum)) == 0
     }))
+}
+
+/// The sum of the squares of a slice.
+///
+/// In `f64`, where the square of an `f32` is exact, so every path gets the same bits. Element `i` goes
+/// to chain `i mod 32`, each chain from first to last; then chain `i` and `i + 16` are added, then
+/// `i + 8`, `+ 4`, `+ 2`, `+ 1`.
+pub fn sum_of_squares(isa: Isa, x: &[f32]) -> f64 {
+    const CHAINS: usize = 2 * LANES;
+    dispatch!(isa, s => s.vectorize(#[inline(always)] || {
+        let mut sums = [0.0; CHAINS];
+        let (groups, tail) = x.as_chunks::<CHAINS>();
+        for group in groups {
+            for i in 0..CHAINS {
+                sums[i] += f64::from(group[i]) * f64::from(group[i]);
+            }
+        }
+        for (sum, x) in sums.iter_mut().zip(tail) {
+            *sum += f64::from(*x) * f64::from(*x);
+        }
+        for width in [16, 8, 4, 2, 1] {
+            for i in 0..width {
+                sums[i] += sums[i + width];
+            }
+        }
+        sums[0]
+    }))
+}
+
+/// What [`lerp`] does to sixteen values.
+pub(crate) struct Lerp<S: Simd> {
+    /// From the end that is chosen.
+    factor: S::Vector,
+    from_a: bool,
+}
+
+impl<S: Simd> Lerp<S> {
+    #[inline(always)]
+    pub(crate) fn new(s: S, factor: f64) -> Lerp<S> {
+        let from_a = factor < 0.5;
+        let factor = if from_a { factor } else { factor - 1.0 };
+        Lerp { factor: s.splat(factor as f32), from_a }
+    }
+
+    #[inline(always)]
+    pub(crate) fn between(&self, s: S, a: S::Vector, b: S::Vector) -> S::Vector {
+        s.mul_add(self.factor, s.sub(b, a), if self.from_a { a } else { b })
+    }
 }
 
 /// Stores a value or adds it to what is there.

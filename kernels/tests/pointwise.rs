@@ -63,6 +63,91 @@ fn what_is_not_finite_is_found_anywhere() {
 }
 
 #[test]
+fn clamping_keeps_nan() {
+    for len in (0..50).chain([1000]) {
+        let mut x: Vec<f32> = uniform(len, 1);
+        for (i, special) in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, -0.0].iter().enumerate() {
+            x.iter_mut().skip(11 * i + 3).take(1).for_each(|x| *x = *special);
+        }
+        on_every_path(
+            len,
+            |isa, y| {
+                y.copy_from_slice(&x);
+                kernels::clamp(isa, y, 0.3);
+            },
+            |path, y| assert_rounded(path, y, |i| x[i].clamp(-0.3, 0.3)),
+        );
+    }
+}
+
+#[test]
+fn lerp_is_between() {
+    for (len, factor) in
+        (0..50).chain([1000]).zip([0.0, 1e-3, 0.1, 0.4999, 0.5, 0.7, 1.0].repeat(9))
+    {
+        let (a, b): (Vec<f32>, Vec<f32>) = (uniform(len, 1), uniform(len, 2));
+        let exact = |i: usize| (1.0 - factor) * f64::from(a[i]) + factor * f64::from(b[i]);
+        let exact: Vec<f64> = (0..len).map(exact).collect();
+        on_every_path(
+            len,
+            |isa, y| {
+                y.copy_from_slice(&a);
+                kernels::lerp(isa, y, &b, factor);
+            },
+            |path, y| {
+                assert_close(path, y, &exact, |_| 2.0 * EPSILON);
+                // The ends are met.
+                if factor == 0.0 {
+                    assert_rounded(path, y, |i| a[i]);
+                } else if factor == 1.0 {
+                    assert_rounded(path, y, |i| b[i]);
+                }
+            },
+        );
+    }
+    for isa in Isa::available() {
+        let (mut a, mut b) = ([1.0; 37], [1.0; 37]);
+        (a[20], b[35]) = (f32::NAN, f32::NAN);
+        kernels::lerp(isa, &mut a, &b, 0.1);
+        assert!((0..37).all(|i| a[i].is_nan() == (i == 20 || i == 35)), "{isa}");
+    }
+}
+
+/// The order that its documentation promises, replayed with scalars.
+#[test]
+fn sum_of_squares_in_the_stated_order() {
+    for len in (0..100).chain([1000, 4099]) {
+        // Magnitudes of which some vanish beside others.
+        let x: Vec<f32> = uniform(len, 3);
+        let x: Vec<f32> = (0..len).map(|i| x[i] * 10f32.powi(i as i32 % 31 - 15)).collect();
+        let mut chains = [0.0f64; 32];
+        for (i, x) in x.iter().enumerate() {
+            chains[i % 32] += f64::from(*x).powi(2);
+        }
+        for width in [16, 8, 4, 2, 1] {
+            for i in 0..width {
+                chains[i] += chains[i + width];
+            }
+        }
+        let exact: f64 = widen(&x).iter().map(|x| x * x).sum();
+        for isa in Isa::available() {
+            let sum = kernels::sum_of_squares(isa, &x);
+            assert_eq!(sum.to_bits(), chains[0].to_bits(), "{isa}, {len}");
+            assert!((sum - exact).abs() <= 1e-14 * exact, "{isa}, {len}: {sum} {exact}");
+        }
+    }
+    for isa in Isa::available() {
+        // No overflow, and what is not finite is noticed.
+        assert_eq!(kernels::sum_of_squares(isa, &[f32::MAX; 2]), 2.0 * f64::from(f32::MAX).powi(2));
+        for at in 0..70 {
+            let mut x = [1.0; 70];
+            x[at] = f32::NAN;
+            assert!(kernels::sum_of_squares(isa, &x).is_nan(), "{isa}, {at}");
+        }
+    }
+}
+
+#[test]
 fn dropped_values_are_zero_and_dropped_nan_is_noticed() {
     let masks = [0, 0xffff, 0x8001, 0x5a5a, 0x1234];
     let mut x: Vec<f32> = uniform(masks.len() * LANES, 1);

@@ -1,8 +1,8 @@
 //! The reference operations on examples worked by hand, and at the corners of PyTorch's semantics:
 //! padding, ties, NaN, infinities, nothing at all.
 
-use kernels::Window;
 use kernels::reference::*;
+use kernels::{Sgd, Window};
 
 const NAN: f64 = f64::NAN;
 const LOW: f64 = f64::NEG_INFINITY;
@@ -220,7 +220,8 @@ fn two_steps(options: Sgd) -> [f64; 2] {
 
 #[test]
 fn sgd_by_hand() {
-    let plain = Sgd { learning_rate: 0.1, momentum: 0.0, nesterov: false, weight_decay: 0.0 };
+    let plain =
+        Sgd { lr: 0.1, momentum: 0.0, nesterov: false, weight_decay: 0.0, gradient_scale: 1.0 };
     assert_same(&two_steps(plain), &[0.95, 0.9]);
     let decayed = Sgd { weight_decay: 0.2, ..plain };
     assert_same(&two_steps(decayed), &[0.93, 0.93 - 0.1 * (0.5 + 0.2 * 0.93)]);

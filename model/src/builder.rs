@@ -1,25 +1,29 @@
 //! From layers to a network: shapes checked, parameters named and placed.
 
+use crate::describe::in_words;
 use crate::layer::{Kind, Layer};
-use crate::network::{Network, Node, Parameter, Role, ShapeError, Step, Summary};
+use crate::model::{EMA, OPTIMIZER};
+use crate::network::{EPSILON, Network, Node, Parameter, Role, ShapeError, Step, Summary};
 use autograd::{BatchNorm, Param};
-use kernels::{Activation, Convolution, LANES, Window};
+use kernels::{Convolution, LANES, Window};
+use std::collections::HashSet;
 
 /// The network of these layers on images of this shape.
 pub(crate) fn build(input: [usize; 3], layers: &[Layer]) -> Result<Network, ShapeError> {
     let mut builder = Builder::default();
-    let (mut nodes, output) = builder.sequence(layers, "", input)?;
+    let (mut nodes, output) = builder.sequence(layers, "", input, 0)?;
     if output[1..] != [1, 1] {
         let problem = "the network must end in vectors: add flatten and linear layers";
         return Err(shape_error("(end)", "output", output, problem));
     }
     let trained = builder.place(true, 0);
     let len = builder.place(false, trained);
-    let Builder { parameters, summaries } = builder;
+    let Builder { parameters, summaries, .. } = builder;
     // Only now are the places known.
     let places: Vec<Param> = parameters.iter().map(|p| p.place).collect();
     nodes.iter_mut().for_each(|node| node.resolve(&places));
-    Ok(Network { nodes, input, output, parameters, trained, len, summaries })
+    let layers = layers.to_vec();
+    Ok(Network { layers, nodes, input, output, parameters, trained, len, summaries })
 }
 
 /// What has been built so far.
@@ -27,7 +31,18 @@ pub(crate) fn build(input: [usize; 3], layers: &[Layer]) -> Result<Network, Shap
 struct Builder {
     parameters: Vec<Parameter>,
     summaries: Vec<Summary>,
+    /// Of all parameters.
+    floats: usize,
 }
+
+/// Blocks within blocks at most: a deeper list of layers is a mistake, and the stack is not endless.
+const DEPTH: usize = 16;
+
+/// Floats of all parameters at most, 1 GiB: training needs several times as much, for each thread.
+const FLOATS: usize = 1 << 28;
+
+/// Names that would be taken for other tensors of a checkpoint.
+const RESERVED: [&str; 2] = [EMA, OPTIMIZER];
 
 fn shape_error(name: &str, kind: &str, input: [usize; 3], problem: &str) -> ShapeError {
     ShapeError { name: name.to_owned(), kind: kind.to_owned(), input, problem: problem.to_owned() }
@@ -46,11 +61,27 @@ impl Builder {
         layers: &[Layer],
         prefix: &str,
         mut shape: [usize; 3],
+        depth: usize,
     ) -> Result<(Vec<Node>, [usize; 3]), ShapeError> {
-        let mut nodes = vec![];
+        let (mut nodes, mut names) = (vec![], HashSet::new());
         for (i, layer) in layers.iter().enumerate() {
             let own = layer.name.clone().unwrap_or_else(|| i.to_string());
-            let (node, output) = self.layer(&layer.kind, format!("{prefix}{own}"), shape)?;
+            let name = format!("{prefix}{own}");
+            let wrong = |problem| shape_error(&name, &in_words(&layer.kind), shape, problem);
+            let part = |c: char| c.is_alphanumeric() || c == '_' || c == '-';
+            if own.is_empty() || !own.chars().all(part) {
+                return Err(wrong("a name has letters, digits, `_` and `-`, at least one"));
+            }
+            if prefix.is_empty() && RESERVED.iter().any(|r| r.trim_end_matches('.') == own) {
+                return Err(wrong("the name has a meaning of its own in checkpoints"));
+            }
+            if !names.insert(own) {
+                return Err(wrong("another layer has this name"));
+            }
+            if depth > DEPTH {
+                return Err(wrong("blocks within blocks, too many of them"));
+            }
+            let (node, output) = self.layer(&layer.kind, name, shape, depth)?;
             shape = output;
             nodes.push(node);
         }
@@ -62,8 +93,9 @@ impl Builder {
         kind: &Kind,
         name: String,
         input: [usize; 3],
+        depth: usize,
     ) -> Result<(Node, [usize; 3]), ShapeError> {
-        let described = describe(kind);
+        let described = in_words(kind);
         let wrong = |problem: &str| shape_error(&name, &described, input, problem);
         let [channels, height, width] = input;
         if input.contains(&0) {
@@ -82,15 +114,18 @@ impl Builder {
             multiply_adds: 0,
         });
         let mut multiply_adds = 0;
-        let windowed = |window: &Window| {
-            window.output([height, width]).ok_or_else(|| wrong("the window does not fit"))
+        let windowed = |window: &Window, channels: usize| {
+            let [h, w] =
+                window.output([height, width]).ok_or_else(|| wrong("the window does not fit"))?;
+            let small = addressable(&[LANES, channels, h, w.saturating_add(1)]);
+            if small { Ok([h, w]) } else { Err(wrong("its output is too large")) }
         };
         let (step, output) = match kind {
             Kind::Conv2d { outputs, window, bias } => {
-                let [h, w] = windowed(window)?;
                 if *outputs == 0 {
                     return Err(wrong("a convolution needs at least one output channel"));
                 }
+                let [h, w] = windowed(window, *outputs)?;
                 if !addressable(&[*outputs, channels, window.taps()]) {
                     return Err(wrong("its weights are too large"));
                 }
@@ -121,8 +156,8 @@ impl Builder {
             Kind::BatchNorm2d => (Step::BatchNorm2d(self.batch_norm(&name, channels)), input),
             Kind::Activation(f) => (Step::Activation(*f), input),
             Kind::MaxPool2d(window) | Kind::AvgPool2d(window) => {
-                let [h, w] = windowed(window)?;
-                if (0..2).any(|axis| 2 * window.padding[axis] > window.kernel[axis]) {
+                let [h, w] = windowed(window, channels)?;
+                if (0..2).any(|axis| window.padding[axis] > window.kernel[axis] / 2) {
                     return Err(wrong("padding must be at most half the pooling window"));
                 }
                 let max = matches!(kind, Kind::MaxPool2d(_));
@@ -136,9 +171,10 @@ impl Builder {
             Kind::Dropout(p) => (Step::Dropout(*p), input),
             Kind::Flatten => (Step::Flatten, [channels * height * width, 1, 1]),
             Kind::Residual { body, shortcut } => {
-                let (body, after) = self.sequence(body, &format!("{name}.body."), input)?;
+                let (body, after) =
+                    self.sequence(body, &format!("{name}.body."), input, depth + 1)?;
                 let (shortcut, beside) =
-                    self.sequence(shortcut, &format!("{name}.shortcut."), input)?;
+                    self.sequence(shortcut, &format!("{name}.shortcut."), input, depth + 1)?;
                 if after != beside {
                     let problem = format!("body gives {after:?} and shortcut {beside:?}");
                     return Err(wrong(&problem));
@@ -146,6 +182,9 @@ impl Builder {
                 (Step::Residual { body, shortcut }, after)
             }
         };
+        if self.floats > FLOATS {
+            return Err(wrong("its weights are too large"));
+        }
         // The layers of a block have lines of their own.
         let own = if matches!(kind, Kind::Residual { .. }) {
             &[]
@@ -180,7 +219,7 @@ impl Builder {
             bias: each("bias", Role::Shift),
             mean: each("running_mean", Role::RunningMean),
             variance: each("running_var", Role::RunningVariance),
-            epsilon: 1e-5,
+            epsilon: EPSILON,
         };
         self.parameter(name, "num_batches_tracked", vec![], Role::BatchesTracked);
         norm
@@ -190,6 +229,7 @@ impl Builder {
     fn parameter(&mut self, layer: &str, part: &str, shape: Vec<usize>, role: Role) -> Param {
         let place = Param { offset: self.parameters.len(), len: shape.iter().product() };
         let name = format!("{layer}.{part}");
+        self.floats = self.floats.saturating_add(place.len);
         self.parameters.push(Parameter { name, shape, place, role });
         place
     }
@@ -202,38 +242,6 @@ impl Builder {
             offset += parameter.place.len.next_multiple_of(LANES);
         }
         offset
-    }
-}
-
-/// A layer in a few words.
-fn describe(kind: &Kind) -> String {
-    let window = |w: &Window| {
-        let pair = |[a, b]: [usize; 2]| if a == b { a.to_string() } else { format!("{a}×{b}") };
-        let mut text = format!("{}×{}", w.kernel[0], w.kernel[1]);
-        for (what, value, usual) in [
-            ("stride", w.stride, [1, 1]),
-            ("padding", w.padding, [0, 0]),
-            ("dilation", w.dilation, [1, 1]),
-        ] {
-            if value != usual {
-                text += &format!(", {what} {}", pair(value));
-            }
-        }
-        text
-    };
-    match kind {
-        Kind::Conv2d { window: w, .. } => format!("convolution {}", window(w)),
-        Kind::BatchNorm2d => "batch norm".into(),
-        Kind::Activation(Activation::Relu) => "ReLU".into(),
-        Kind::Activation(Activation::LeakyRelu(slope)) => format!("leaky ReLU {slope}"),
-        Kind::Activation(Activation::Gelu) => "GELU".into(),
-        Kind::MaxPool2d(w) => format!("max-pool {}", window(w)),
-        Kind::AvgPool2d(w) => format!("average pool {}", window(w)),
-        Kind::GlobalAvgPool2d => "global average pool".into(),
-        Kind::Dropout(p) => format!("dropout {p}"),
-        Kind::Flatten => "flatten".into(),
-        Kind::Linear { .. } => "linear".into(),
-        Kind::Residual { .. } => "residual block".into(),
     }
 }
 

@@ -53,6 +53,31 @@ pub enum Kind {
     },
 }
 
+impl Kind {
+    /// Whether it is a convolution or linear layer.
+    pub(crate) fn is_affine(&self) -> bool {
+        matches!(self, Kind::Conv2d { .. } | Kind::Linear { .. })
+    }
+
+    /// The word for it in recipes and model files.
+    pub(crate) fn word(&self) -> &'static str {
+        match self {
+            Kind::Conv2d { .. } => "conv",
+            Kind::BatchNorm2d => "batch-norm",
+            Kind::Activation(Activation::Relu) => "relu",
+            Kind::Activation(Activation::LeakyRelu(_)) => "leaky-relu",
+            Kind::Activation(Activation::Gelu) => "gelu",
+            Kind::MaxPool2d(_) => "max-pool",
+            Kind::AvgPool2d(_) => "avg-pool",
+            Kind::GlobalAvgPool2d => "global-avg-pool",
+            Kind::Dropout(_) => "dropout",
+            Kind::Flatten => "flatten",
+            Kind::Linear { .. } => "linear",
+            Kind::Residual { .. } => "residual",
+        }
+    }
+}
+
 impl From<Kind> for Layer {
     fn from(kind: Kind) -> Layer {
         Layer { name: None, kind }

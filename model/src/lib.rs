@@ -5,13 +5,17 @@
 //! [`Model`] is a network with its weights.
 
 mod builder;
+mod describe;
 mod file;
 mod forward;
 mod init;
 mod layer;
+mod layer_list;
 mod model;
 mod network;
+mod onnx;
 mod presets;
+mod state_dict;
 mod tensors;
 
 pub use file::{FileError, write_file};
@@ -20,7 +24,9 @@ pub use layer::{
     Kind, Layer, avg_pool2d, batch_norm2d, conv2d, dropout, flatten, gelu, global_avg_pool2d,
     leaky_relu, linear, max_pool2d, relu, residual,
 };
-pub use model::{CHECKPOINT, CUSTOM, EMA, Model, OPTIMIZER};
+pub use layer_list::LayerList;
+pub use model::{CHECKPOINT, CUSTOM, EMA, Model, OPTIMIZER, Usage};
 pub use network::{Network, Parameter, Role, ShapeError, Summary};
 pub use presets::{PRESETS, UnknownPreset, preset};
+pub use state_dict::{Architecture, StateDict};
 pub use tensors::{Entry, TensorFile, Values, safetensors_bytes};

@@ -6,12 +6,16 @@ use autograd::{BatchNorm, Param};
 use kernels::{Activation, Window};
 use thiserror::Error;
 
+/// What batch norm adds to a variance.
+pub(crate) const EPSILON: f32 = 1e-5;
+
 /// A sequence of layers for images of one shape.
 ///
 /// Its parameters lie in one flat buffer, first those that are trained, then the running statistics
 /// of batch norm; each starts on a cache line.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Network {
+    pub(crate) layers: Vec<Layer>,
     pub(crate) nodes: Vec<Node>,
     pub(crate) input: [usize; 3],
     pub(crate) output: [usize; 3],
@@ -122,6 +126,27 @@ impl Network {
     /// The network of these layers on images of this shape, `[channels, rows, columns]`.
     pub fn new(input: [usize; 3], layers: &[Layer]) -> Result<Network, ShapeError> {
         builder::build(input, layers)
+    }
+
+    /// The layers that it was made of.
+    pub fn layers(&self) -> &[Layer] {
+        &self.layers
+    }
+
+    /// Whether it ends in as many outputs as there are classes.
+    pub fn check_classes(&self, classes: usize) -> Result<(), ShapeError> {
+        if self.classes() == classes {
+            return Ok(());
+        }
+        // Not the layers of blocks.
+        let mut layers = self.summaries.iter().rev().filter(|s| !s.name.contains('.'));
+        let last = layers.next();
+        Err(ShapeError {
+            name: last.map_or("(end)", |s| &s.name).to_owned(),
+            kind: last.map_or("output", |s| &s.kind).to_owned(),
+            input: layers.next().map_or(self.input, |s| s.output),
+            problem: format!("it gives {} outputs for {classes} classes", self.classes()),
+        })
     }
 
     /// Channels, rows and columns of an image.

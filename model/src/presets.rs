@@ -4,8 +4,9 @@ use crate::layer::*;
 use thiserror::Error;
 
 /// The names of the presets and what they are.
-pub const PRESETS: [(&str, &str); 4] = [
+pub const PRESETS: [(&str, &str); 5] = [
     ("lenet", "the paper's LeNet: two 5×5 convolutions of 6 and 16 channels, three linear layers"),
+    ("lenet-li", "the same of 6 and 12 channels and 120, 60 and 10 features"),
     ("cnn-bn", "two 5×5 convolutions of 16 and 32 channels with batch norm, one linear layer"),
     ("vgg", "six 3×3 convolutions of 64 to 256 channels with batch norm"),
     ("resnet", "eight residual blocks of 16 to 128 channels with batch norm"),
@@ -19,7 +20,8 @@ pub struct UnknownPreset(pub String);
 /// The layers of a preset for this many classes.
 pub fn preset(name: &str, classes: usize) -> Result<Vec<Layer>, UnknownPreset> {
     match name {
-        "lenet" => Ok(lenet(classes)),
+        "lenet" => Ok(lenet([6, 16, 120, 84], classes)),
+        "lenet-li" => Ok(lenet([6, 12, 120, 60], classes)),
         "cnn-bn" => Ok(cnn_bn(classes)),
         "vgg" => Ok(vgg(classes)),
         "resnet" => Ok(resnet(classes)),
@@ -27,18 +29,18 @@ pub fn preset(name: &str, classes: usize) -> Result<Vec<Layer>, UnknownPreset> {
     }
 }
 
-fn lenet(classes: usize) -> Vec<Layer> {
+fn lenet([first, second, third, fourth]: [usize; 4], classes: usize) -> Vec<Layer> {
     vec![
-        conv2d(6, 5).named("conv1"),
+        conv2d(first, 5).named("conv1"),
         relu(),
         max_pool2d(2),
-        conv2d(16, 5).named("conv2"),
+        conv2d(second, 5).named("conv2"),
         relu(),
         max_pool2d(2),
         flatten(),
-        linear(120).named("fc1"),
+        linear(third).named("fc1"),
         relu(),
-        linear(84).named("fc2"),
+        linear(fourth).named("fc2"),
         relu(),
         linear(classes).named("fc3"),
     ]

@@ -27,7 +27,7 @@ fn flags_are_checked() {
         (&["--validation", "some"], &["--validation", "is some", "\"test\", \"none\" or"]),
         (&["--validation", "0"], &["--validation", "is 0", "\"none\" or a number"]),
         (&["--validation", "300"], &["--validation", "is 300", "fewer than the 300 images"]),
-        (&["--model", "alexnet"], &["--model", "alexnet", "lenet, cnn-bn, vgg, resnet"]),
+        (&["--model", "alexnet"], &["--model", "alexnet", "lenet, lenet-li, cnn-bn, vgg, resnet"]),
         (&["--recipe", "slow"], &["unknown recipe `slow`", "fast, paper", "TOML file"]),
         (&["--recipe", "no.toml"], &["no.toml: cannot read the recipe"]),
         (&["--recipe", "a\nb\u{1b}"], &["unknown recipe `a\\nb\\u{1b}`"]),

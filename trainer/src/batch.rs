@@ -1,11 +1,14 @@
 //! A batch through the network: loss and gradient, or an evaluation.
 
+use crate::augment::Augmentation;
 use crate::data::Split;
 use crate::profile::{Chore, Chores, timed};
+use crate::scores::rank;
 use crate::workers::Workers;
 use autograd::{Buffer, Memory, Tape, Tensor, Var};
 use kernels::LANES;
 use model::Network;
+use serde::{Deserialize, Serialize};
 use std::ops::Range;
 use std::sync::Mutex;
 
@@ -52,12 +55,14 @@ impl Scaling {
 }
 
 /// What a network makes of images.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Evaluation {
     /// Mean cross-entropy.
     pub loss: f64,
-    /// The part of images whose class was found.
+    /// The part of images whose class is the most probable one: top-1.
     pub accuracy: f64,
+    /// The part of images whose class is among the five most probable ones; not asked in training.
+    pub top5: Option<f64>,
 }
 
 /// Images, and how they are seen.
@@ -74,6 +79,8 @@ pub(crate) struct Batch<'a> {
     pub network: &'a Network,
     pub weights: &'a [f32],
     pub images: Images<'a>,
+    /// What changes the images first, if anything.
+    pub augmentation: Option<&'a Augmentation>,
     pub shard: usize,
     pub seed: u64,
     pub epoch: u32,
@@ -111,16 +118,28 @@ impl Images<'_> {
         Images { indices: &self.indices[range], ..*self }
     }
 
-    /// The images on the tape, sixteen to a block.
-    fn load(&self, tape: &mut Tape<'_>, network: &Network) -> Var {
+    /// The images on the tape, sixteen to a block; where there are `changed` ones, those.
+    fn load(&self, tape: &mut Tape<'_>, network: &Network, changed: Option<&[u8]>) -> Var {
         let [channels, height, width] = network.input();
-        let isa = tape.isa();
-        let image = |i: usize| self.split.image(self.indices[i] as usize);
+        let (isa, bytes) = (tape.isa(), channels * height * width);
+        let image = |i: usize| match changed {
+            Some(changed) => &changed[i * bytes..][..bytes],
+            None => self.split.image(self.indices[i] as usize),
+        };
         let fill = |tensor: &mut Tensor| self.scaling.load(isa, image, tensor);
         tape.input(self.indices.len(), channels, [height, width], fill)
     }
 
-    /// Calls `f` with the labels.
+    /// The images, one after another, as they are changed in this epoch.
+    fn change(&self, augmentation: &Augmentation, epoch: u32, memory: &mut Vec<u8>) {
+        let bytes = self.split.image(0).len();
+        memory.resize(self.indices.len() * bytes, 0);
+        for (&i, to) in self.indices.iter().zip(memory.chunks_exact_mut(bytes)) {
+            augmentation.apply(epoch, i, self.split.image(i as usize), to);
+        }
+    }
+
+    /// The labels.
     fn labels(&self, memory: &mut Vec<u32>) {
         memory.clear();
         memory.extend(self.indices.iter().map(|&i| u32::from(self.split.label(i as usize))));
@@ -157,18 +176,23 @@ impl Batch<'_> {
         let batch = self.images.indices.len();
         let first = shard * self.shard;
         let images = self.images.range(first..batch.min(first + self.shard));
-        let labels = timed(self.chores, Chore::Loading, || {
+        let (labels, pixels) = timed(self.chores, Chore::Loading, || {
             memory.set_origin(self.seed, self.epoch, images.indices.iter().copied());
             let mut labels = memory.take_labels();
             images.labels(&mut labels);
-            labels
+            let mut pixels = memory.take_pixels();
+            if let Some(augmentation) = self.augmentation {
+                images.change(augmentation, self.epoch, &mut pixels);
+            }
+            (labels, pixels)
         });
         let mut tape = Tape::training(isa, memory, self.weights, batch);
-        let x = images.load(&mut tape, self.network);
+        let x = images.load(&mut tape, self.network, self.augmentation.map(|_| &pixels[..]));
         let logits = self.network.forward(&mut tape, x);
         let (loss, sums) = tape.softmax_cross_entropy(logits, &labels, self.smoothing);
         tape.backward(loss, &mut gradients);
         memory.put_labels(labels);
+        memory.put_pixels(pixels);
         Sums { gradients, loss: sums.loss, correct: sums.correct }
     }
 
@@ -184,6 +208,9 @@ impl Batch<'_> {
 }
 
 /// Loss and accuracy of the network on images. To be called inside [`Workers::run`].
+///
+/// # Panics
+/// If there are no images.
 pub(crate) fn evaluate(
     workers: &Workers,
     network: &Network,
@@ -191,22 +218,29 @@ pub(crate) fn evaluate(
     images: Images<'_>,
 ) -> Evaluation {
     let total = images.indices.len();
-    if total == 0 {
-        return Evaluation { loss: f64::NAN, accuracy: f64::NAN };
-    }
     let leaf = |i: usize, memory: &mut Memory| {
         let first = i * EVALUATION_SHARD;
         let images = images.range(first..total.min(first + EVALUATION_SHARD));
         let mut labels = memory.take_labels();
         images.labels(&mut labels);
         let mut tape = Tape::evaluation(workers.isa(), memory, weights);
-        let x = images.load(&mut tape, network);
+        let x = images.load(&mut tape, network, None);
         let logits = network.forward(&mut tape, x);
         let (_, sums) = tape.softmax_cross_entropy(logits, &labels, 0.0);
+        let in_five = in_top5(tape.value(logits), &labels);
         memory.put_labels(labels);
-        (sums.loss, sums.correct)
+        (sums.loss, [sums.correct, in_five])
     };
-    let join = |a: (f64, usize), b: (f64, usize)| (a.0 + b.0, a.1 + b.1);
-    let (loss, correct) = workers.sum(total.div_ceil(EVALUATION_SHARD), &leaf, &join);
-    Evaluation { loss: loss / total as f64, accuracy: correct as f64 / total as f64 }
+    type Found = (f64, [usize; 2]);
+    let join = |(a, [b, c]): Found, (d, [e, f]): Found| (a + d, [b + e, c + f]);
+    let (loss, [correct, in_five]) = workers.sum(total.div_ceil(EVALUATION_SHARD), &leaf, &join);
+    let part = |images: usize| images as f64 / total as f64;
+    Evaluation { loss: loss / total as f64, accuracy: part(correct), top5: Some(part(in_five)) }
+}
+
+/// How many labels are among the five most probable classes of their images.
+fn in_top5(logits: &Tensor, labels: &[u32]) -> usize {
+    let rows = logits.to_rows();
+    let rows = rows.chunks_exact(logits.channels()).zip(labels);
+    rows.filter(|(row, label)| rank(row, **label as usize) < 5).count()
 }

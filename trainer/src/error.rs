@@ -1,8 +1,11 @@
 //! What can go wrong with training.
 
+use crate::checkpoint::CheckpointError;
 use crate::data::DataError;
 use crate::recipe::RecipeError;
-use model::ShapeError;
+use crate::run_directory::RunDirectoryError;
+use crate::scores::NotFiniteOutput;
+use model::{FileError, ShapeError};
 use std::path::PathBuf;
 use thiserror::Error;
 
@@ -15,6 +18,23 @@ pub enum TrainError {
     /// The recipe.
     #[error(transparent)]
     Recipe(#[from] RecipeError),
+    /// A file of the run.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The directory of the run.
+    #[error(transparent)]
+    Directory(#[from] RunDirectoryError),
+    /// The checkpoint to go on from.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// What the network makes of images in the end.
+    #[error("{directory}: {error}", directory = directory.display())]
+    Scores {
+        /// The directory of the images.
+        directory: PathBuf,
+        /// What is wrong.
+        error: NotFiniteOutput,
+    },
     /// The network does not fit the images.
     #[error("{}: the images do not fit the network: {error}", directory.display())]
     Shape {

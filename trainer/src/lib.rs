@@ -4,11 +4,16 @@
 //! tape, a gradient per shard, one gradient per batch, an optimiser step. What comes out depends on
 //! the data, the recipe and the seed, never on how many threads did it.
 
+mod augment;
 mod batch;
+mod checkpoint;
 mod data;
 mod error;
+mod fit;
 mod log;
+mod moments;
 mod optimizer;
+mod pictures;
 mod predictor;
 mod profile;
 mod raster;
@@ -18,13 +23,22 @@ mod run_directory;
 mod sampler;
 mod schedule;
 mod scores;
+mod session;
+pub mod sweep;
 mod training;
 mod workers;
 
 pub use batch::{Evaluation, Scaling};
-pub use data::{DataError, Dataset, Source, Split};
+pub use checkpoint::{Checkpoint, CheckpointError, Checkpoints};
+pub use data::{DataError, Dataset, ImageFile, Source, Split};
 pub use error::TrainError;
+pub use fit::{Misfit, check_fit};
 pub use log::{metrics, tensorboard};
+pub use moments::measure;
+pub use pictures::{
+    Channels, ClassCounts, Fit, Import, ImportError, Imported, Inversion, Picture, PictureError,
+    Prepared, import,
+};
 pub use predictor::Predictor;
 pub use profile::{Profile, Row, Totals};
 pub use raster::Raster;
@@ -35,8 +49,12 @@ pub use recipe::{
 };
 pub use report::{Report, Scored};
 pub use run_directory::{Destination, RunDirectory, RunDirectoryError};
+pub use schedule::PlateauState;
 pub use scores::{
     ClassScores, Mistake, NotFiniteOutput, ScoreOptions, Scores, probabilities, rank,
 };
-pub use training::{Epoch, Step, Trainer};
+pub use session::{Listener, Outcome, Recording, record};
+pub use training::{
+    Best, Epoch, Event, Observed, Observer, Progress, Step, Stop, Trainer, Validated, each_epoch,
+};
 pub use workers::{Workers, WorkersError};

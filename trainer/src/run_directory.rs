@@ -2,20 +2,32 @@
 //!
 //! ```text
 //! runs/fast-1/recipe.toml         complete, from the start: training by it gives the same weights
+//!             metrics.jsonl       what happened, a JSON object to a line
+//!             train/              TensorBoard's event files, and those of
+//!             validation/         the validation images
+//!             checkpoints/        to go on from
+//!             best.safetensors    the best network so far, where a validation may choose
 //!             model.safetensors   the trained network, at the end
+//!             report.html         the run on a page, at the end
 //! ```
 //! Whether there is a place for it is asked before anything is computed; it is made once everything
 //! that a run needs has been checked.
 
 use crate::recipe::Recipe;
-use model::{FileError, Model, write_file};
+use model::{FileError, write_file};
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use thiserror::Error;
 
 const RECIPE: &str = "recipe.toml";
+const METRICS: &str = "metrics.jsonl";
+const TRAIN: &str = "train";
+const VALIDATION: &str = "validation";
+const CHECKPOINTS: &str = "checkpoints";
+const BEST: &str = "best.safetensors";
 const MODEL: &str = "model.safetensors";
+const REPORT: &str = "report.html";
 
 /// Why there is no run directory.
 #[derive(Debug, Error)]
@@ -31,6 +43,9 @@ pub enum RunDirectoryError {
         /// What the system said.
         error: io::Error,
     },
+    /// There is no run in it.
+    #[error("{}: not a run directory: it has no {RECIPE}", .0.display())]
+    NoRun(PathBuf),
     /// It cannot be written.
     #[error(transparent)]
     File(#[from] FileError),
@@ -69,24 +84,36 @@ impl Destination {
         Destination(Place::Numbered { runs: runs.into(), name: name.into() })
     }
 
-    /// Makes the directory and writes the recipe into it. The model of an older run is deleted, as it
-    /// is not of this recipe. After an error nothing new is left.
+    /// Makes the directory and writes the recipe into it. What an older run left is deleted, as it is
+    /// not of this recipe. After an error nothing new is left.
     pub fn make(&self, recipe: &Recipe) -> Result<RunDirectory, RunDirectoryError> {
         let mut made = Made::default();
-        let path = match &self.0 {
+        let directory = RunDirectory(self.place(&mut made)?);
+        directory.clear()?;
+        directory.write_recipe(recipe)?;
+        made.0.clear();
+        Ok(directory)
+    }
+
+    /// Makes a directory that several runs are to share; returns its path.
+    pub fn make_parent(&self) -> Result<PathBuf, RunDirectoryError> {
+        let mut made = Made::default();
+        let path = self.place(&mut made)?;
+        made.0.clear();
+        Ok(path)
+    }
+
+    fn place(&self, made: &mut Made) -> Result<PathBuf, RunDirectoryError> {
+        match &self.0 {
             Place::Given(path) => {
                 made.directories(path)?;
-                remove_if_there(&path.join(MODEL))?;
-                path.clone()
+                Ok(path.clone())
             }
             Place::Numbered { runs, name } => {
                 made.directories(runs)?;
-                made.first_free(runs, name)?
+                made.first_free(runs, name)
             }
-        };
-        write_file(&path.join(RECIPE), recipe.to_toml().as_bytes())?;
-        made.0.clear();
-        Ok(RunDirectory(path))
+        }
     }
 }
 
@@ -96,11 +123,84 @@ impl RunDirectory {
         &self.0
     }
 
-    /// Writes the model into it; returns the path of the file.
-    pub fn save(&self, model: &Model) -> Result<PathBuf, FileError> {
-        let path = self.0.join(MODEL);
-        model.save(&path)?;
-        Ok(path)
+    /// Of a run that has begun.
+    pub fn open(path: &Path) -> Result<RunDirectory, RunDirectoryError> {
+        match path.join(RECIPE).is_file() {
+            true => Ok(RunDirectory(path.into())),
+            false => Err(RunDirectoryError::NoRun(path.into())),
+        }
+    }
+
+    /// The name of the run: that of the directory.
+    pub fn name(&self) -> String {
+        let name = self.0.file_name().map(|name| name.to_string_lossy().into_owned());
+        name.unwrap_or_else(|| "run".to_owned())
+    }
+
+    /// The recipe.
+    pub fn recipe(&self) -> PathBuf {
+        self.0.join(RECIPE)
+    }
+
+    /// What happened.
+    pub fn metrics(&self) -> PathBuf {
+        self.0.join(METRICS)
+    }
+
+    /// TensorBoard's event files of training.
+    pub fn train_events(&self) -> PathBuf {
+        self.0.join(TRAIN)
+    }
+
+    /// TensorBoard's event files of validation.
+    pub fn validation_events(&self) -> PathBuf {
+        self.0.join(VALIDATION)
+    }
+
+    /// The checkpoints.
+    pub fn checkpoints(&self) -> PathBuf {
+        self.0.join(CHECKPOINTS)
+    }
+
+    /// The best network so far.
+    pub fn best(&self) -> PathBuf {
+        self.0.join(BEST)
+    }
+
+    /// The trained network.
+    pub fn model(&self) -> PathBuf {
+        self.0.join(MODEL)
+    }
+
+    /// The run on a page.
+    pub fn report(&self) -> PathBuf {
+        self.0.join(REPORT)
+    }
+
+    /// Writes the recipe of a run that is extended.
+    pub fn write_recipe(&self, recipe: &Recipe) -> Result<(), FileError> {
+        write_file(&self.recipe(), recipe.to_toml().as_bytes())
+    }
+
+    /// Deletes what runs write, but nothing else that may be there.
+    fn clear(&self) -> Result<(), FileError> {
+        for file in [self.metrics(), self.best(), self.model(), self.report()] {
+            remove_if_there(&file)?;
+        }
+        for directory in [self.train_events(), self.validation_events(), self.checkpoints()] {
+            let entries = fs::read_dir(&directory).into_iter().flatten().flatten();
+            for path in entries.map(|entry| entry.path()) {
+                let name = path.file_name().unwrap_or_default().to_string_lossy();
+                let of_a_run =
+                    ["events.out.tfevents.", "step-"].map(|start| name.starts_with(start));
+                if of_a_run.contains(&true) {
+                    remove_if_there(&path)?;
+                }
+            }
+            // If something else is in it, it stays.
+            let _ = fs::remove_dir(&directory);
+        }
+        Ok(())
     }
 }
 

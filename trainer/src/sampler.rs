@@ -20,7 +20,7 @@ pub(crate) fn hold_out(seed: u64, images: usize, held_out: usize) -> (Vec<u32>, 
 }
 
 /// The shuffle of Fisher and Yates; position `i` takes word `i mod 4` of group ⌊i / 4⌋.
-fn permute(items: &mut [u32], words: impl Fn(u32) -> [u32; 4]) {
+pub(crate) fn permute(items: &mut [u32], words: impl Fn(u32) -> [u32; 4]) {
     let mut group = u32::MAX;
     let mut current = [0; 4];
     for i in (1..items.len()).rev() {

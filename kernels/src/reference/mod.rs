@@ -43,7 +43,7 @@ pub use loss::{
     log_softmax, log_softmax_backward, softmax, softmax_backward, softmax_cross_entropy,
     softmax_cross_entropy_backward,
 };
-pub use optimizer::{Sgd, sgd};
+pub use optimizer::{adagrad, adam, rms_prop, sgd};
 pub use planes::Planes;
 pub use pointwise::{
     add, add_backward, dropout, dropout_backward, mean, mean_backward, mul, mul_backward, sum,

@@ -69,6 +69,9 @@ pub enum DataError {
     )]
     Changed { path: PathBuf, found: u64, expected: u64 },
 
+    #[error("{path}: found no image {index}, expected a number from 0 to {}", images - 1)]
+    NoImage { path: PathBuf, index: usize, images: usize },
+
     // Unpacking one file.
     #[error("{path}: damaged gzip file: {cause}")]
     Gzip { path: PathBuf, cause: io::Error },

@@ -12,7 +12,10 @@ mod dataset;
 mod discover;
 mod error;
 mod idx;
+mod images;
 mod mapped;
 
 pub use dataset::{Dataset, Source, Split};
 pub use error::DataError;
+pub use images::ImageFile;
+pub(crate) use mapped::survive_file_limits;

@@ -16,7 +16,7 @@ pub use stop::{EventsSection, Every, Monitor, StopSection};
 
 use check::require;
 use serde::{Deserialize, Serialize};
-use settings::{in_words, set, wrong_setting};
+use settings::{difference, in_words, set, wrong_setting};
 use std::path::Path;
 use thiserror::Error;
 use toml::Table;
@@ -45,9 +45,13 @@ pub struct Recipe {
 }
 
 /// The recipes that come with the program: name and TOML, whose first line says what it is for.
-const SHIPPED: [(&str, &str); 2] = [
+const SHIPPED: [(&str, &str); 6] = [
     ("fast", include_str!("../../../recipes/fast.toml")),
     ("paper", include_str!("../../../recipes/paper.toml")),
+    ("li", include_str!("../../../recipes/li.toml")),
+    ("cnn-bn", include_str!("../../../recipes/cnn-bn.toml")),
+    ("vgg", include_str!("../../../recipes/vgg.toml")),
+    ("resnet", include_str!("../../../recipes/resnet.toml")),
 ];
 
 /// TOML has no larger number.
@@ -58,10 +62,14 @@ const LARGEST: u64 = i64::MAX as u64;
 pub enum RecipeError {
     /// Neither a shipped recipe nor a file.
     #[error(
-        "unknown recipe `{0}`: expected {shipped} or the path of a TOML file that ends in .toml",
-        shipped = SHIPPED.map(|(name, _)| name).join(", ")
+        "unknown recipe `{name}`: expected {known} or the path of a TOML file that ends in .toml"
     )]
-    Unknown(String),
+    Unknown {
+        /// What was asked for.
+        name: String,
+        /// What there is.
+        known: String,
+    },
     /// The file cannot be read.
     #[error("{path}: cannot read the recipe: {error}")]
     Unreadable {
@@ -121,34 +129,24 @@ impl RecipeError {
 impl Recipe {
     /// The recipes that come with the program: the name of each, and what it is for.
     pub fn shipped() -> impl Iterator<Item = (&'static str, &'static str)> {
-        SHIPPED.into_iter().map(|(name, text)| {
-            (name, text.lines().next().unwrap_or_default().trim_start_matches(['#', ' ']))
-        })
+        described(&SHIPPED)
     }
 
     /// A shipped recipe, or that of a TOML file, with some fields set: each setting is a path such
     /// as `optimizer.lr` and a TOML value; what is no TOML value is taken as a string.
     pub fn load(name: &str, settings: &[(String, String)]) -> Result<Recipe, RecipeError> {
-        let text = match SHIPPED.iter().find(|(shipped, _)| *shipped == name) {
-            Some((_, text)) => (*text).to_owned(),
-            None if Path::new(name).extension().is_some_and(|e| e == "toml") => {
-                std::fs::read_to_string(name)
-                    .map_err(|error| RecipeError::Unreadable { path: name.to_owned(), error })?
-            }
-            None => return Err(RecipeError::Unknown(name.to_owned())),
-        };
-        Recipe::parse(name, &text, settings)
+        Recipe::parse(name, &read(name, &SHIPPED)?, settings)
     }
 
-    fn parse(name: &str, text: &str, settings: &[(String, String)]) -> Result<Recipe, RecipeError> {
-        let malformed = |error: toml::de::Error| {
-            let before = &text[..error.span().map_or(0, |span| span.start)];
-            let line = 1 + before.matches('\n').count();
-            let problem = in_words(error.message());
-            RecipeError::Malformed { path: name.to_owned(), line, problem }
-        };
-        let mut recipe: Recipe = toml::from_str(text).map_err(malformed)?;
-        let mut table: Table = toml::from_str(text).map_err(malformed)?;
+    /// A recipe from the text of a file of this name.
+    pub(crate) fn parse(
+        name: &str,
+        text: &str,
+        settings: &[(String, String)],
+    ) -> Result<Recipe, RecipeError> {
+        let wrong = |error: toml::de::Error| malformed(name, text, &error);
+        let mut recipe: Recipe = toml::from_str(text).map_err(wrong)?;
+        let mut table: Table = toml::from_str(text).map_err(wrong)?;
         // One after another, so that a problem is that of the last.
         for (field, value) in settings {
             set(&mut table, field, value)?;
@@ -156,12 +154,22 @@ impl Recipe {
             recipe = result.map_err(|error| wrong_setting(field, value, error.message()))?;
         }
         recipe.check()?;
+        // Said, so that a recipe stays the same if the default changes.
+        let preset = recipe.model.layers.is_none().then(|| recipe.model.name().to_owned());
+        recipe.model.preset = preset;
         Ok(recipe)
     }
 
     /// As TOML, complete.
     pub fn to_toml(&self) -> String {
         toml::to_string(self).expect("a recipe is a table of plain values")
+    }
+
+    /// The first field in which this recipe differs from another, other than `except`: its path, and its
+    /// value here and there.
+    pub fn difference(&self, other: &Recipe, except: &[&str]) -> Option<(String, String, String)> {
+        let table = |recipe: &Recipe| Table::try_from(recipe).expect("plain values");
+        difference(&table(self), &table(other), except)
     }
 
     /// Images per shard: by default an eighth of the batch, in whole sixteens, between 32 (or half of
@@ -202,6 +210,35 @@ impl Recipe {
         }
         Ok(())
     }
+}
+
+/// The text of one that is shipped, or of a TOML file.
+pub(crate) fn read(name: &str, shipped: &[(&str, &str)]) -> Result<String, RecipeError> {
+    if let Some((_, text)) = shipped.iter().find(|(own, _)| *own == name) {
+        return Ok((*text).to_owned());
+    }
+    if Path::new(name).extension().is_some_and(|extension| extension == "toml") {
+        return std::fs::read_to_string(name)
+            .map_err(|error| RecipeError::Unreadable { path: name.to_owned(), error });
+    }
+    let known = shipped.iter().map(|(own, _)| *own).collect::<Vec<_>>().join(", ");
+    Err(RecipeError::Unknown { name: name.to_owned(), known })
+}
+
+/// Each name with the first line of its text.
+pub(crate) fn described(
+    shipped: &[(&'static str, &'static str)],
+) -> impl Iterator<Item = (&'static str, &'static str)> {
+    shipped.iter().map(|&(name, text)| {
+        (name, text.lines().next().unwrap_or_default().trim_start_matches(['#', ' ']))
+    })
+}
+
+/// Where in a file the parser found what.
+pub(crate) fn malformed(name: &str, text: &str, error: &toml::de::Error) -> RecipeError {
+    let before = &text[..error.span().map_or(0, |span| span.start)];
+    let line = 1 + before.matches('\n').count();
+    RecipeError::Malformed { path: name.to_owned(), line, problem: in_words(error.message()) }
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use super::RecipeError;
 use super::check::{below_one, require};
-use model::PRESETS;
+use model::{CUSTOM, Layer, LayerList, PRESETS, preset};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
@@ -10,8 +10,12 @@ use std::path::PathBuf;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default, expecting = "a section of fields")]
 pub struct ModelSection {
-    /// One of [`model::PRESETS`].
-    pub preset: String,
+    /// One of [`model::PRESETS`]; LeNet if there are no `layers` either.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub preset: Option<String>,
+    /// The layers one by one, instead of a preset.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub layers: Option<LayerList>,
     /// How its weights start.
     pub init: InitName,
     /// A file of weights to start from instead, to fine-tune them.
@@ -34,7 +38,8 @@ pub enum InitName {
 impl Default for ModelSection {
     fn default() -> Self {
         ModelSection {
-            preset: "lenet".into(),
+            preset: None,
+            layers: None,
             init: InitName::Pytorch,
             weights: None,
             label_smoothing: 0.0,
@@ -42,11 +47,38 @@ impl Default for ModelSection {
     }
 }
 
+/// The network of a recipe that names none.
+const DEFAULT: &str = "lenet";
+
 impl ModelSection {
+    /// The preset, or [`CUSTOM`].
+    pub fn name(&self) -> &str {
+        match (&self.preset, &self.layers) {
+            (Some(name), _) => name,
+            (None, Some(_)) => CUSTOM,
+            (None, None) => DEFAULT,
+        }
+    }
+
+    /// The layers of a recipe that has been checked, for this many classes.
+    ///
+    /// # Panics
+    /// If there is no such preset.
+    pub fn layers(&self, classes: usize) -> Vec<Layer> {
+        match &self.layers {
+            Some(layers) => layers.layers(classes),
+            None => preset(self.name(), classes).expect("a checked recipe names a preset"),
+        }
+    }
+
     pub(super) fn check(&self) -> Result<(), RecipeError> {
-        let known = PRESETS.iter().any(|(name, _)| *name == self.preset);
-        let presets = format!("one of {}", PRESETS.map(|(name, _)| name).join(", "));
-        require(known, "model.preset", format!("\"{}\"", self.preset), presets)?;
+        if let Some(name) = &self.preset {
+            let known = PRESETS.iter().any(|(preset, _)| preset == name);
+            let presets = format!("one of {}", PRESETS.map(|(name, _)| name).join(", "));
+            require(known, "model.preset", format!("\"{name}\""), presets)?;
+            let expected = "none, as the recipe has `model.layers`";
+            require(self.layers.is_none(), "model.preset", format!("\"{name}\""), expected)?;
+        }
         below_one("model.label_smoothing", self.label_smoothing)
     }
 }

@@ -6,15 +6,18 @@ use serde::{Deserialize, Serialize};
 
 /// How the learning rate changes. What another curve than `kind` reads is ignored.
 ///
-/// A warm-up comes first; the curve begins where it ends, and counts its epochs and steps from there.
+/// A warm-up comes first; the curve begins where it ends, and counts its epochs, steps and
+/// validations from there.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default, expecting = "a section of fields")]
 pub struct ScheduleSection {
     /// The curve.
     pub kind: ScheduleKind,
-    /// Epochs, also parts of them, of a linear rise from `warmup_start` · lr before the curve begins.
+    /// Epochs, also parts of them, of a linear rise to the curve's first learning rate: `lr`, or for
+    /// one-cycle `lr` / `start_divisor`. Rounded to whole steps.
     pub warmup: f64,
-    /// The part of the learning rate that a warm-up starts from.
+    /// The part of the curve's first learning rate that the warm-up starts above: its first step is
+    /// one step's rise further.
     pub warmup_start: f64,
     /// Step: epochs between the steps.
     pub step_size: usize,

@@ -57,3 +57,30 @@ pub(super) fn in_words(problem: &str) -> String {
     }
     text
 }
+
+/// The first field in which two recipes differ, other than `except`, with the value in each.
+pub(super) fn difference(
+    a: &Table,
+    b: &Table,
+    except: &[&str],
+) -> Option<(String, String, String)> {
+    let (mut a, mut b) = (flatten("", a), flatten("", b));
+    a.retain(|(field, _)| !except.contains(&&**field));
+    b.retain(|(field, _)| !except.contains(&&**field));
+    let value = |fields: &[(String, String)], field: &str| {
+        let found = fields.iter().find(|(name, _)| name == field);
+        found.map_or("not set".to_owned(), |(_, value)| value.clone())
+    };
+    let mut fields = a.iter().chain(&b).map(|(field, _)| field);
+    let field = fields.find(|field| value(&a, field) != value(&b, field))?;
+    Some((field.clone(), value(&a, field), value(&b, field)))
+}
+
+/// Every field as `section.key` with its value as TOML.
+fn flatten(prefix: &str, table: &Table) -> Vec<(String, String)> {
+    let fields = table.iter().flat_map(|(key, value)| match value {
+        Value::Table(section) => flatten(&format!("{prefix}{key}."), section),
+        value => vec![(format!("{prefix}{key}"), value.to_string())],
+    });
+    fields.collect()
+}

@@ -22,11 +22,11 @@ fn compete(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     let data = Dataset::open(&Source::new(&arguments.data))?;
     let workers = Workers::new(Isa::from_env()?, arguments.threads())?;
     let mut recipe = Recipe { seed: 1, ..Recipe::default() };
-    recipe.model.preset = arguments.network.clone();
+    recipe.model.preset = Some(arguments.network.clone());
     recipe.data.batch_size = arguments.batch();
     recipe.data.normalize = Normalize::Fixed(Moments { mean: vec![0.2860], std: vec![0.3530] });
     recipe.data.validation = Validation::Named(ValidationSet::None);
-    (recipe.optimizer.lr, recipe.optimizer.momentum) = (0.01, 0.9);
+    (recipe.optimizer.lr, recipe.optimizer.momentum) = (0.01, Some(0.9));
     let mut trainer = Trainer::new(&recipe, &data, &workers)?;
     if let Some(path) = &arguments.write_weights {
         return Ok(trainer.model().save(path)?);

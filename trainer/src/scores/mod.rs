@@ -1,5 +1,7 @@
 //! What a network makes of labelled images, in full: loss, accuracy, confusion, mistakes.
 
+mod table;
+
 use crate::data::Split;
 use crate::predictor::Predictor;
 use serde::Serialize;

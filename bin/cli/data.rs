@@ -1,0 +1,31 @@
+//! The flags that say which data set.
+
+use crate::cli::{Failure, run};
+use std::path::PathBuf;
+use trainer::{Dataset, Source};
+
+/// Which data set.
+#[derive(clap::Args)]
+pub struct DataFlags {
+    /// Directory of IDX files, plain or gzipped [default: the bundled Fashion-MNIST]
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Of several data sets in the directory the one whose file names begin so
+    #[arg(long, value_name = "P", requires = "data")]
+    prefix: Option<String>,
+    /// Where gzipped files are unpacked [default: $BOBBIN_CACHE or ~/.cache/bobbin]
+    #[arg(long, value_name = "DIR")]
+    pub cache: Option<PathBuf>,
+}
+
+impl DataFlags {
+    /// Opens the data set.
+    pub fn open(&self) -> Result<Dataset, Failure> {
+        let source = match &self.data {
+            Some(directory) => Source::new(directory),
+            None => Source::bundled().map_err(run)?,
+        };
+        let (prefix, cache) = (self.prefix.clone(), self.cache.clone());
+        Dataset::open(&Source { prefix, cache, ..source }).map_err(run)
+    }
+}

@@ -1,0 +1,39 @@
+//! The images of one IDX file, without labels.
+
+use super::DataError;
+use super::cache;
+use super::idx::{Idx, Role};
+use std::path::{Path, PathBuf};
+
+/// An IDX file of images, mapped into memory.
+pub struct ImageFile {
+    path: PathBuf,
+    idx: Idx,
+}
+
+impl ImageFile {
+    /// Opens a file, plain or gzipped; of a gzipped one the unpacked twin goes to the cache that
+    /// [`Source::cache`](super::Source::cache) describes.
+    pub fn open(path: &Path, cache: Option<&Path>) -> Result<ImageFile, DataError> {
+        Ok(ImageFile { path: path.into(), idx: cache::open(path, Role::Images, cache)? })
+    }
+
+    /// Number of images.
+    pub fn images(&self) -> usize {
+        self.idx.header.count
+    }
+
+    /// Channels, rows and columns of every image.
+    pub fn shape(&self) -> [usize; 3] {
+        self.idx.header.shape
+    }
+
+    /// Image `i` as the file has it: rows of pixels, the channels of a pixel side by side.
+    pub fn image(&self, i: usize) -> Result<&[u8], DataError> {
+        let images = self.idx.header.count;
+        if i >= images {
+            return Err(DataError::NoImage { path: self.path.clone(), index: i, images });
+        }
+        Ok(self.idx.item(i))
+    }
+}

@@ -1,0 +1,174 @@
+//! Scores as text.
+
+use super::Scores;
+use std::fmt::{self, Display, Formatter};
+
+/// Columns that a confusion matrix may take.
+const WIDTH: usize = 100;
+/// Letters of a class name that are shown.
+const NAME: usize = 20;
+/// Confusions that are listed where the matrix is too wide.
+const CONFUSIONS: usize = 15;
+
+/// A line of totals, the classes, their confusions, and the mistakes that there are. What is
+/// undefined is –.
+impl Display for Scores {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let (loss, top1, top5) = (self.loss, 100.0 * self.top1, 100.0 * self.top5);
+        writeln!(
+            f,
+            "{} images  loss {loss:.4}  top-1 {top1:.2} %  top-5 {top5:.2} %",
+            self.images
+        )?;
+        let names: Vec<String> = self.classes.iter().map(|class| shown(&class.name)).collect();
+        let width = names.iter().map(|name| name.chars().count()).max().unwrap_or(0);
+        self.table(f, &names, width)?;
+        let number = self.classes.len().saturating_sub(1).to_string().len();
+        let largest = self.confusion.iter().flatten().max().map_or(1, |n| n.to_string().len());
+        let cell = largest.max(number) + 2;
+        if number + 1 + width + cell * self.classes.len() <= WIDTH {
+            self.matrix(f, &names, width, cell)?;
+        } else {
+            self.confusions(f, &names)?;
+        }
+        if !self.mistakes.is_empty() {
+            write!(f, "\n\nthe surest mistakes:")?;
+        }
+        for mistake in &self.mistakes {
+            let (label, predicted) = (&names[mistake.label], &names[mistake.predicted]);
+            let probability = 100.0 * mistake.probability;
+            write!(f, "\n  image {}: {label}, ", mistake.image)?;
+            write!(f, "taken for {predicted} ({probability:.2} %)")?;
+        }
+        Ok(())
+    }
+}
+
+impl Scores {
+    fn table(&self, f: &mut Formatter<'_>, names: &[String], width: usize) -> fmt::Result {
+        let width = width.max("class".len());
+        let figure = |value: Option<f64>| value.map_or("–".to_owned(), |v| format!("{v:.4}"));
+        write!(f, "\n{:width$}  precision  recall      f1  images", "class")?;
+        for (class, name) in self.classes.iter().zip(names) {
+            let [precision, recall, f1] = [class.precision, class.recall, class.f1].map(figure);
+            write!(f, "\n{name:width$}  {precision:>9}  {recall:>6}  {f1:>6}  ")?;
+            write!(f, "{:>6}", class.support)?;
+        }
+        writeln!(f)
+    }
+
+    /// Each cell `cell` wide, the columns by the number of their class.
+    fn matrix(
+        &self,
+        f: &mut Formatter<'_>,
+        names: &[String],
+        width: usize,
+        cell: usize,
+    ) -> fmt::Result {
+        let number = (names.len() - 1).to_string().len();
+        write!(f, "\nconfusion: a row is a class, its columns what it was taken for\n")?;
+        write!(f, "{:width$}", "", width = number + 1 + width)?;
+        for class in 0..names.len() {
+            write!(f, "{class:>cell$}")?;
+        }
+        for (class, name) in names.iter().enumerate() {
+            write!(f, "\n{class:number$} {name:width$}")?;
+            for count in &self.confusion[class] {
+                match count {
+                    0 => write!(f, "{:>cell$}", "·")?,
+                    count => write!(f, "{count:>cell$}")?,
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn confusions(&self, f: &mut Formatter<'_>, names: &[String]) -> fmt::Result {
+        let mut pairs = vec![];
+        for (label, row) in self.confusion.iter().enumerate() {
+            let wrong = row.iter().enumerate().filter(|&(other, &n)| other != label && n > 0);
+            pairs.extend(wrong.map(|(other, &n)| (n, label, other)));
+        }
+        pairs.sort_by_key(|&(n, label, other)| (usize::MAX - n, label, other));
+        write!(f, "\nconfusion: {} pairs of classes, the most frequent first", pairs.len())?;
+        for &(count, label, other) in pairs.iter().take(CONFUSIONS) {
+            let part = 100.0 * count as f64 / self.classes[label].support as f64;
+            write!(f, "\n{count:>6}  {} taken for {}", names[label], names[other])?;
+            write!(f, " ({part:.1} % of its images)")?;
+        }
+        Ok(())
+    }
+}
+
+/// A name short enough for a table, on one line.
+fn shown(name: &str) -> String {
+    let name: String = name.chars().map(|c| if c.is_control() { '?' } else { c }).collect();
+    match name.char_indices().nth(NAME) {
+        None => name,
+        Some(_) => name.chars().take(NAME - 1).chain(['…']).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::scores::{ClassScores, Mistake, Scores};
+
+    fn scores(confusion: Vec<Vec<usize>>, names: &[&str]) -> Scores {
+        let classes = names.iter().zip(&confusion).map(|(name, row)| ClassScores {
+            name: name.to_string(),
+            precision: None,
+            recall: Some(0.5),
+            f1: Some(2.0 / 3.0),
+            support: row.iter().sum(),
+        });
+        Scores {
+            images: confusion.iter().flatten().sum(),
+            loss: 0.25,
+            top1: 0.5,
+            top5: 1.0,
+            classes: classes.collect(),
+            mistakes: vec![Mistake { image: 3, label: 1, predicted: 0, probability: 0.98765 }],
+            confusion,
+        }
+    }
+
+    #[test]
+    fn a_small_table() {
+        let text = scores(vec![vec![1, 2], vec![30, 0]], &["T-shirt/top", "a\u{1b}[1m"]);
+        let expected = "\
+33 images  loss 0.2500  top-1 50.00 %  top-5 100.00 %
+
+class        precision  recall      f1  images
+T-shirt/top          –  0.5000  0.6667       3
+a?[1m                –  0.5000  0.6667      30
+
+confusion: a row is a class, its columns what it was taken for
+                0   1
+0 T-shirt/top   1   2
+1 a?[1m        30   ·
+
+the surest mistakes:
+  image 3: a?[1m, taken for T-shirt/top (98.77 %)";
+        assert_eq!(text.to_string(), expected);
+    }
+
+    /// Ten classes of a thousand images fit a screen as a matrix; more are a list.
+    #[test]
+    fn what_is_too_wide_is_listed() {
+        for (count, matrix) in [(10, true), (100, false), (256, false)] {
+            let mut confusion = vec![vec![1; count]; count];
+            (0..count).for_each(|class| confusion[class][class] = 10_000);
+            confusion[3][7] = 40;
+            let name = "a name of very many letters";
+            let text = scores(confusion, &vec![name; count]).to_string();
+            assert_eq!(text.contains("a row is a class"), matrix);
+            assert!(text.lines().all(|line| line.chars().count() <= 100), "{text}");
+            assert!(text.contains("a name of very many…"), "{text}");
+            if !matrix {
+                let first = "     1  a name of very many… taken for";
+                assert!(text.contains("pairs of classes, the most frequent first\n    40  "));
+                assert_eq!(text.matches(first).count(), 14, "{text}");
+            }
+        }
+    }
+}

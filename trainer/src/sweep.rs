@@ -1,0 +1,298 @@
+//! Many runs of one recipe: the product of listed values, or several seeds; and their table.
+
+use crate::recipe::{Recipe, RecipeError};
+use crate::session::Outcome;
+use model::{FileError, write_file};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+use toml::Value;
+
+/// A recipe and the values to try.
+///
+/// ```toml
+/// recipe = "li"
+/// [values]
+/// "optimizer.lr" = [0.01, 0.001]
+/// "data.batch_size" = [100, 1000]
+/// ```
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sweep {
+    /// The recipe that all runs share: shipped, or a file beside this one.
+    pub recipe: String,
+    /// For each field the values that it takes. The last field changes fastest.
+    pub values: toml::map::Map<String, Value>,
+}
+
+/// One of many runs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Variant {
+    /// A name that is a file's: what it sets, such as `lr=0.01,batch_size=100`.
+    pub name: String,
+    /// What it sets: fields and values.
+    pub settings: Vec<(String, String)>,
+    /// Its recipe.
+    pub recipe: Recipe,
+}
+
+/// What became of the runs.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Results {
+    /// A line per run.
+    pub runs: Vec<Run>,
+    /// Mean and standard deviation over the runs, if these differ in their seed alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub summary: Option<Summary>,
+}
+
+/// What became of a run.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Run {
+    /// Its directory.
+    pub directory: PathBuf,
+    /// What it sets.
+    pub settings: BTreeMap<String, String>,
+    /// Epochs that were done.
+    pub epochs: usize,
+    /// Mean loss of the training images in the last epoch.
+    pub loss: f64,
+    /// The part of them that was classified correctly.
+    pub accuracy: f64,
+    /// Mean loss of the validation images in the end.
+    pub validation_loss: Option<f64>,
+    /// The part of them that was classified correctly.
+    pub top1: Option<f64>,
+    /// Training images per second in the last epoch.
+    pub images_per_second: f64,
+}
+
+/// Over several seeds.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Summary {
+    /// Top-1 of the validation images: mean and standard deviation.
+    pub top1: Option<[f64; 2]>,
+    /// Their loss.
+    pub validation_loss: Option<[f64; 2]>,
+    /// The loss of the training images.
+    pub loss: [f64; 2],
+}
+
+impl Sweep {
+    /// Reads a sweep: one that is shipped, or a TOML file.
+    pub fn load(name: &str) -> Result<Sweep, RecipeError> {
+        let text = crate::recipe::read(name, &SHIPPED)?;
+        let sweep: Sweep =
+            toml::from_str(&text).map_err(|error| crate::recipe::malformed(name, &text, &error))?;
+        for (field, values) in &sweep.values {
+            let listed = values.as_array().is_some_and(|values| !values.is_empty());
+            if !listed {
+                let expected = "a list of values to try";
+                return Err(RecipeError::value(&format!("values.{field}"), values, expected));
+            }
+        }
+        let mut runs = sweep.values.values().filter_map(Value::as_array).map(Vec::len);
+        let runs = runs.try_fold(1usize, usize::checked_mul);
+        if sweep.values.is_empty() || runs.is_none_or(|runs| runs > MOST) {
+            let found = runs.map_or("too many runs".to_owned(), |runs| format!("{runs} runs"));
+            let expected = format!("fields with lists of values, whose product is at most {MOST}");
+            return Err(RecipeError::value("values", found, expected));
+        }
+        Ok(sweep)
+    }
+
+    /// The sweeps that come with the program: the name of each, and what it is for.
+    pub fn shipped() -> impl Iterator<Item = (&'static str, &'static str)> {
+        crate::recipe::described(&SHIPPED)
+    }
+
+    /// Every run, with these settings on top. A field of the sweep that is set there too is an error.
+    pub fn variants(&self, settings: &[(String, String)]) -> Result<Vec<Variant>, RecipeError> {
+        let mut products: Vec<Vec<(String, String)>> = vec![vec![]];
+        for (field, values) in &self.values {
+            if let Some((_, value)) = settings.iter().find(|(set, _)| set == field) {
+                let expected = "not set, as the sweep gives it values";
+                return Err(RecipeError::value(field, value, expected));
+            }
+            let values: Vec<String> =
+                values.as_array().into_iter().flatten().map(Value::to_string).collect();
+            products = products
+                .into_iter()
+                .flat_map(|begun| {
+                    values.iter().map(move |value| {
+                        let mut product = begun.clone();
+                        product.push((field.clone(), value.clone()));
+                        product
+                    })
+                })
+                .collect();
+        }
+        let variant = |own: Vec<(String, String)>| {
+            let all = [settings, &own[..]].concat();
+            let recipe = Recipe::load(&self.recipe, &all)?;
+            Ok(Variant { name: name(&own), settings: own, recipe })
+        };
+        products.into_iter().map(variant).collect()
+    }
+}
+
+/// The sweeps that come with the program.
+const SHIPPED: [(&str, &str); 1] = [("sweep-li", include_str!("../../recipes/sweep-li.toml"))];
+
+/// Runs of a sweep.
+const MOST: usize = 10_000;
+
+/// As many runs of a recipe with seeds that follow its own.
+pub fn seeds(recipe: &Recipe, count: usize) -> Vec<Variant> {
+    let variant = |i: usize| {
+        let seed = recipe.seed.saturating_add(i as u64);
+        let settings = vec![("seed".to_owned(), seed.to_string())];
+        Variant { name: name(&settings), settings, recipe: Recipe { seed, ..recipe.clone() } }
+    };
+    (0..count).map(variant).collect()
+}
+
+/// The settings as the name of a directory: without sections, and without what files cannot be called.
+fn name(settings: &[(String, String)]) -> String {
+    let one = |(field, value): &(String, String)| {
+        let key = field.rsplit('.').next().unwrap_or(field);
+        let plain = |c: char| if c.is_alphanumeric() || "=._-".contains(c) { c } else { '_' };
+        format!("{key}={}", value.trim_matches('"')).chars().map(plain).collect::<String>()
+    };
+    let mut name = settings.iter().map(one).collect::<Vec<_>>().join(",");
+    // Files of 255 bytes are the longest everywhere.
+    while name.len() > 120 {
+        name.pop();
+    }
+    name
+}
+
+impl Results {
+    /// Adds a run that has ended.
+    pub fn add(&mut self, variant: &Variant, directory: &Path, outcome: &Outcome) {
+        let Some(epoch) = &outcome.epoch else { return };
+        self.runs.push(Run {
+            directory: directory.into(),
+            settings: variant.settings.iter().cloned().collect(),
+            epochs: epoch.epoch,
+            loss: epoch.loss,
+            accuracy: epoch.accuracy,
+            validation_loss: epoch.validation_loss,
+            top1: epoch.top1,
+            images_per_second: epoch.images_per_second,
+        });
+    }
+
+    /// Mean and standard deviation over the runs.
+    pub fn summarise(&mut self) {
+        let of = |value: &dyn Fn(&Run) -> Option<f64>| {
+            let values: Option<Vec<f64>> = self.runs.iter().map(value).collect();
+            values.filter(|values| !values.is_empty()).map(|values| mean_and_deviation(&values))
+        };
+        let Some(loss) = of(&|run| Some(run.loss)) else { return };
+        let summary = Summary {
+            top1: of(&|run| run.top1),
+            validation_loss: of(&|run| run.validation_loss),
+            loss,
+        };
+        self.summary = Some(summary);
+    }
+
+    /// Writes `NAME.txt`, `NAME.csv` and `NAME.json` into a directory.
+    pub fn save(&self, directory: &Path, name: &str) -> Result<(), FileError> {
+        let json = self.json() + "\n";
+        for (extension, text) in [("txt", self.text()), ("csv", self.csv()), ("json", json)] {
+            write_file(&directory.join(format!("{name}.{extension}")), text.as_bytes())?;
+        }
+        Ok(())
+    }
+
+    /// As a JSON object.
+    pub fn json(&self) -> String {
+        serde_json::to_string(self).expect("plain values")
+    }
+
+    /// A table for people: a line per run, and the summary.
+    pub fn text(&self) -> String {
+        let mut text = align(&self.cells(&|value, digits| match value {
+            Some(value) => format!("{value:.digits$}"),
+            None => "–".to_owned(),
+        }));
+        if let Some(summary) = &self.summary {
+            let runs = self.runs.len();
+            let _ = writeln!(text);
+            if let Some([mean, deviation]) = summary.top1 {
+                let (mean, deviation) = (100.0 * mean, 100.0 * deviation);
+                let _ = writeln!(text, "top-1 {mean:.2} ± {deviation:.2} % over {runs} seeds");
+            }
+            if let Some([mean, deviation]) = summary.validation_loss {
+                let _ = writeln!(text, "validation loss {mean:.4} ± {deviation:.4}");
+            }
+            let [mean, deviation] = summary.loss;
+            let _ = writeln!(text, "loss {mean:.4} ± {deviation:.4}");
+        }
+        text
+    }
+
+    /// The table for programs: RFC 4180.
+    pub fn csv(&self) -> String {
+        let cells =
+            self.cells(&|value, _| value.map(|value| value.to_string()).unwrap_or_default());
+        let quote = |cell: &String| match cell.contains([',', '"', '\n']) {
+            true => format!("\"{}\"", cell.replace('"', "\"\"")),
+            false => cell.clone(),
+        };
+        let line = |row: &Vec<String>| row.iter().map(quote).collect::<Vec<_>>().join(",") + "\r\n";
+        cells.iter().map(line).collect()
+    }
+
+    fn cells(&self, number: &dyn Fn(Option<f64>, usize) -> String) -> Vec<Vec<String>> {
+        let fields: Vec<&String> =
+            self.runs.first().map_or(vec![], |r| r.settings.keys().collect());
+        let mut header: Vec<String> = fields.iter().map(|field| (*field).clone()).collect();
+        let rest = ["epochs", "loss", "accuracy", "validation_loss", "top1", "images_per_second"];
+        header.extend(rest.map(str::to_owned));
+        header.push("directory".to_owned());
+        let mut rows = vec![header];
+        for run in &self.runs {
+            let mut row: Vec<String> = fields.iter().map(|f| run.settings[*f].clone()).collect();
+            row.extend([
+                run.epochs.to_string(),
+                number(Some(run.loss), 4),
+                number(Some(run.accuracy), 4),
+                number(run.validation_loss, 4),
+                number(run.top1, 4),
+                number(Some(run.images_per_second), 0),
+                run.directory.display().to_string(),
+            ]);
+            rows.push(row);
+        }
+        rows
+    }
+}
+
+/// Mean and standard deviation of a sample (of one: zero).
+fn mean_and_deviation(values: &[f64]) -> [f64; 2] {
+    let count = values.len() as f64;
+    let mean = values.iter().sum::<f64>() / count;
+    let squares: f64 = values.iter().map(|value| (value - mean) * (value - mean)).sum();
+    [mean, libm::sqrt(squares / (count - 1.0).max(1.0))]
+}
+
+/// Cells in columns: right-aligned, but the last.
+fn align(rows: &[Vec<String>]) -> String {
+    let columns = rows.first().map_or(0, Vec::len);
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max();
+    let widths: Vec<usize> = (0..columns).filter_map(width).collect();
+    let mut text = String::new();
+    for row in rows {
+        for (i, (cell, width)) in row.iter().zip(&widths).enumerate() {
+            let _ = match i + 1 == columns {
+                true => writeln!(text, "{cell}"),
+                false => write!(text, "{cell:>width$}  "),
+            };
+        }
+    }
+    text
+}
