@@ -10,8 +10,11 @@ const TOP: f64 = 26.0;
 const BOTTOM: f64 = 216.0;
 const RIGHT: f64 = WIDTH - 10.0;
 
-/// Of a digit, on average.
-const DIGIT: f64 = 7.0;
+/// Width of a digit, on average; the style sheet has larger ones for small screens.
+const DIGIT: f64 = 8.0;
+
+/// Nothing that is larger is drawn, so that differences and quotients of what is are numbers.
+const LARGEST: f64 = 1e30;
 
 /// Points of a line that are drawn at most; of more, the extremes of neighbours.
 const POINTS: usize = 400;
@@ -40,7 +43,7 @@ pub(super) struct Line<'a> {
     pub class: &'a str,
     /// Its name in the legend.
     pub name: &'a str,
-    /// Epoch and value; those that are not finite are left out.
+    /// Epoch and value; those that are not finite, or beyond all measure, are left out.
     pub points: Vec<(f64, f64)>,
 }
 
@@ -60,8 +63,9 @@ impl Chart<'_> {
     pub(super) fn html(&self) -> String {
         let mut lines: Vec<(&Line, Vec<(f64, f64)>)> = vec![];
         for line in &self.lines {
-            let finite = |point: &(f64, f64)| point.0.is_finite() && point.1.is_finite();
-            let points: Vec<_> = line.points.iter().copied().filter(finite).collect();
+            let drawn =
+                |point: &(f64, f64)| [point.0, point.1].into_iter().all(|v| v.abs() < LARGEST);
+            let points: Vec<_> = line.points.iter().copied().filter(drawn).collect();
             if !points.is_empty() {
                 lines.push((line, points));
             }
@@ -114,9 +118,10 @@ impl Chart<'_> {
         let _ = write!(
             out,
             "<path class=\"axis\" d=\"M{left:.1} {BOTTOM}H{RIGHT}\"/>\
-             <text class=\"unit\" x=\"0\" y=\"12\">{}</text>\
+             <text class=\"unit\" x=\"0\" y=\"12\">{}{}</text>\
              <text class=\"unit end\" x=\"{RIGHT}\" y=\"{}\">epoch</text>",
             escape(self.measure),
+            if y.logarithmic { ", logarithmic" } else { "" },
             HEIGHT - 2.0
         );
         for (line, points) in lines {
@@ -148,16 +153,17 @@ impl Chart<'_> {
             (low, high) = (low.min(value), high.max(value));
         }
         let (from, to) = (BOTTOM, TOP);
-        if self.logarithmic && low > f64::MIN_POSITIVE && high / low > 8.0 {
+        if self.logarithmic && low > 1.0 / LARGEST && high / low > 8.0 {
+            let [low, high] = [0.9 * low, 1.1 * high];
             let ticks = logarithmic_ticks(low, high);
-            let [low, high] = [ticks[0], ticks[ticks.len() - 1]].map(f64::log10);
+            let [low, high] = [low, high].map(f64::log10);
             return Axis { low, high, from, to, logarithmic: true, ticks };
         }
         if self.from_zero {
             (low, high) = (low.min(0.0), high.max(0.0));
         }
-        if high - low <= 1e-9 * high.abs().max(low.abs()) {
-            let room = if high == 0.0 { 1.0 } else { 0.1 * high.abs() };
+        if high - low <= (1e-9 * high.abs().max(low.abs())).max(1.0 / LARGEST) {
+            let room = if high.abs() < 1.0 / LARGEST { 1.0 } else { 0.1 * high.abs() };
             (low, high) = (low - room, high + room);
         }
         let step = nice_step(high - low, 5);
@@ -230,16 +236,14 @@ fn nice_step(range: f64, count: usize) -> f64 {
     factor.unwrap_or(10.0) * power
 }
 
-/// Powers of ten around the range, in a range of few also twice and five times them.
+/// Powers of ten within the range, in a range of few also twice and five times them.
 fn logarithmic_ticks(low: f64, high: f64) -> Vec<f64> {
     let (first, last) = (low.log10().floor() as i32, high.log10().ceil() as i32);
     let step = ((last - first) / 8 + 1) as usize;
     let factors: &[f64] = if last - first <= 3 { &[1.0, 2.0, 5.0] } else { &[1.0] };
-    let powers = (first..last + step as i32).step_by(step).map(|power| 10f64.powi(power));
-    let ticks: Vec<f64> = powers.flat_map(|p| factors.iter().map(move |f| f * p)).collect();
-    let from = ticks.iter().rposition(|&tick| tick <= low).unwrap_or(0);
-    let to = ticks.iter().position(|&tick| tick >= high).unwrap_or(ticks.len() - 1);
-    ticks[from..=to].to_vec()
+    let powers = (first..=last).step_by(step).map(|power| 10f64.powi(power));
+    let ticks = powers.flat_map(|power| factors.iter().map(move |factor| factor * power));
+    ticks.filter(|tick| (low..=high).contains(tick)).collect()
 }
 
 #[cfg(test)]
@@ -266,7 +270,7 @@ mod tests {
     #[test]
     fn ticks_are_round() {
         assert_eq!(ticks(&[0.3, 2.3]), ["0", "0.5", "1.0", "1.5", "2.0", "2.5"]);
-        assert_eq!(ticks(&[0.15, 2.3]), ["0.1", "0.2", "0.5", "1", "2", "5"]);
+        assert_eq!(ticks(&[0.15, 2.3]), ["0.2", "0.5", "1", "2"]);
         assert_eq!(ticks(&[251_000.0]), ["0", "100k", "200k", "300k"]);
         assert_eq!(ticks(&[1e-5, 0.1]), ["1e-5", "1e-4", "0.001", "0.01", "0.1"]);
         assert_eq!(ticks(&[0.0]).len(), 5);
@@ -283,6 +287,9 @@ mod tests {
             vec![(1.0, 0.0), (2.0, 0.0)],
             vec![(1.0, f64::NAN), (2.0, f64::INFINITY)],
             vec![(1.0, 1e-300), (2.0, 1e300)],
+            vec![(1.0, 1e-29), (2.0, 9e29)],
+            vec![(1.0, -9e29), (2.0, 9e29)],
+            vec![(1.0, 1.0), (2.0, 1.0 + 1e-9)],
             vec![(1.0, -1e308), (2.0, 1e308)],
             vec![(1.0, 5e-324), (2.0, 5e-324)],
             (0..100_000).map(|i| (i as f64, 1.0 / (1.0 + i as f64))).collect(),

@@ -24,7 +24,7 @@ pub(super) fn html(scored: Scored<'_>) -> String {
     let content = if scores.classes.len() <= READABLE {
         table(scores)
     } else {
-        picture(scores) + &largest(scores)
+        format!("<div class=\"pair\">{}{}</div>\n", picture(scores), largest(scores))
     };
     section("Confusion", &(what + &content))
 }
@@ -92,10 +92,10 @@ fn largest(scores: &Scores) -> String {
         .collect();
     pairs.sort_by_key(|&(label, found)| std::cmp::Reverse(scores.confusion[label][found]));
     if pairs.is_empty() {
-        return "<p>No image was taken for one of another class.</p>\n".into();
+        return "<div><p>No image was taken for one of another class.</p></div>\n".into();
     }
     let mut text = String::from(
-        "<h3>The most frequent</h3>\n<div class=\"wide\"><table class=\"classes\">\n\
+        "<div><h3>The most frequent</h3>\n<div class=\"wide\"><table class=\"classes\">\n\
          <tr><th>true class<th>taken for<th>images<th>of the class</tr>\n",
     );
     for &(label, found) in pairs.iter().take(LISTED) {
@@ -110,7 +110,7 @@ fn largest(scores: &Scores) -> String {
             percent(share(row, count))
         );
     }
-    text + "</table></div>\n"
+    text + "</table></div></div>\n"
 }
 
 /// Precision, recall and F1 of each class.

@@ -44,9 +44,9 @@ pub(super) fn thousands(number: usize) -> String {
     out
 }
 
-/// 0.9137 as `91.37 %`.
+/// 0.9137 as `91.37 %`, which is not broken into lines.
 pub(super) fn percent(part: f64) -> String {
-    format!("{:.2} %", 100.0 * part)
+    format!("{:.2}\u{a0}%", 100.0 * part)
 }
 
 /// Seconds as `4.81 s`, `3 min 20 s` or `1 h 05 min`.
@@ -95,7 +95,7 @@ mod tests {
         assert_eq!(numbers, ["0", "999", "1,000", "44,426", "1,234,567"]);
         let times = [0.512, 12.04, 59.96, 200.4, 3900.0].map(duration);
         assert_eq!(times, ["0.51 s", "12.0 s", "1 min 00 s", "3 min 20 s", "1 h 05 min"]);
-        assert_eq!(percent(0.91371), "91.37 %");
+        assert_eq!(percent(0.91371), "91.37\u{a0}%");
         assert_eq!(si(0.30000000000000004, 0.1), "0.3");
         assert_eq!([si(2e5, 5e4), si(2.5e6, 5e5), si(1500.0, 500.0)], ["200k", "2.5M", "1.5k"]);
         assert_eq!([si(4e-4, 1e-4), si(1.2e-4, 2e-5)], ["4e-4", "1.2e-4"]);

@@ -30,7 +30,7 @@ fn results(report: &Report<'_>, history: &History<'_>) -> Vec<Tile> {
         let of = format!("{} {}", thousands(scores.images), escape(scored.of));
         // Of a binomial distribution, by its normal approximation.
         let error = (scores.top1 * (1.0 - scores.top1) / scores.images as f64).sqrt();
-        let error = format!("± {:.2} at 95 % confidence", 196.0 * error);
+        let error = format!("±\u{a0}{:.2} at 95\u{a0}% confidence", 196.0 * error);
         tiles.push(("Top-1 accuracy", percent(scores.top1), format!("{of}, {error}")));
         let note = "the class is among the five most probable";
         tiles.push(("Top-5 accuracy", percent(scores.top5), note.into()));
