@@ -11,22 +11,19 @@ mod weights;
 use clap::{Parser, ValueEnum};
 use cli::{Failure, run, say};
 use data::DataFlags;
-use model::Model;
 use serde_json::{Value, json};
-use std::path::PathBuf;
 use std::process::ExitCode;
 use threads::ThreadFlags;
 use trainer::{Dataset, Predictor, ScoreOptions, Scores, check_fit};
-use weights::{load_model, weights_file};
+use weights::{Loaded, WeightsFlags};
 
 /// Measures a trained network on labelled images: loss, top-1 and top-5 accuracy, precision, recall
 /// and F1 of every class, and which classes it confuses.
 #[derive(Parser)]
 #[command(name = "evaluate", version, after_help = AFTER_HELP)]
 struct Arguments {
-    /// A safetensors file, or a run directory that has a model.safetensors
-    #[arg(long, value_name = "FILE")]
-    weights: PathBuf,
+    #[command(flatten)]
+    weights: WeightsFlags,
     #[command(flatten)]
     data: DataFlags,
     /// Which images of the data set
@@ -50,6 +47,12 @@ Examples:
   evaluate --weights runs/fast-1                      on the bundled test images
   evaluate --weights runs/fast-1 --tta mirror --json
   evaluate --weights runs/own/best.safetensors --data ~/pictures/idx --split train
+  evaluate --weights lenet-of-pytorch.safetensors --normalize 0.2860,0.3530
+
+Weights saved from PyTorch (safetensors.torch.save_file(net.state_dict(), FILE)) do not say what they
+are for: the network is the preset with the same names and shapes, the classes are those of the data,
+and the input is scaled by mean and deviation of the training images unless --normalize says
+otherwise.
 
 The JSON object has images, loss, top1 and top5 (fractions), classes (name, precision, recall, f1,
 support), confusion (a row per class, a column for what it was taken for), mistakes, and model,
@@ -74,11 +77,11 @@ fn main() -> ExitCode {
 
 fn evaluate(arguments: &Arguments) -> Result<(), Failure> {
     let workers = arguments.threads.start()?;
-    let model = load_model(&arguments.weights)?;
     let data = arguments.data.open()?;
-    let weights = weights_file(&arguments.weights);
-    let misfit = |error| Failure::Run(format!("{error}; the model is {}", weights.display()));
-    check_fit(&data, &model).map_err(misfit)?;
+    let loaded = arguments.weights.load(|| Ok(&data))?;
+    let (model, file) = (&loaded.model, loaded.file.display());
+    let misfit = |error| Failure::Run(format!("{error}; the model is {file}"));
+    check_fit(&data, model).map_err(misfit)?;
     let split = match arguments.split {
         Part::Train => data.train(),
         Part::Test => data.test(),
@@ -86,44 +89,47 @@ fn evaluate(arguments: &Arguments) -> Result<(), Failure> {
     let split = split.map_err(run)?;
     let images: Vec<u32> = (0..split.len() as u32).collect();
     let options = ScoreOptions { mirror: arguments.tta.is_some(), mistakes: arguments.mistakes };
-    let predictor = Predictor::new(&model, &workers);
+    let predictor = Predictor::new(model, &workers);
     let scores = workers
         .run(|| Scores::new(&predictor, split, &images, options))
-        .map_err(|error| Failure::Run(format!("{}: {error}", weights.display())))?;
+        .map_err(|error| Failure::Run(format!("{file}: {error}")))?;
     if arguments.json {
-        say(&json(arguments, &model, &data, &scores).to_string());
+        say(&json(arguments, &loaded, &data, &scores).to_string());
     } else {
-        say(&introduction(arguments, &model, &data));
+        say(&introduction(arguments, &loaded, &data));
         say(&scores.to_string());
     }
     Ok(())
 }
 
-fn introduction(arguments: &Arguments, model: &Model, data: &Dataset) -> String {
+fn introduction(arguments: &Arguments, loaded: &Loaded, data: &Dataset) -> String {
+    let model = &loaded.model;
     let [channels, rows, columns] = model.network.input();
     let mirrored = if arguments.tta.is_some() { ", each also mirrored" } else { "" };
     format!(
         "weights: {}, {} of {} parameters\n\
          data: {}, {} images of {channels}×{rows}×{columns}{mirrored}\n\
-         input: pixels / 255, less {}, by {}\n",
-        weights_file(&arguments.weights).display(),
+         input: pixels / 255, less {}, by {}, {}\n",
+        loaded.file.display(),
         model.preset,
         model.network.parameter_count(),
         data.directory().display(),
         arguments.split.name(),
         listed(&model.mean),
         listed(&model.std),
+        loaded.scaling,
     )
 }
 
-fn json(arguments: &Arguments, model: &Model, data: &Dataset, scores: &Scores) -> Value {
+fn json(arguments: &Arguments, loaded: &Loaded, data: &Dataset, scores: &Scores) -> Value {
+    let model = &loaded.model;
     let mut object = json!({
-        "weights": weights_file(&arguments.weights).display().to_string(),
+        "weights": loaded.file.display().to_string(),
         "model": model.preset,
         "data": data.directory().display().to_string(),
         "split": arguments.split.name(),
         "tta": arguments.tta.map(|_| "mirror"),
-        "normalize": { "mean": model.mean, "std": model.std },
+        "normalize": { "mean": model.mean, "std": model.std, "origin": loaded.scaling },
     });
     let scores = serde_json::to_value(scores).expect("numbers and names");
     let (Value::Object(object), Value::Object(scores)) = (&mut object, scores) else {

@@ -142,13 +142,23 @@ fn table(arguments: &Arguments, imported: &Imported) -> String {
         text += &format!(": {coloured} of {} pictures have colour", train + test);
     }
     if imported.unreadable > 0 {
-        text += &format!("\nleft out: {} files that are no pictures", imported.unreadable);
+        text += &format!("\nleft out: {}", files(imported.unreadable, "no picture", "no pictures"));
     }
     if imported.outside > 0 {
-        text += &format!("\nleft out: {} files outside of the class folders", imported.outside);
+        let outside = "outside of the class folders";
+        text += &format!("\nleft out: {}", files(imported.outside, outside, outside));
     }
     let out = printable(&arguments.out.display().to_string());
     text + &format!("\ndata: {out}; to train on it: train --data {out}")
+}
+
+/// So many files that are so.
+fn files(count: usize, one: &str, many: &str) -> String {
+    if count == 1 {
+        format!("1 file that is {one}")
+    } else {
+        format!("{count} files that are {many}")
+    }
 }
 
 fn parse_size(text: &str) -> Result<[usize; 2], String> {

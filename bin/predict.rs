@@ -1,6 +1,8 @@
 //! `predict`: what a trained network sees in pictures.
 
 mod cli;
+#[path = "cli/data.rs"]
+mod data;
 #[path = "cli/threads.rs"]
 mod threads;
 #[path = "cli/weights.rs"]
@@ -8,6 +10,7 @@ mod weights;
 
 use clap::{Parser, ValueEnum};
 use cli::{Failure, complain, printable, say, usage};
+use data::DataFlags;
 use serde_json::json;
 use std::io;
 use std::ops::RangeInclusive;
@@ -15,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use threads::ThreadFlags;
 use trainer::{Fit, ImageFile, Inversion, Picture, Predictor, Prepared, Workers, probabilities};
-use weights::load_model;
+use weights::WeightsFlags;
 
 /// Pictures that are decoded before they are shown to the network, for each thread.
 const AT_ONCE: usize = 16;
@@ -27,9 +30,8 @@ struct Arguments {
     /// PNG, JPEG or BMP pictures; with --index IDX files; - is a picture from a pipe
     #[arg(value_name = "IMAGE", required = true)]
     images: Vec<PathBuf>,
-    /// A safetensors file, or a run directory that has a model.safetensors
-    #[arg(long, value_name = "FILE")]
-    weights: PathBuf,
+    #[command(flatten)]
+    weights: WeightsFlags,
     /// The files are IDX files: show these images of them
     #[arg(long, value_name = "I,J..K", value_parser = parse_ranges)]
     index: Option<Ranges>,
@@ -45,11 +47,10 @@ struct Arguments {
     /// Print one JSON object per image and line
     #[arg(long)]
     json: bool,
-    /// Where gzipped IDX files are unpacked [default: $BOBBIN_CACHE or ~/.cache/bobbin]
-    #[arg(long, value_name = "DIR")]
-    cache: Option<PathBuf>,
     #[command(flatten)]
     threads: ThreadFlags,
+    #[command(flatten, next_help_heading = "The data set that weights of PyTorch are for")]
+    data: DataFlags,
 }
 
 const AFTER_HELP: &str = "\
@@ -58,8 +59,9 @@ that the network takes:
   --fit pad       in its proportions, with the colour of its border on two sides
   --fit stretch   in other proportions
   --fit crop      in its proportions, the middle of it
-  --invert auto   a network for grey images sees a picture that is dark on a bright ground inverted:
-                  Fashion-MNIST is bright on black. Images of IDX files are left as they are
+  --invert auto   a network that was trained on dark grey images (Fashion-MNIST is bright on black)
+                  sees a picture that is dark on a bright ground inverted; images of IDX files are
+                  left as they are
 What was done is printed with the image.
 
 Examples:
@@ -105,7 +107,7 @@ fn predict(arguments: &Arguments) -> Result<bool, Failure> {
         return Err(usage("IMAGE: found - twice, expected it once: it is one picture from a pipe"));
     }
     let workers = arguments.threads.start()?;
-    let model = load_model(&arguments.weights)?;
+    let model = arguments.weights.load(|| arguments.data.open())?.model;
     let classes = model.classes.len();
     if let Some(top) = arguments.top.filter(|&top| usize::from(top) > classes) {
         return Err(usage(format!("--top: found {top}, expected at most {classes}, the classes")));
@@ -150,7 +152,7 @@ struct Answers<'a> {
 impl Answers<'_> {
     /// Whether all images with these numbers could be read.
     fn idx_file(&self, path: &Path, ranges: &Ranges) -> bool {
-        let file = match ImageFile::open(path, self.arguments.cache.as_deref()) {
+        let file = match ImageFile::open(path, self.arguments.data.cache.as_deref()) {
             Ok(file) => file,
             Err(error) => {
                 complain("error", &error.to_string());
@@ -178,7 +180,8 @@ impl Answers<'_> {
             true => Picture::read(io::stdin().lock(), "-"),
             false => Picture::open(path),
         };
-        picture.map(|picture| self.prepared(&picture, Inversion::Auto)).map_err(|e| e.to_string())
+        let auto = Inversion::of(self.predictor.model());
+        picture.map(|picture| self.prepared(&picture, auto)).map_err(|e| e.to_string())
     }
 
     fn prepared(&self, picture: &Picture, auto: Inversion) -> Prepared {

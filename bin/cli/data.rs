@@ -15,7 +15,7 @@ pub struct DataFlags {
     prefix: Option<String>,
     /// Where gzipped files are unpacked [default: $BOBBIN_CACHE or ~/.cache/bobbin]
     #[arg(long, value_name = "DIR")]
-    cache: Option<PathBuf>,
+    pub cache: Option<PathBuf>,
 }
 
 impl DataFlags {

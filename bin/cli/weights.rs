@@ -1,15 +1,103 @@
-//! The model that a program is given.
+//! The flags that say which model, be it of `train` or of PyTorch.
 
-use crate::cli::{Failure, run};
-use model::Model;
-use std::path::{Path, PathBuf};
+use crate::cli::{Failure, run, usage};
+use model::{Architecture, Model, StateDict, TensorFile, Usage};
+use std::borrow::Borrow;
+use std::path::PathBuf;
+use trainer::{Dataset, Moments, measure};
 
-/// The file that `--weights` means: of a run directory its `model.safetensors`.
-pub fn weights_file(weights: &Path) -> PathBuf {
-    if weights.is_dir() { weights.join("model.safetensors") } else { weights.into() }
+/// Which weights, and what they do not say themselves.
+#[derive(clap::Args)]
+pub struct WeightsFlags {
+    /// A safetensors file, or a run directory that has a model.safetensors
+    #[arg(long, value_name = "FILE")]
+    weights: PathBuf,
+    /// Of weights of PyTorch: the network, a preset [default: found by names and shapes]
+    #[arg(long, value_name = "NAME")]
+    model: Option<String>,
+    /// Of weights of PyTorch: mean and deviation of pixel / 255, each one number or one per channel
+    /// [default: measured on the training images]
+    #[arg(
+        long, value_name = "MEAN,STD", value_parser = parse_moments, allow_hyphen_values = true
+    )]
+    normalize: Option<Moments>,
 }
 
-/// The model in a file or a run directory.
-pub fn load_model(weights: &Path) -> Result<Model, Failure> {
-    Model::load(&weights_file(weights)).map_err(run)
+/// A model, and where its scaling comes from.
+pub struct Loaded {
+    pub model: Model,
+    pub file: PathBuf,
+    pub scaling: &'static str,
+}
+
+impl WeightsFlags {
+    /// Loads the model. Weights that do not say what they are for, as PyTorch saves them, are for the
+    /// images and classes of `data`.
+    pub fn load<D: Borrow<Dataset>>(
+        &self,
+        data: impl FnOnce() -> Result<D, Failure>,
+    ) -> Result<Loaded, Failure> {
+        let directory = self.weights.is_dir();
+        let file =
+            if directory { self.weights.join("model.safetensors") } else { self.weights.clone() };
+        let tensors = TensorFile::read(&file).map_err(run)?;
+        if Model::is_in(&tensors) {
+            if self.model.is_some() || self.normalize.is_some() {
+                let flag = if self.model.is_some() { "--model" } else { "--normalize" };
+                let file = file.display();
+                return Err(usage(format!("{flag}: {file} says this itself, leave it out")));
+            }
+            let model = Model::from_tensors(&tensors).map_err(run)?;
+            return Ok(Loaded { model, file, scaling: "as in training" });
+        }
+        let data = data()?;
+        let data = data.borrow();
+        let input = data.image_shape();
+        let architecture = match &self.model {
+            Some(name) => Architecture::preset(name).map_err(|e| usage(format!("--model: {e}")))?,
+            None => StateDict::of(&tensors).matching_preset(input).map_err(run)?,
+        };
+        let (moments, scaling) = self.moments(data)?;
+        let classes = Some(data.class_names().to_vec());
+        let Moments { mean, std } = moments;
+        let usage = Usage { input, classes, mean, std };
+        let model = Model::from_state_dict(&tensors, &architecture, usage).map_err(run)?;
+        Ok(Loaded { model, file, scaling })
+    }
+
+    fn moments(&self, data: &Dataset) -> Result<(Moments, &'static str), Failure> {
+        let channels = data.image_shape()[0];
+        let Some(moments) = &self.normalize else {
+            let hint = |error| {
+                Failure::Run(format!(
+                    "{error}; or say how the input is scaled: --normalize MEAN,STD"
+                ))
+            };
+            let train = data.train().map_err(hint)?;
+            let all: Vec<u32> = (0..train.len() as u32).collect();
+            return Ok((measure(train, channels, &all), "measured on the training images"));
+        };
+        let given = moments.mean.len();
+        if given != 1 && given != channels {
+            return Err(usage(format!(
+                "--normalize: found {given} means, expected 1 or {channels}, one per channel"
+            )));
+        }
+        Ok((moments.clone(), "as given by --normalize"))
+    }
+}
+
+/// As many means as deviations, separated by commas.
+fn parse_moments(text: &str) -> Result<Moments, String> {
+    let number = |text: &str| text.trim().parse().ok().filter(|value: &f64| value.is_finite());
+    let values: Option<Vec<f64>> = text.split(',').map(number).collect();
+    let expected = "expected a mean and a positive deviation such as 0.286,0.353, or all means and \
+                    then all deviations";
+    let mut mean = values.filter(|values| values.len().is_multiple_of(2)).ok_or(expected)?;
+    let std = mean.split_off(mean.len() / 2);
+    // As small as this it would become infinite in the arithmetic of the network.
+    if std.iter().any(|&value| value < 1e-6) || mean.iter().any(|value| value.abs() > 1e6) {
+        return Err(expected.into());
+    }
+    Ok(Moments { mean, std })
 }

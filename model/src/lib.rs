@@ -13,7 +13,9 @@ mod layer;
 mod layer_list;
 mod model;
 mod network;
+mod onnx;
 mod presets;
+mod state_dict;
 mod tensors;
 
 pub use file::{FileError, write_file};
@@ -23,7 +25,8 @@ pub use layer::{
     leaky_relu, linear, max_pool2d, relu, residual,
 };
 pub use layer_list::LayerList;
-pub use model::{CHECKPOINT, CUSTOM, EMA, Model, OPTIMIZER};
+pub use model::{CHECKPOINT, CUSTOM, EMA, Model, OPTIMIZER, Usage};
 pub use network::{Network, Parameter, Role, ShapeError, Summary};
 pub use presets::{PRESETS, UnknownPreset, preset};
+pub use state_dict::{Architecture, StateDict};
 pub use tensors::{Entry, TensorFile, Values, safetensors_bytes};

@@ -1,9 +1,12 @@
 //! A model: a network with its weights, and the file that holds it.
 
-use crate::{FileError, LayerList, Network, TensorFile, preset, safetensors_bytes, write_file};
+use crate::{
+    Architecture, FileError, LayerList, Network, StateDict, TensorFile, preset, safetensors_bytes,
+    write_file,
+};
 use autograd::Buffer;
 use serde_json::json;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::path::Path;
 
 /// Stands for a preset where the network is none.
@@ -74,22 +77,47 @@ impl Model {
     pub fn from_tensors(file: &TensorFile) -> Result<Model, FileError> {
         let description = Description::of(file).map_err(|problem| file.problem(problem))?;
         let Description { preset, network, classes, mean, std } = description;
-        let checkpoint = file.metadata().contains_key(CHECKPOINT);
-        let averaged = |name: &str| format!("{EMA}{name}");
-        let weights = file.gather(&network, network.len(), |name| match averaged(name) {
-            averaged if checkpoint && file.shape(&averaged).is_some() => averaged,
-            _ => name.to_owned(),
-        })?;
-        let known: HashSet<&str> = network.parameters().iter().map(|p| &*p.name).collect();
-        let extra = |name: &str| checkpoint && [EMA, OPTIMIZER].iter().any(|p| name.starts_with(p));
-        // Others belong to another network.
-        if let Some(name) =
-            file.names().iter().find(|name| !(known.contains(name.as_str()) || extra(name)))
-        {
-            return Err(file.problem(format!("`{name}` is not a parameter of this network")));
-        }
+        let weights = StateDict::of(file).weights(&network)?;
         Ok(Model { preset, network, weights, classes, mean, std })
     }
+
+    /// Whether a file says what network it is for, as those of [`Model::save`] do, and so can be given
+    /// to [`Model::from_tensors`]; others need [`Model::from_state_dict`].
+    pub fn is_in(file: &TensorFile) -> bool {
+        file.metadata().contains_key("model")
+    }
+
+    /// A model of weights alone, such as PyTorch's `state_dict` saved by
+    /// `safetensors.torch.save_file`. The number of classes is that of the last linear layer.
+    pub fn from_state_dict(
+        file: &TensorFile,
+        architecture: &Architecture,
+        usage: Usage,
+    ) -> Result<Model, FileError> {
+        let state = StateDict::of(file);
+        let Usage { input, classes: names, mean, std } = usage;
+        let layers = architecture.layers.layers(state.classes(architecture, input).unwrap_or(1));
+        let network = Network::new(input, &layers).map_err(|e| file.problem(e.to_string()))?;
+        let weights = state.weights(&network)?;
+        let numbers = || (0..network.classes()).map(|class| class.to_string()).collect();
+        let classes = names.filter(|names| names.len() == network.classes());
+        let classes = classes.unwrap_or_else(numbers);
+        let preset = architecture.name.clone();
+        Ok(Model { preset, network, weights, classes, mean, std })
+    }
+}
+
+/// What a `state_dict` does not say of a model.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Usage {
+    /// Channels, rows and columns of an image.
+    pub input: [usize; 3],
+    /// The names of the classes; numbers if there are none, or not as many as the network has outputs.
+    pub classes: Option<Vec<String>>,
+    /// See [`Model::mean`].
+    pub mean: Vec<f64>,
+    /// See [`Model::std`].
+    pub std: Vec<f64>,
 }
 
 /// What the metadata of a model say.

@@ -11,12 +11,14 @@ mod data;
 mod error;
 mod fit;
 mod log;
+mod moments;
 mod optimizer;
 mod pictures;
 mod predictor;
 mod profile;
 mod raster;
 mod recipe;
+mod report;
 mod run_directory;
 mod sampler;
 mod schedule;
@@ -32,6 +34,7 @@ pub use data::{DataError, Dataset, ImageFile, Source, Split};
 pub use error::TrainError;
 pub use fit::{Misfit, check_fit};
 pub use log::{metrics, tensorboard};
+pub use moments::measure;
 pub use pictures::{
     Channels, ClassCounts, Fit, Import, ImportError, Imported, Inversion, Picture, PictureError,
     Prepared, import,
@@ -44,6 +47,7 @@ pub use recipe::{
     Moments, Monitor, Normalize, OptimizerKind, OptimizerSection, Recipe, RecipeError,
     ScheduleKind, ScheduleSection, StopSection, Validation, ValidationSet,
 };
+pub use report::{Report, Scored};
 pub use run_directory::{Destination, RunDirectory, RunDirectoryError};
 pub use schedule::PlateauState;
 pub use scores::{

@@ -15,8 +15,8 @@
 mod parse;
 mod write;
 
-use crate::Layer;
 use crate::layer::Kind;
+use crate::{Layer, UnknownPreset, preset};
 
 /// A list of layers that serde reads and writes. Each is a table with a `kind`:
 ///
@@ -42,6 +42,11 @@ pub struct LayerList {
 }
 
 impl LayerList {
+    /// The layers of a preset.
+    pub fn preset(name: &str) -> Result<LayerList, UnknownPreset> {
+        Ok(LayerList { layers: preset(name, 0)? })
+    }
+
     /// The layers for this many classes.
     pub fn layers(&self, classes: usize) -> Vec<Layer> {
         with_classes(&self.layers, classes)

@@ -81,48 +81,55 @@ impl TensorFile {
         self.header.info(name).map(|info| &info.shape[..])
     }
 
-    /// A tensor of type `F32` of this shape.
-    pub fn floats(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, FileError> {
-        let bytes = self.tensor(name, shape, Dtype::F32)?.as_chunks().0;
-        Ok(bytes.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect())
-    }
-
-    /// A tensor of type `I64` of this shape.
-    pub fn integers(&self, name: &str, shape: &[usize]) -> Result<Vec<i64>, FileError> {
-        let bytes = self.tensor(name, shape, Dtype::I64)?.as_chunks().0;
-        Ok(bytes.iter().map(|bytes| i64::from_le_bytes(*bytes)).collect())
-    }
-
     /// What [`Network::entries`] wrote with this prefix: a buffer of `len` floats, either all of the
     /// network's or those of the trained parameters. Other tensors of the file are not looked at.
     pub fn buffer(&self, network: &Network, prefix: &str, len: usize) -> Result<Buffer, FileError> {
-        self.gather(network, len, |name| format!("{prefix}{name}"))
-    }
-
-    /// A buffer of `len` floats of this network, the value of each parameter from the tensor that
-    /// `source` names.
-    pub(crate) fn gather(
-        &self,
-        network: &Network,
-        len: usize,
-        source: impl Fn(&str) -> String,
-    ) -> Result<Buffer, FileError> {
         let within = || network.parameters().iter().filter(|p| p.place.offset < len);
         // All are looked at before room is made: what is as large as the file can be afforded.
-        for Parameter { name, shape, role, .. } in within() {
-            self.tensor(&source(name), shape, dtype(*role))?;
+        for parameter in within() {
+            let difference = self.difference(&format!("{prefix}{}", parameter.name), parameter);
+            difference.map_or(Ok(()), |problem| Err(self.problem(problem)))?;
         }
         let mut buffer = Buffer::zeros(len);
-        for Parameter { name, shape, role, place } in within() {
-            let values = place.of_mut(&mut buffer);
-            match role {
-                Role::BatchesTracked => {
-                    values[0] = self.integers(&source(name), shape)?[0] as f32;
-                }
-                _ => values.copy_from_slice(&self.floats(&source(name), shape)?),
-            }
+        for parameter in within() {
+            self.copy(&format!("{prefix}{}", parameter.name), parameter, &mut buffer)?;
         }
         Ok(buffer)
+    }
+
+    /// Why a tensor is not a value of this parameter, if it is none.
+    pub(crate) fn difference(&self, name: &str, parameter: &Parameter) -> Option<String> {
+        let Parameter { shape, role, .. } = parameter;
+        let Some(info) = self.header.info(name) else {
+            return Some(format!("parameter `{name}` is missing"));
+        };
+        let (found, dtype) = (&info.shape, info.dtype);
+        if found != shape {
+            return Some(format!("parameter `{name}` has shape {found:?}: expected {shape:?}"));
+        }
+        let (known, expected) = match role {
+            Role::BatchesTracked => (dtype == Dtype::I64, "I64"),
+            _ => (is_float(dtype), "F32, F64, F16 or BF16"),
+        };
+        (!known).then(|| format!("parameter `{name}` has type {dtype:?}: expected {expected}"))
+    }
+
+    /// Puts a tensor that does not differ from this parameter into its place.
+    pub(crate) fn copy(
+        &self,
+        name: &str,
+        parameter: &Parameter,
+        buffer: &mut [f32],
+    ) -> Result<(), FileError> {
+        let values = parameter.place.of_mut(buffer);
+        let tensor = self.header.info(name).and_then(|info| Some((self.bytes_of(info)?, info)));
+        match tensor {
+            Some((bytes, info)) if bytes.len() * 8 == values.len() * info.dtype.bitsize() => {
+                convert(bytes, info.dtype, values);
+                Ok(())
+            }
+            _ => Err(self.problem(format!("`{name}` is damaged"))),
+        }
     }
 
     /// What is wrong with this file.
@@ -130,29 +137,62 @@ impl TensorFile {
         FileError::content(&self.path, problem.as_ref())
     }
 
-    /// The bytes of a tensor, if it is as expected.
-    fn tensor(&self, name: &str, shape: &[usize], dtype: Dtype) -> Result<&[u8], FileError> {
-        let info = self.header.info(name);
-        let info = info.ok_or_else(|| self.problem(format!("parameter `{name}` is missing")))?;
-        if info.shape != shape {
-            let found = &info.shape;
-            let problem = format!("parameter `{name}` has shape {found:?}: expected {shape:?}");
-            return Err(self.problem(problem));
-        }
-        if info.dtype != dtype {
-            let found = info.dtype;
-            let problem = format!("parameter `{name}` has type {found:?}: expected {dtype:?}");
-            return Err(self.problem(problem));
-        }
-        self.bytes_of(info).ok_or_else(|| self.problem(format!("`{name}` lies beyond the file")))
-    }
-
     fn bytes_of(&self, info: &TensorInfo) -> Option<&[u8]> {
         self.bytes.get(self.start..)?.get(info.data_offsets.0..info.data_offsets.1)
     }
 }
 
-/// The type that a parameter has in a file.
-fn dtype(role: Role) -> Dtype {
-    if role == Role::BatchesTracked { Dtype::I64 } else { Dtype::F32 }
+fn is_float(dtype: Dtype) -> bool {
+    matches!(dtype, Dtype::F32 | Dtype::F64 | Dtype::F16 | Dtype::BF16)
+}
+
+/// Numbers of one of the types that [`TensorFile::difference`] lets through; rounded to the nearest
+/// where they have more digits.
+fn convert(bytes: &[u8], dtype: Dtype, values: &mut [f32]) {
+    fn each<const N: usize>(bytes: &[u8], values: &mut [f32], read: impl Fn([u8; N]) -> f32) {
+        values.iter_mut().zip(bytes.as_chunks().0).for_each(|(v, bytes)| *v = read(*bytes));
+    }
+    match dtype {
+        Dtype::F64 => each(bytes, values, |b| f64::from_le_bytes(b) as f32),
+        Dtype::F16 => each(bytes, values, |b| half(u16::from_le_bytes(b))),
+        Dtype::BF16 => {
+            each(bytes, values, |b| f32::from_bits(u32::from(u16::from_le_bytes(b)) << 16));
+        }
+        Dtype::I64 => each(bytes, values, |b| i64::from_le_bytes(b) as f32),
+        _ => each(bytes, values, f32::from_le_bytes),
+    }
+}
+
+/// An IEEE 754 number of 16 bits: sign, five bits of exponent, ten of fraction.
+fn half(bits: u16) -> f32 {
+    let (exponent, fraction) = (bits >> 10 & 31, u32::from(bits & 1023));
+    let magnitude = match exponent {
+        // Multiples of 2⁻²⁴.
+        0 => fraction as f32 / 16_777_216.0,
+        31 => f32::from_bits(0x7f80_0000 | fraction << 13),
+        _ => f32::from_bits((u32::from(exponent) + 112) << 23 | fraction << 13),
+    };
+    if bits >> 15 == 0 { magnitude } else { -magnitude }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// By the definition, ±(1 + fraction/1024)·2^(exponent − 15), in `f64`.
+    #[test]
+    fn every_half() {
+        for bits in 0..=u16::MAX {
+            let (exponent, fraction) = (i32::from(bits >> 10 & 31), f64::from(bits & 1023));
+            let expected = match exponent {
+                0 => fraction * 2f64.powi(-24),
+                31 if fraction == 0.0 => f64::INFINITY,
+                31 => f64::NAN,
+                _ => (1.0 + fraction / 1024.0) * 2f64.powi(exponent - 15),
+            };
+            let (found, expected) = (half(bits), expected.copysign(0.5 - f64::from(bits >> 15)));
+            assert!(found.is_nan() && expected.is_nan() || f64::from(found) == expected, "{bits}");
+            assert_eq!(found.is_sign_negative(), bits >> 15 == 1, "{bits}");
+        }
+    }
 }

@@ -18,6 +18,8 @@ const MAX_BYTES: u64 = 1 << 29;
 /// Rows or columns of a picture at most.
 const MAX_SIDE: u32 = 1 << 16;
 
+const EXPECTED: &str = "expected a PNG, JPEG or BMP picture";
+
 /// Why a picture cannot be had.
 #[derive(Debug, Error)]
 #[error("{name}: {problem}")]
@@ -87,7 +89,8 @@ fn decode(bytes: &[u8]) -> Result<DynamicImage, String> {
         Some(ImageFormat::Png) => "PNG",
         Some(ImageFormat::Jpeg) => "JPEG",
         Some(ImageFormat::Bmp) => "BMP",
-        _ => return Err(format!("{}, expected a PNG, JPEG or BMP picture", describe(bytes))),
+        Some(other) => return Err(format!("found {other:?}, {EXPECTED}")),
+        None => return Err(format!("found {}, {EXPECTED}", describe(bytes))),
     };
     if format == "JPEG" && !jpeg_is_whole(bytes) {
         return Err("truncated or damaged JPEG picture: found no end of its image".into());
@@ -127,10 +130,10 @@ fn bound() -> String {
 /// What a file is that is no picture, as far as it matters.
 fn describe(bytes: &[u8]) -> &'static str {
     match bytes {
-        [] => "found an empty file",
-        [0, 0, 8, 1 | 3 | 4, ..] => "found an IDX file, whose images are chosen with --index",
-        [0x1f, 0x8b, ..] => "found a gzipped file (of an IDX file choose images with --index)",
-        _ => "found something else",
+        [] => "an empty file",
+        [0, 0, 8, 1 | 3 | 4, ..] => "an IDX file (choose images of it with --index)",
+        [0x1f, 0x8b, ..] => "a gzipped file (of an IDX file choose images with --index)",
+        _ => "something else",
     }
 }
 

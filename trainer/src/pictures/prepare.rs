@@ -2,18 +2,29 @@
 
 use super::Picture;
 use super::fit::{Fit, has_colour, invert, is_dark_on_light};
+use model::Model;
 
 /// Whether bright and dark change places.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Inversion {
-    /// If the network takes grey images and the picture shows something dark on a bright ground:
-    /// grey sets such as Fashion-MNIST are bright on black.
+    /// If the network takes grey images and the picture shows something dark on a bright ground: the
+    /// border's median is brighter than half, and than the mean of what it encloses.
     #[default]
     Auto,
     /// Always.
     Yes,
     /// Never.
     No,
+}
+
+impl Inversion {
+    /// What is right for a model: [`Inversion::Auto`] if the images it was trained on are dark on
+    /// average (those of Fashion-MNIST are bright on black) or nothing is known of them, as
+    /// [`Model::mean`] is a half.
+    pub fn of(model: &Model) -> Inversion {
+        let dark = model.mean.iter().all(|&mean| mean <= 0.5);
+        if dark { Inversion::Auto } else { Inversion::No }
+    }
 }
 
 /// An image for a network.

@@ -2,6 +2,7 @@
 
 use crate::data::{Dataset, Split};
 use crate::error::TrainError;
+use crate::moments::measure;
 use crate::recipe::{Moments, Normalize, Recipe, RecipeError, Validation, ValidationSet};
 use crate::sampler::hold_out;
 
@@ -47,25 +48,5 @@ pub(super) fn moments(
         }
         return Ok(moments.clone());
     }
-    let mut sums = vec![(0u64, 0u64); channels];
-    for &i in indices {
-        for pixel in train.image(i as usize).chunks_exact(channels) {
-            for (sum, &value) in sums.iter_mut().zip(pixel) {
-                sum.0 += u64::from(value);
-                sum.1 += u64::from(value) * u64::from(value);
-            }
-        }
-    }
-    let pixels = (train.image(0).len() / channels * indices.len()) as f64;
-    let (mean, std) = sums
-        .into_iter()
-        .map(|(sum, squares)| {
-            let mean = sum as f64 / pixels;
-            let variance = squares as f64 / pixels - mean * mean;
-            // A channel that never changes is left at its mean.
-            let std = if variance > 0.0 { libm::sqrt(variance) / 255.0 } else { 1.0 };
-            (mean / 255.0, std)
-        })
-        .unzip();
-    Ok(Moments { mean, std })
+    Ok(measure(train, channels, indices))
 }
