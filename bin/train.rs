@@ -134,8 +134,7 @@ fn resume(job: &Job<'_>, path: &Path) -> Result<(), Failure> {
         )));
     }
     let (data, workers) = (job.open(&recipe)?, arguments.threads.start()?);
-    let mut trainer = job.trainer(&recipe, &name, &data, &workers)?;
-    trainer.restore(&checkpoint).map_err(run)?;
+    let mut trainer = Trainer::resume(&recipe, &data, &workers, &checkpoint).map_err(run)?;
     directory.write_recipe(&recipe).map_err(run)?;
     job.run(&mut trainer, &directory).map(drop)
 }
@@ -208,6 +207,13 @@ impl Job<'_> {
             interrupt: self.interrupt.flag(),
             profile: self.arguments.output.profile,
         };
+        if let (Some(file), Style::Plain | Style::Terminal) =
+            (&trainer.recipe().model.weights, self.style)
+        {
+            let fresh = trainer.fresh_parameters();
+            let rest = if fresh.is_empty() { "" } else { "; for other classes, so at random: " };
+            say(&format!("weights: {}{rest}{}", file.display(), fresh.join(", ")));
+        }
         let mut listener = show(self.style);
         let outcome = record(trainer, recording, &mut *listener).map_err(run)?;
         drop(listener);

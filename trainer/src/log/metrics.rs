@@ -8,6 +8,7 @@
 //! fields of its struct, always all of them, with null for what there is not.
 
 use super::appender::Appender;
+use crate::training::Stop;
 use model::FileError;
 use serde::{Deserialize, Serialize};
 use std::io::ErrorKind;
@@ -141,7 +142,7 @@ pub struct End {
     /// Steps that were done.
     pub step: usize,
     /// Why it is over.
-    pub reason: Reason,
+    pub reason: Stop,
     /// Mean loss of the training images in the last epoch.
     pub loss: Option<f64>,
     /// Mean loss of the validation images at the end.
@@ -154,24 +155,6 @@ pub struct End {
     pub seconds: f64,
     /// The file of the trained network.
     pub model: Option<String>,
-}
-
-/// Why training is over; in JSON by the name of the recipe's field.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Reason {
-    /// All epochs are done.
-    Epochs,
-    /// All steps are done.
-    Iterations,
-    /// The validation images are classified as well as the recipe wants.
-    TargetAccuracy,
-    /// The training loss is as low as the recipe wants.
-    MinLoss,
-    /// For as many validations as the recipe waits nothing has improved.
-    Patience,
-    /// Someone pressed Ctrl-C.
-    Interrupted,
 }
 
 impl Line {
@@ -309,7 +292,7 @@ mod tests {
         Line::End(End {
             epoch: step / 10,
             step,
-            reason: Reason::Epochs,
+            reason: Stop::Epochs,
             loss: Some(0.5),
             validation_loss: None,
             top1: None,

@@ -2,7 +2,7 @@
 
 use super::format::{duration, escape, name, percent, thousands};
 use super::{History, Report, Validated};
-use crate::metrics::Reason;
+use crate::training::Stop;
 
 pub(super) fn html(report: &Report<'_>, history: &History<'_>) -> String {
     let title = history.start.map_or("run", |start| &start.name);
@@ -75,14 +75,14 @@ fn effort(history: &History<'_>) -> Vec<Tile> {
 }
 
 /// Why training ended before its last epoch.
-fn why(reason: Reason) -> &'static str {
+fn why(reason: Stop) -> &'static str {
     match reason {
-        Reason::Epochs => "",
-        Reason::Iterations => ", as many as the recipe allows",
-        Reason::TargetAccuracy => ", until the target accuracy was reached",
-        Reason::MinLoss => ", until the loss was low enough",
-        Reason::Patience => ", until it improved no more",
-        Reason::Interrupted => ", then it was interrupted",
+        Stop::Epochs => "",
+        Stop::Iterations => ", as many as the recipe allows",
+        Stop::TargetAccuracy => ", until the target accuracy was reached",
+        Stop::MinLoss => ", until the loss was low enough",
+        Stop::Patience => ", until it improved no more",
+        Stop::Interrupted => ", then it was interrupted",
     }
 }
 

@@ -6,9 +6,8 @@ use model::{EMA, Model, OPTIMIZER};
 use std::collections::BTreeMap;
 
 impl Trainer<'_> {
-    /// Goes on from a checkpoint of a run of this recipe (`stop.epochs` may be another) on the same
-    /// data: what follows has the same bits as if the run had not been interrupted.
-    pub fn restore(&mut self, checkpoint: &Checkpoint) -> Result<(), CheckpointError> {
+    /// Takes over the state in a checkpoint.
+    pub(super) fn restore(&mut self, checkpoint: &Checkpoint) -> Result<(), CheckpointError> {
         let file = checkpoint.file();
         if checkpoint.data() != self.data_fingerprint() {
             let data = self.data.directory().to_owned();
