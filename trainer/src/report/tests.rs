@@ -80,6 +80,8 @@ fn history(epochs: usize) -> Vec<Line> {
         epochs,
         threads: 2,
         isa: "avx2".into(),
+        shard: 32,
+        directory: "runs/fast-1".into(),
     })];
     for epoch in 1..=epochs {
         let (step, loss, learning_rate) = (10 * epoch, 2.0 / epoch as f64, 1e-4);
