@@ -16,11 +16,8 @@ def test_images(count):
 
 
 def worst(found, expected):
-    """How far two arrays of logits are apart, and in how many rows the largest is another.
-
-    Of logits whose spread is less than 1 the error is in units of that.
-    """
+    """How far two arrays of logits are apart, and in how many rows the largest is another."""
     assert found.shape == expected.shape, f"{found.shape} beside {expected.shape}"
-    spread = min(1.0, float(expected.std(0).max()))
+    assert expected.std(0).max() > 0.05, "all images have the same logits: that proves nothing"
     differs = found.argmax(1) != expected.argmax(1)
-    return float(np.abs(found - expected).max()) / spread, int(differs.sum())
+    return float(np.abs(found - expected).max()), int(differs.sum())
