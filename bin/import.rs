@@ -43,7 +43,7 @@ struct Arguments {
     )]
     test_fraction: f64,
     /// Decides which pictures these are, and the order of all
-    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(long, value_name = "N", default_value_t = 1, allow_negative_numbers = true)]
     seed: u64,
     /// Replace the data set that is in --out
     #[arg(long)]
