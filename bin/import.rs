@@ -33,7 +33,7 @@ struct Arguments {
     /// Three channels
     #[arg(long)]
     rgb: bool,
-    /// How pictures of other proportions become images of this size
+    /// For pictures of other proportions
     #[arg(long, value_name = "HOW", default_value = "pad")]
     fit: Shape,
     /// Part of the pictures of each class that is put aside to test on
