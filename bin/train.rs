@@ -1,17 +1,26 @@
 //! `train`: trains a network on a directory of IDX files.
 
 mod cli;
+#[path = "cli/interrupt.rs"]
+mod interrupt;
+mod many;
+mod recipes;
+mod show;
+#[path = "cli/threads.rs"]
+mod threads;
 
 use clap::{CommandFactory, FromArgMatches, Parser};
 use cli::{Failure, run, say, usage};
-use kernels::Isa;
-use std::fmt::Write as _;
-use std::ops::ControlFlow;
+use interrupt::Interrupt;
+use recipes::{Fields, after_help, recipe_failure};
+use show::{Style, show};
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use threads::ThreadFlags;
 use trainer::{
-    Dataset, Destination, Epoch, Event, Recipe, RecipeError, RunDirectory, RunDirectoryError,
-    Source, TrainError, Trainer, Workers,
+    Checkpoint, Checkpoints, Dataset, Destination, Outcome, Recipe, Recording, RunDirectory,
+    RunDirectoryError, Source, Stop, TrainError, Trainer, Workers, record,
 };
 
 /// Trains a convolutional image classifier. Without arguments: LeNet on the Fashion-MNIST that comes
@@ -19,9 +28,9 @@ use trainer::{
 #[derive(Parser)]
 #[command(name = "train", version, next_help_heading = "Run")]
 struct Arguments {
-    /// What to do: a name from the list below, or a TOML file
-    #[arg(long, value_name = "NAME|FILE", default_value = "fast")]
-    recipe: String,
+    /// What to do: a name from the list below, or a TOML file [default: fast]
+    #[arg(long, value_name = "NAME|FILE")]
+    recipe: Option<String>,
     /// Directory of IDX files, plain or gzipped [default: the bundled Fashion-MNIST]
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
@@ -31,65 +40,44 @@ struct Arguments {
     /// Replace the run that is in --out
     #[arg(long, requires = "out")]
     force: bool,
-    /// Threads; the weights do not depend on it [default: one per processor]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
-    threads: Option<u16>,
+    /// Go on with the run in this directory; with --epochs it is made longer
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["recipe", "out", "force"])]
+    resume: Option<PathBuf>,
+    /// Checkpoints to keep
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    keep: u32,
+    /// Run the recipe for every combination of the values in a sweep: a name from the list below, or a
+    /// TOML file
+    #[arg(long, value_name = "NAME|FILE", conflicts_with_all = ["recipe", "resume", "seeds"])]
+    sweep: Option<String>,
+    /// Run the recipe with this many seeds, and print mean ± standard deviation
+    #[arg(long, value_name = "N", conflicts_with = "resume", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    seeds: Option<u32>,
+    #[command(flatten)]
+    threads: ThreadFlags,
     /// Where gzipped files are unpacked [default: $BOBBIN_CACHE or ~/.cache/bobbin]
     #[arg(long, value_name = "DIR")]
     cache: Option<PathBuf>,
-    /// Measure every operation and print where the time went
-    #[arg(long)]
-    profile: bool,
+    #[command(flatten, next_help_heading = "Output")]
+    output: Output,
     #[command(flatten, next_help_heading = "Instead of what the recipe says")]
     fields: Fields,
 }
 
-/// Flags that set fields of the recipe, which reads their values.
 #[derive(clap::Args)]
-struct Fields {
-    /// The network: a name from the list below
-    #[arg(long, value_name = "NAME")]
-    model: Option<String>,
-    /// Passes over the training images
-    #[arg(long, value_name = "N", allow_negative_numbers = true)]
-    epochs: Option<String>,
-    /// Images per step of the optimiser
-    #[arg(long, value_name = "N", allow_negative_numbers = true)]
-    batch_size: Option<String>,
-    /// Learning rate (its peak, if it changes)
-    #[arg(long, value_name = "X", allow_negative_numbers = true)]
-    lr: Option<String>,
-    /// Momentum of the optimiser
-    #[arg(long, value_name = "X", allow_negative_numbers = true)]
-    momentum: Option<String>,
-    /// Decides every random choice
-    #[arg(long, value_name = "N", allow_negative_numbers = true)]
-    seed: Option<String>,
-    /// Images per shard, a multiple of 16; a step uses at most batch ÷ shard threads
-    #[arg(long, value_name = "N", allow_negative_numbers = true)]
-    shard: Option<String>,
-    /// Images to validate on: the test set, none, or N training images held out
-    #[arg(long, value_name = "test|none|N", allow_negative_numbers = true)]
-    validation: Option<String>,
-    /// Any other field, such as optimizer.weight_decay=5e-4; may be repeated
-    #[arg(long, value_name = "SECTION.KEY=VALUE")]
-    set: Vec<String>,
-}
-
-impl Fields {
-    /// Each flag with the field that it sets and the value it was given.
-    fn flags(&self) -> [(&'static str, &'static str, &Option<String>); 8] {
-        [
-            ("--model", "model.preset", &self.model),
-            ("--epochs", "stop.epochs", &self.epochs),
-            ("--batch-size", "data.batch_size", &self.batch_size),
-            ("--lr", "optimizer.lr", &self.lr),
-            ("--momentum", "optimizer.momentum", &self.momentum),
-            ("--seed", "seed", &self.seed),
-            ("--shard", "data.shard", &self.shard),
-            ("--validation", "data.validation", &self.validation),
-        ]
-    }
+struct Output {
+    /// Print the layers of the network, and do not train
+    #[arg(long, conflicts_with_all = ["resume", "sweep", "seeds"])]
+    describe: bool,
+    /// Print a JSON object per line: those of metrics.jsonl
+    #[arg(long, conflicts_with = "quiet")]
+    json: bool,
+    /// Print nothing but errors
+    #[arg(long)]
+    quiet: bool,
+    /// Measure every operation and print where the time went
+    #[arg(long, conflicts_with_all = ["json", "quiet", "sweep", "seeds"])]
+    profile: bool,
 }
 
 fn main() -> ExitCode {
@@ -98,154 +86,157 @@ fn main() -> ExitCode {
     cli::end(train(&arguments))
 }
 
-/// Everything that can be wrong is found before anything is written.
 fn train(arguments: &Arguments) -> Result<(), Failure> {
-    let recipe = recipe(arguments)?;
-    let isa = Isa::from_env().map_err(usage)?;
-    let destination = destination(arguments)?;
-    let data = open(arguments, &recipe)?;
-    let workers = match arguments.threads {
-        Some(threads) => Workers::new(isa, threads.into()),
-        None => Workers::from_env(),
-    };
-    let workers = workers.map_err(|error| Failure::Run(format!("--threads: {error}")))?;
-    let cannot_train = |error| match error {
-        TrainError::Recipe(error) => recipe_failure(arguments, error),
-        error => run(error),
-    };
-    let mut trainer = Trainer::new(&recipe, &data, &workers).map_err(cannot_train)?;
-
+    let interrupt = Interrupt::watch().map_err(run)?;
+    let job = Job { arguments, interrupt: &interrupt, style: style(&arguments.output) };
+    if let Some(directory) = &arguments.resume {
+        return resume(&job, directory);
+    }
+    if let Some(sweep) = &arguments.sweep {
+        return many::sweep(&job, sweep);
+    }
+    let name = arguments.recipe.as_deref().unwrap_or("fast");
+    let settings = arguments.fields.settings()?;
+    let recipe = Recipe::load(name, &settings)
+        .map_err(|error| recipe_failure(&arguments.fields, name, error))?;
+    let recipe = job.own(recipe)?;
+    let base = Path::new(name).file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    if let Some(count) = arguments.seeds {
+        return many::seeds(&job, &recipe, &base, count as usize);
+    }
+    let destination = job.destination(&base)?;
+    let (data, workers) = (job.open(&recipe)?, arguments.threads.start()?);
+    let mut trainer = job.trainer(&recipe, name, &data, &workers)?;
+    if arguments.output.describe {
+        say(&trainer.network().describe());
+        return Ok(());
+    }
     let directory = destination.make(&recipe).map_err(out_failure)?;
-    say(&introduction(&trainer, &data, &workers, &directory));
-    let mut observer = |_: &Trainer<'_>, event: Event<'_>| {
-        if let Event::Epoch(epoch) = event {
-            say(&progress(epoch, recipe.stop.epochs));
-        }
-        Ok(ControlFlow::Continue(()))
-    };
-    if arguments.profile {
-        let profile = trainer.run_profiled(&mut observer).map_err(cannot_train)?;
-        say(&format!("\n{profile}"));
-    } else {
-        trainer.run_observed(&mut observer).map_err(cannot_train)?;
-    }
-    let model = directory.save(&trainer.model()).map_err(run)?;
-    say(&format!("model: {}", model.display()));
-    Ok(())
+    job.run(&mut trainer, &directory).map(drop)
 }
 
-/// The recipe with what the flags say.
-fn recipe(arguments: &Arguments) -> Result<Recipe, Failure> {
-    let mut settings = vec![];
-    for (_, field, value) in arguments.fields.flags() {
-        settings.extend(value.as_ref().map(|value| (field.to_owned(), value.clone())));
+/// Goes on with a run from its latest checkpoint.
+fn resume(job: &Job<'_>, path: &Path) -> Result<(), Failure> {
+    let arguments = job.arguments;
+    let directory = RunDirectory::open(path).map_err(run)?;
+    let name = directory.recipe().display().to_string();
+    let settings = arguments.fields.settings()?;
+    let recipe = Recipe::load(&name, &settings)
+        .map_err(|error| recipe_failure(&arguments.fields, &name, error))?;
+    let recipe = job.own(recipe)?;
+    let checkpoint = latest(&directory)?;
+    let except = ["stop.epochs", "data.directory"];
+    if let Some((field, then, now)) = checkpoint.recipe().difference(&recipe, &except) {
+        let origin = arguments.fields.origin(&field, &name);
+        return Err(usage(format!(
+            "{origin}: `{field}` is {now}: expected {then}, as the run began with; of a run that goes on, \
+             only --epochs may change"
+        )));
     }
-    for setting in &arguments.fields.set {
-        let Some((field, value)) = setting.split_once('=') else {
-            let expected = "expected SECTION.KEY=VALUE, such as optimizer.lr=0.1";
-            return Err(Failure::Usage(format!("--set: found `{setting}`: {expected}")));
+    let (data, workers) = (job.open(&recipe)?, arguments.threads.start()?);
+    let mut trainer = Trainer::resume(&recipe, &data, &workers, &checkpoint).map_err(run)?;
+    directory.write_recipe(&recipe).map_err(run)?;
+    job.run(&mut trainer, &directory).map(drop)
+}
+
+/// The latest checkpoint that is whole. Others are named.
+fn latest(directory: &RunDirectory) -> Result<Checkpoint, Failure> {
+    let (checkpoint, damaged) =
+        Checkpoints::new(directory.checkpoints(), 1).latest().map_err(run)?;
+    for error in damaged {
+        cli::complain("warning", &format!("{error}; going on from an older one"));
+    }
+    Ok(checkpoint)
+}
+
+/// What all runs of a command share.
+struct Job<'a> {
+    arguments: &'a Arguments,
+    interrupt: &'a Interrupt,
+    style: Style,
+}
+
+impl Job<'_> {
+    /// The recipe with the files that the command names, wherever it is run from again.
+    fn own(&self, mut recipe: Recipe) -> Result<Recipe, Failure> {
+        let absolute = |path: &PathBuf| std::path::absolute(path).map_err(run);
+        if let Some(directory) = &self.arguments.data {
+            recipe.data.directory = Some(absolute(directory)?);
+        }
+        for path in [&mut recipe.data.directory, &mut recipe.model.weights] {
+            *path = path.as_ref().map(absolute).transpose()?;
+        }
+        Ok(recipe)
+    }
+
+    fn destination(&self, base: &str) -> Result<Destination, Failure> {
+        match &self.arguments.out {
+            Some(out) => Destination::at(out, self.arguments.force).map_err(out_failure),
+            None => Ok(Destination::numbered(Path::new("runs"), base)),
+        }
+    }
+
+    fn open(&self, recipe: &Recipe) -> Result<Dataset, Failure> {
+        let source = match &recipe.data.directory {
+            Some(directory) => Source::new(directory),
+            None => Source::bundled().map_err(run)?,
         };
-        settings.push((field.to_owned(), value.to_owned()));
+        let (prefix, cache) = (recipe.data.prefix.clone(), self.arguments.cache.clone());
+        Dataset::open(&Source { prefix, cache, ..source }).map_err(run)
     }
-    Recipe::load(&arguments.recipe, &settings).map_err(|error| recipe_failure(arguments, error))
-}
 
-/// Names whatever set the field that is wrong: of several the last, as that is what counts.
-fn recipe_failure(arguments: &Arguments, error: RecipeError) -> Failure {
-    let Some(field) = error.field() else { return usage(error) };
-    let set = |setting: &&String| setting.split_once('=').is_some_and(|(path, _)| path == field);
-    let given = |(_, path, value): &(_, &str, &Option<String>)| *path == field && value.is_some();
-    let origin = match arguments.fields.flags().into_iter().find(given) {
-        _ if arguments.fields.set.iter().any(|setting| set(&setting)) => "--set".to_owned(),
-        Some((flag, _, _)) => flag.to_owned(),
-        None => format!("recipe {}", arguments.recipe),
-    };
-    Failure::Usage(format!("{origin}: {error}"))
-}
+    fn trainer<'d>(
+        &self,
+        recipe: &Recipe,
+        name: &str,
+        data: &'d Dataset,
+        workers: &'d Workers,
+    ) -> Result<Trainer<'d>, Failure> {
+        let fields = &self.arguments.fields;
+        Trainer::new(recipe, data, workers).map_err(|error| match error {
+            TrainError::Recipe(error) => recipe_failure(fields, name, error),
+            error => run(error),
+        })
+    }
 
-fn destination(arguments: &Arguments) -> Result<Destination, Failure> {
-    match &arguments.out {
-        Some(out) => Destination::at(out, arguments.force).map_err(out_failure),
-        None => {
-            let recipe = Path::new(&arguments.recipe).file_stem().unwrap_or_default();
-            Ok(Destination::numbered(Path::new("runs"), &recipe.to_string_lossy()))
+    /// Trains, and shows it.
+    fn run(&self, trainer: &mut Trainer<'_>, directory: &RunDirectory) -> Result<Outcome, Failure> {
+        let recording = Recording {
+            directory,
+            keep: self.arguments.keep as usize,
+            interrupt: self.interrupt.flag(),
+            profile: self.arguments.output.profile,
+        };
+        if let (Some(file), Style::Plain | Style::Terminal) =
+            (&trainer.recipe().model.weights, self.style)
+        {
+            let fresh = trainer.fresh_parameters();
+            let rest = if fresh.is_empty() { "" } else { "; for other classes, so at random: " };
+            say(&format!("weights: {}{rest}{}", file.display(), fresh.join(", ")));
         }
+        let mut listener = show(self.style);
+        let outcome = record(trainer, recording, &mut *listener).map_err(run)?;
+        drop(listener);
+        if let Some(profile) = &outcome.profile {
+            say(&format!("\n{profile}"));
+        }
+        if outcome.stop == Stop::Interrupted {
+            let step = trainer.progress().step;
+            let path = directory.path().display();
+            let text = format!("interrupted after step {step}; go on with: train --resume {path}");
+            return Err(Failure::Interrupted(text, self.interrupt.signal()));
+        }
+        Ok(outcome)
     }
 }
 
-fn open(arguments: &Arguments, recipe: &Recipe) -> Result<Dataset, Failure> {
-    let source = match &arguments.data {
-        Some(directory) => Source::new(directory),
-        None => Source::bundled().map_err(run)?,
-    };
-    let (prefix, cache) = (recipe.data.prefix.clone(), arguments.cache.clone());
-    Dataset::open(&Source { prefix, cache, ..source }).map_err(run)
-}
-
-/// What is about to happen.
-fn introduction(
-    trainer: &Trainer<'_>,
-    data: &Dataset,
-    workers: &Workers,
-    directory: &RunDirectory,
-) -> String {
-    let (recipe, network) = (trainer.recipe(), trainer.network());
-    let [channels, height, width] = network.input();
-    format!(
-        "data: {}, images of {channels}×{height}×{width}, {} classes\n\
-         model: {}, {} parameters\n\
-         training: batches of {} in shards of {}, {} threads, {}\n\
-         run directory: {}",
-        data.directory().display(),
-        network.classes(),
-        recipe.model.name(),
-        network.parameter_count(),
-        recipe.data.batch_size,
-        recipe.shard(),
-        workers.threads(),
-        workers.isa(),
-        directory.path().display(),
-    )
-}
-
-fn progress(epoch: &Epoch, epochs: usize) -> String {
-    let training = epoch.training;
-    let mut line = format!(
-        "epoch {}/{epochs}  loss {:.4}  accuracy {:.2} %",
-        epoch.number,
-        training.loss,
-        100.0 * training.accuracy
-    );
-    if let Some(validation) = epoch.validation {
-        line += &format!(
-            "  validation loss {:.4}  validation accuracy {:.2} %",
-            validation.loss,
-            100.0 * validation.accuracy
-        );
+fn style(output: &Output) -> Style {
+    match output {
+        Output { json: true, .. } => Style::Json,
+        Output { quiet: true, .. } => Style::Quiet,
+        _ if std::io::stdout().is_terminal() => Style::Terminal,
+        _ => Style::Plain,
     }
-    let seconds = epoch.time.as_secs_f64();
-    line + &format!("  {:.0} images/s  {seconds:.2} s", epoch.images_per_second)
-}
-
-/// The lists that the flags refer to, examples, and the exit codes.
-fn after_help() -> String {
-    let mut text = String::new();
-    let mut list = |title: &str, items: &mut dyn Iterator<Item = (&str, &str)>| {
-        let _ = writeln!(text, "{title}:");
-        items.for_each(|(name, what)| _ = writeln!(text, "  {name:8} {what}"));
-        text.push('\n');
-    };
-    list("Recipes", &mut Recipe::shipped());
-    list("Models", &mut model::PRESETS.into_iter());
-    text + "\
-Examples:
-  train --recipe paper --seed 2
-  train --model vgg --epochs 3 --lr 0.05 --out runs/vgg
-  train --data ~/emnist --set data.prefix=emnist-letters --validation 5000
-  train --recipe runs/fast-1/recipe.toml      the same weights again
-
-Exit codes: 0 trained; 1 the data, a file or the training failed; 2 the command or its recipe is
-wrong."
 }
 
 fn out_failure(error: RunDirectoryError) -> Failure {
@@ -253,5 +244,5 @@ fn out_failure(error: RunDirectoryError) -> Failure {
         RunDirectoryError::Taken(_) => "choose another --out, or replace the run with --force",
         _ => "choose another place with --out",
     };
-    Failure::Run(format!("{error}; {hint}"))
+    run(format!("{error}; {hint}"))
 }

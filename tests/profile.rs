@@ -22,7 +22,7 @@ fn every_preset() {
             let mut profiled = Trainer::new(&recipe, &data, &workers).unwrap();
             plain.run(|_| {}).unwrap();
             let mut epochs = vec![];
-            let profile =
+            let (_, profile) =
                 profiled.run_profiled(&mut each_epoch(|epoch| epochs.push(epoch.time))).unwrap();
             assert!(plain.weights() == profiled.weights(), "{preset}");
 

@@ -10,6 +10,9 @@ pub enum Failure {
     Usage(String),
     /// The data, a file, or the work itself: 1.
     Run(String),
+    /// A signal asked for the end, and it came in good order: 128 and its number.
+    #[allow(dead_code, reason = "not in every program")]
+    Interrupted(String, u8),
 }
 
 /// An error of the command line or a recipe.
@@ -28,6 +31,10 @@ pub fn end(result: Result<(), Failure>) -> ExitCode {
         Ok(()) => return ExitCode::SUCCESS,
         Err(Failure::Usage(problem)) => (problem, ExitCode::from(2)),
         Err(Failure::Run(problem)) => (problem, ExitCode::FAILURE),
+        Err(Failure::Interrupted(text, signal)) => {
+            let _ = writeln!(io::stderr(), "{text}");
+            return ExitCode::from(128 + signal);
+        }
     };
     complain("error", &problem);
     code

@@ -3,7 +3,7 @@
 use crate::describe::in_words;
 use crate::layer::{Kind, Layer};
 use crate::model::{EMA, OPTIMIZER};
-use crate::network::{Network, Node, Parameter, Role, ShapeError, Step, Summary};
+use crate::network::{EPSILON, Network, Node, Parameter, Role, ShapeError, Step, Summary};
 use autograd::{BatchNorm, Param};
 use kernels::{Convolution, LANES, Window};
 use std::collections::HashSet;
@@ -219,7 +219,7 @@ impl Builder {
             bias: each("bias", Role::Shift),
             mean: each("running_mean", Role::RunningMean),
             variance: each("running_var", Role::RunningVariance),
-            epsilon: 1e-5,
+            epsilon: EPSILON,
         };
         self.parameter(name, "num_batches_tracked", vec![], Role::BatchesTracked);
         norm

@@ -54,6 +54,11 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// Whether it is a convolution or linear layer.
+    pub(crate) fn is_affine(&self) -> bool {
+        matches!(self, Kind::Conv2d { .. } | Kind::Linear { .. })
+    }
+
     /// The word for it in recipes and model files.
     pub(crate) fn word(&self) -> &'static str {
         match self {

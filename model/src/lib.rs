@@ -13,6 +13,7 @@ mod layer;
 mod layer_list;
 mod model;
 mod network;
+mod onnx;
 mod presets;
 mod state_dict;
 mod tensors;

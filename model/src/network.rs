@@ -6,6 +6,9 @@ use autograd::{BatchNorm, Param};
 use kernels::{Activation, Window};
 use thiserror::Error;
 
+/// What batch norm adds to a variance.
+pub(crate) const EPSILON: f32 = 1e-5;
+
 /// A sequence of layers for images of one shape.
 ///
 /// Its parameters lie in one flat buffer, first those that are trained, then the running statistics

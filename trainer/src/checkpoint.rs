@@ -89,6 +89,8 @@ impl Checkpoints {
     /// Writes the state of a run; returns the file. Older ones that are more than to be kept are
     /// deleted.
     pub fn save(&self, trainer: &Trainer<'_>) -> Result<PathBuf, FileError> {
+        let cannot = |error| FileError::Io { path: self.directory.clone(), action: "make", error };
+        fs::create_dir_all(&self.directory).map_err(cannot)?;
         let step = trainer.progress().step;
         let path = self.directory.join(format!("step-{step:010}.safetensors"));
         write_file(&path, &bytes(trainer))?;

@@ -18,6 +18,7 @@ mod predictor;
 mod profile;
 mod raster;
 mod recipe;
+mod report;
 mod run_directory;
 mod sampler;
 mod schedule;
@@ -46,6 +47,7 @@ pub use recipe::{
     Moments, Monitor, Normalize, OptimizerKind, OptimizerSection, Recipe, RecipeError,
     ScheduleKind, ScheduleSection, StopSection, Validation, ValidationSet,
 };
+pub use report::{Report, Scored};
 pub use run_directory::{Destination, RunDirectory, RunDirectoryError};
 pub use schedule::PlateauState;
 pub use scores::{

@@ -56,6 +56,11 @@ impl Raster {
         self.shape
     }
 
+    /// Rows of pixels, the channels of a pixel side by side.
+    pub fn pixels(&self) -> &[u8] {
+        &self.pixels
+    }
+
     /// A PNG file.
     pub fn png(&self) -> Vec<u8> {
         let [height, width, channels] = self.shape;

@@ -88,20 +88,32 @@ impl Destination {
     /// not of this recipe. After an error nothing new is left.
     pub fn make(&self, recipe: &Recipe) -> Result<RunDirectory, RunDirectoryError> {
         let mut made = Made::default();
-        let path = match &self.0 {
+        let directory = RunDirectory(self.place(&mut made)?);
+        directory.clear()?;
+        directory.write_recipe(recipe)?;
+        made.0.clear();
+        Ok(directory)
+    }
+
+    /// Makes a directory that several runs are to share; returns its path.
+    pub fn make_parent(&self) -> Result<PathBuf, RunDirectoryError> {
+        let mut made = Made::default();
+        let path = self.place(&mut made)?;
+        made.0.clear();
+        Ok(path)
+    }
+
+    fn place(&self, made: &mut Made) -> Result<PathBuf, RunDirectoryError> {
+        match &self.0 {
             Place::Given(path) => {
                 made.directories(path)?;
-                RunDirectory(path.clone()).clear()?;
-                path.clone()
+                Ok(path.clone())
             }
             Place::Numbered { runs, name } => {
                 made.directories(runs)?;
-                made.first_free(runs, name)?
+                made.first_free(runs, name)
             }
-        };
-        write_file(&path.join(RECIPE), recipe.to_toml().as_bytes())?;
-        made.0.clear();
-        Ok(RunDirectory(path))
+        }
     }
 }
 

@@ -2,13 +2,16 @@
 
 use crate::checkpoint::Checkpoints;
 use crate::error::TrainError;
-use crate::log::metrics::{self, Line, MetricsWriter};
+use crate::log::metrics::{self, Line, MetricsWriter, read_metrics};
 use crate::log::tensorboard::EventWriter;
+use crate::predictor::Predictor;
 use crate::profile::Profile;
 use crate::recipe::Validation;
+use crate::report::{Report, Scored};
 use crate::run_directory::RunDirectory;
+use crate::scores::{ScoreOptions, Scores};
 use crate::training::{Event, Observed, Observer, Step, Stop, Trainer, Validated};
-use model::FileError;
+use model::{FileError, write_file};
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -75,6 +78,9 @@ pub fn record(
     };
     Ok(Outcome { stop, epoch: recorder.epoch, profile })
 }
+
+/// Mistakes that a report shows.
+const MISTAKES: usize = 24;
 
 /// Writes down what happens.
 struct Recorder<'r> {
@@ -313,7 +319,7 @@ impl Recorder<'_> {
         let mut line = metrics::End {
             epoch: progress.epoch,
             step: progress.step,
-            reason: stop.to_string(),
+            reason: stop,
             loss: last.map(|epoch| epoch.loss),
             validation_loss: last.and_then(|epoch| epoch.validation_loss),
             top1: last.and_then(|epoch| epoch.top1),
@@ -328,7 +334,44 @@ impl Recorder<'_> {
         }
         self.logs.flush()?;
         line.seconds = self.pace.started.elapsed().as_secs_f64();
-        Ok(self.write(Line::End(line))?)
+        self.write(Line::End(line))?;
+        if stop != Stop::Interrupted {
+            self.report(trainer)?;
+        }
+        Ok(())
+    }
+
+    /// Writes the page about the run, with what the network makes of the test images or, if there are
+    /// none, of those that it was validated on.
+    fn report(&self, trainer: &Trainer<'_>) -> Result<(), TrainError> {
+        let (directory, data, model) = (self.recording.directory, trainer.data(), trainer.model());
+        let all: Vec<u32>;
+        let images = match (data.test(), trainer.validation()) {
+            (Ok(test), _) => {
+                all = (0..test.len() as u32).collect();
+                Some((test, &all[..], "test images"))
+            }
+            (Err(_), Some((split, held_out))) => Some((split, held_out, "validation images")),
+            (Err(_), None) => None,
+        };
+        let options = ScoreOptions { mistakes: MISTAKES, ..ScoreOptions::default() };
+        let predictor = Predictor::new(&model, trainer.workers());
+        let scores =
+            images.map(|(split, images, _)| Scores::new(&predictor, split, images, options));
+        let scores = scores.transpose().map_err(|error| TrainError::Scores {
+            directory: data.directory().to_owned(),
+            error,
+        })?;
+        let scored = images.zip(scores.as_ref());
+        let scored = scored.map(|((split, _, of), scores)| Scored { scores, split, of });
+        let report = Report {
+            metrics: &read_metrics(&directory.metrics())?,
+            recipe: &trainer.recipe().to_toml(),
+            repeat: &format!("train --recipe {}", directory.recipe().display()),
+            model: &model,
+            scores: scored,
+        };
+        Ok(write_file(&directory.report(), report.html().as_bytes())?)
     }
 }
 

@@ -201,11 +201,16 @@ impl Results {
 
     /// Writes `NAME.txt`, `NAME.csv` and `NAME.json` into a directory.
     pub fn save(&self, directory: &Path, name: &str) -> Result<(), FileError> {
-        let json = serde_json::to_string_pretty(self).expect("plain values") + "\n";
+        let json = self.json() + "\n";
         for (extension, text) in [("txt", self.text()), ("csv", self.csv()), ("json", json)] {
             write_file(&directory.join(format!("{name}.{extension}")), text.as_bytes())?;
         }
         Ok(())
+    }
+
+    /// As a JSON object.
+    pub fn json(&self) -> String {
+        serde_json::to_string(self).expect("plain values")
     }
 
     /// A table for people: a line per run, and the summary.

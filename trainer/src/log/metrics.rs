@@ -8,6 +8,7 @@
 //! fields of its struct, always all of them, with null for what there is not.
 
 use super::appender::Appender;
+use crate::training::Stop;
 use model::FileError;
 use serde::{Deserialize, Serialize};
 use std::io::ErrorKind;
@@ -141,7 +142,7 @@ pub struct End {
     /// Steps that were done.
     pub step: usize,
     /// Why it is over.
-    pub reason: String,
+    pub reason: Stop,
     /// Mean loss of the training images in the last epoch.
     pub loss: Option<f64>,
     /// Mean loss of the validation images at the end.
@@ -291,7 +292,7 @@ mod tests {
         Line::End(End {
             epoch: step / 10,
             step,
-            reason: "epochs".into(),
+            reason: Stop::Epochs,
             loss: Some(0.5),
             validation_loss: None,
             top1: None,

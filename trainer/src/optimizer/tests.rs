@@ -150,7 +150,7 @@ fn a_group_is_as_if_its_settings_were_those_of_all() {
             Group { lr_scale: 0.25, weight_decay: Some(0.5), ..group("3.*") },
         ];
         let (weights, optimizer) = run(&mixed, 1, 1..4);
-        assert_eq!(optimizer.spans.len(), 4);
+        assert_eq!(optimizer.spans.len(), 5);
         let start: Vec<f32> = uniform(network.len(), 1);
         let alone = |decay: f64, scale: f64| {
             let mut recipe = recipe(&format!("{rule}\nweight_decay = {decay:?}"));

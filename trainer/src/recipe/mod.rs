@@ -229,7 +229,7 @@ pub(crate) fn read(name: &str, shipped: &[(&str, &str)]) -> Result<String, Recip
 pub(crate) fn described(
     shipped: &[(&'static str, &'static str)],
 ) -> impl Iterator<Item = (&'static str, &'static str)> {
-    shipped.to_vec().into_iter().map(|(name, text)| {
+    shipped.iter().map(|&(name, text)| {
         (name, text.lines().next().unwrap_or_default().trim_start_matches(['#', ' ']))
     })
 }

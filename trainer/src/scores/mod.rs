@@ -113,11 +113,15 @@ impl Scores {
 /// and of equal ones the lower class first. 0: the label is what the network says (top-1); below 5:
 /// it is among the first five (top-5). Nothing comes after a logit that is not a number.
 pub fn rank(logits: &[f32], label: usize) -> usize {
-    let of_label = logits[label];
-    let after = |(class, &logit): (usize, &f32)| {
+    rank_among(logits.iter().copied(), logits[label], label)
+}
+
+/// [`rank`] of logits that do not lie side by side, and that of the label.
+pub(crate) fn rank_among(logits: impl Iterator<Item = f32>, of_label: f32, label: usize) -> usize {
+    let after = |(class, logit): (usize, f32)| {
         logit < of_label || (logit == of_label && class > label) || class == label
     };
-    logits.iter().enumerate().filter(|&class| !after(class)).count()
+    logits.enumerate().filter(|&class| !after(class)).count()
 }
 
 /// Classes and their probabilities (softmax), ordered as in [`rank`].

@@ -10,6 +10,7 @@ pub use run::{Epoch, Event, Observed, Observer, Validated, each_epoch};
 
 use crate::augment::Augmentation;
 use crate::batch::{Batch, Images, Scaling, Spare};
+use crate::checkpoint::Checkpoint;
 use crate::data::{DataError, Dataset, Split};
 use crate::error::TrainError;
 use crate::optimizer::{Ema, Optimizer};
@@ -20,7 +21,7 @@ use crate::sampler::shuffle;
 use crate::schedule::Schedule;
 use crate::workers::Workers;
 use autograd::Buffer;
-use model::{CUSTOM, Init, Layer, Network};
+use model::{CUSTOM, Init, Layer, Network, StateDict, TensorFile};
 use prepare::{divide, moments};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
@@ -66,6 +67,8 @@ pub struct Trainer<'a> {
     order: Order,
     /// Of the last step.
     gradients: Option<Buffer>,
+    /// The parameters that are not from the file that the recipe starts from.
+    fresh: Vec<String>,
     fingerprint: OnceLock<String>,
 }
 
@@ -83,10 +86,22 @@ impl<'a> Trainer<'a> {
         data: &'a Dataset,
         workers: &'a Workers,
     ) -> Result<Trainer<'a>, TrainError> {
-        recipe.check()?;
-        let layers = recipe.model.layers(data.classes());
-        let trainer = Trainer::with_layers(recipe, &layers, data, workers)?;
-        Ok(Trainer { preset: recipe.model.name().to_owned(), ..trainer })
+        let mut trainer = Trainer::unstarted(recipe, data, workers)?;
+        trainer.load_weights()?;
+        Ok(trainer)
+    }
+
+    /// A run that goes on from a checkpoint of the same recipe (`stop.epochs` may be another) on the
+    /// same data: what follows has the same bits as if it had not been interrupted.
+    pub fn resume(
+        recipe: &Recipe,
+        data: &'a Dataset,
+        workers: &'a Workers,
+        checkpoint: &Checkpoint,
+    ) -> Result<Trainer<'a>, TrainError> {
+        let mut trainer = Trainer::unstarted(recipe, data, workers)?;
+        trainer.restore(checkpoint)?;
+        Ok(trainer)
     }
 
     /// A network of these layers instead of the recipe's; its models are [`CUSTOM`].
@@ -97,6 +112,28 @@ impl<'a> Trainer<'a> {
         workers: &'a Workers,
     ) -> Result<Trainer<'a>, TrainError> {
         recipe.check()?;
+        let mut trainer = Trainer::with_random_weights(recipe, layers, data, workers)?;
+        trainer.load_weights()?;
+        Ok(trainer)
+    }
+
+    fn unstarted(
+        recipe: &Recipe,
+        data: &'a Dataset,
+        workers: &'a Workers,
+    ) -> Result<Trainer<'a>, TrainError> {
+        recipe.check()?;
+        let layers = recipe.model.layers(data.classes());
+        let trainer = Trainer::with_random_weights(recipe, &layers, data, workers)?;
+        Ok(Trainer { preset: recipe.model.name().to_owned(), ..trainer })
+    }
+
+    fn with_random_weights(
+        recipe: &Recipe,
+        layers: &[Layer],
+        data: &'a Dataset,
+        workers: &'a Workers,
+    ) -> Result<Trainer<'a>, TrainError> {
         let network = Network::new(data.image_shape(), layers)
             .and_then(|network| network.check_classes(data.classes()).map(|()| network))
             .map_err(|error| TrainError::Shape { directory: data.directory().into(), error })?;
@@ -134,8 +171,24 @@ impl<'a> Trainer<'a> {
             progress: Progress::default(),
             order: Order::default(),
             gradients: None,
+            fresh: vec![],
             fingerprint: OnceLock::new(),
         })
+    }
+
+    /// The weights to fine-tune, where the recipe has some.
+    fn load_weights(&mut self) -> Result<(), TrainError> {
+        if let Some(path) = &self.recipe.model.weights {
+            let file = TensorFile::read(path)?;
+            self.fresh = StateDict::of(&file).fine_tune(&self.network, &mut self.weights)?;
+        }
+        Ok(())
+    }
+
+    /// The parameters that start at random although the recipe starts from a file: those of the last
+    /// layer, if the file is of a network for another number of classes.
+    pub fn fresh_parameters(&self) -> &[String] {
+        &self.fresh
     }
 
     /// One optimiser step on these training images. [`Trainer::run`] is this in a loop; a loop of

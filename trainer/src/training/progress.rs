@@ -48,9 +48,9 @@ pub struct Best {
     pub evaluation: Evaluation,
 }
 
-/// Why training ends.
+/// Why training ends; in JSON by the name of the recipe's field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(rename_all = "snake_case")]
 pub enum Stop {
     /// `stop.epochs` are done.
     Epochs,

@@ -6,9 +6,8 @@ use model::{EMA, Model, OPTIMIZER};
 use std::collections::BTreeMap;
 
 impl Trainer<'_> {
-    /// Goes on from a checkpoint of a run of this recipe (`stop.epochs` may be another) on the same
-    /// data: what follows has the same bits as if the run had not been interrupted.
-    pub fn restore(&mut self, checkpoint: &Checkpoint) -> Result<(), CheckpointError> {
+    /// Takes over the state in a checkpoint.
+    pub(super) fn restore(&mut self, checkpoint: &Checkpoint) -> Result<(), CheckpointError> {
         let file = checkpoint.file();
         if checkpoint.data() != self.data_fingerprint() {
             let data = self.data.directory().to_owned();
@@ -58,18 +57,16 @@ impl Trainer<'_> {
         self.optimizer.state()
     }
 
-    /// The averaged weights, if the recipe has `optimizer.ema`.
+    /// The averaged weights, if the recipe has `optimizer.ema`. Before the first step they are the
+    /// weights, whatever has been made of those.
     pub fn ema(&self) -> Option<&[f32]> {
-        self.ema.as_ref().map(|ema| ema.weights())
+        let started = self.progress.step > 0;
+        self.ema.as_ref().map(|ema| if started { ema.weights() } else { &self.weights })
     }
 
     /// The weights to validate and to save: the averaged ones, if there are.
     pub fn evaluation_weights(&self) -> &[f32] {
-        match self.ema() {
-            // Before the first step there is nothing to average.
-            Some(ema) if self.progress.step > 0 => ema,
-            _ => &self.weights,
-        }
+        self.ema().unwrap_or(&self.weights)
     }
 
     /// The network as it is now, with [`Trainer::evaluation_weights`].

@@ -1,0 +1,123 @@
+//! What `train` shows while it trains: rows and a bar in a terminal, plain lines elsewhere, JSON, or
+//! nothing.
+
+mod terminal;
+
+use crate::cli::say;
+use terminal::Terminal;
+use trainer::metrics::{Epoch, Line, Start, Validation};
+use trainer::{Listener, Step, Trainer};
+
+/// How a run is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Style {
+    /// A row per epoch, and a bar for the one under way.
+    Terminal,
+    /// A line per epoch, without control characters.
+    Plain,
+    /// The lines of `metrics.jsonl`.
+    Json,
+    /// Not at all.
+    Quiet,
+}
+
+/// What shows a run in this style.
+pub fn show(style: Style) -> Box<dyn Listener> {
+    match style {
+        Style::Terminal => Box::new(Terminal::default()),
+        Style::Plain => Box::new(Plain::default()),
+        Style::Json => Box::new(Json),
+        Style::Quiet => Box::new(Quiet),
+    }
+}
+
+struct Quiet;
+
+impl Listener for Quiet {
+    fn line(&mut self, _: &Line) {}
+}
+
+struct Json;
+
+impl Listener for Json {
+    fn line(&mut self, line: &Line) {
+        say(&line.to_json());
+    }
+}
+
+/// Lines of words and numbers.
+#[derive(Default)]
+struct Plain {
+    epochs: usize,
+    /// Not shown by itself if it is that of an epoch's end.
+    validation: Option<Validation>,
+}
+
+impl Listener for Plain {
+    fn line(&mut self, line: &Line) {
+        let pending = self.validation.take();
+        let of_this_epoch =
+            |found: &Validation| matches!(line, Line::Epoch(epoch) if epoch.step == found.step);
+        if let Some(found) = pending.filter(|found| !of_this_epoch(found)) {
+            say(&validation(&found));
+        }
+        match line {
+            Line::Start(start) => {
+                self.epochs = start.epochs;
+                say(&introduction(start));
+            }
+            Line::Validation(found) => self.validation = Some(found.clone()),
+            Line::Epoch(line) => say(&epoch(line, self.epochs)),
+            Line::End(end) => {
+                if let Some(model) = &end.model {
+                    say(&format!("{}\nmodel: {model}", end.reason));
+                }
+            }
+            Line::Progress(_) | Line::Checkpoint(_) => {}
+        }
+    }
+}
+
+/// What is about to happen.
+fn introduction(start: &Start) -> String {
+    let [channels, height, width] = start.image_shape;
+    let mut text = format!(
+        "data: {}, images of {channels}×{height}×{width}, {} classes\n\
+         model: {}, {} parameters\n\
+         training: batches of {} in shards of {}, {} threads, {}\n\
+         run directory: {}",
+        start.data,
+        start.classes,
+        start.model,
+        start.parameters,
+        start.batch_size,
+        start.shard,
+        start.threads,
+        start.isa,
+        start.directory,
+    );
+    if start.step > 0 {
+        text += &format!("\ngoing on after step {}, epoch {}", start.step, start.epoch + 1);
+    }
+    text
+}
+
+fn epoch(epoch: &Epoch, epochs: usize) -> String {
+    let mut line = format!(
+        "epoch {}/{epochs}  loss {:.4}  accuracy {:.2} %",
+        epoch.epoch,
+        epoch.loss,
+        100.0 * epoch.accuracy
+    );
+    if let (Some(loss), Some(top1)) = (epoch.validation_loss, epoch.top1) {
+        let accuracy = 100.0 * top1;
+        line += &format!("  validation loss {loss:.4}  validation accuracy {accuracy:.2} %");
+    }
+    line + &format!("  {:.0} images/s  {:.2} s", epoch.images_per_second, epoch.seconds)
+}
+
+fn validation(found: &Validation) -> String {
+    let accuracy = 100.0 * found.top1;
+    let loss = found.validation_loss;
+    format!("step {}  validation loss {loss:.4}  validation accuracy {accuracy:.2} %", found.step)
+}

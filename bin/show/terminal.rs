@@ -1,0 +1,108 @@
+//! A run in a terminal.
+
+use super::{Line, Listener, Step, Trainer, introduction, validation};
+use crate::cli::say;
+use indicatif::{HumanCount, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::time::{Duration, Instant};
+use trainer::metrics::{Epoch, Start, Validation};
+
+/// How often the bar tells of loss and speed.
+const LOOK: Duration = Duration::from_millis(100);
+
+const BAR: &str = "{prefix:>7}  {bar:30} {percent:>3} %  {msg}  {eta} left";
+
+/// A row per epoch under a heading, and a bar for the epoch under way, which is gone when it ends.
+pub struct Terminal {
+    epochs: usize,
+    bar: ProgressBar,
+    validation: Option<Validation>,
+    /// Since the last look.
+    looked: Instant,
+    images: usize,
+    time: Duration,
+}
+
+impl Default for Terminal {
+    fn default() -> Terminal {
+        Terminal {
+            epochs: 0,
+            bar: ProgressBar::hidden(),
+            validation: None,
+            looked: Instant::now(),
+            images: 0,
+            time: Duration::ZERO,
+        }
+    }
+}
+
+impl Listener for Terminal {
+    fn line(&mut self, line: &Line) {
+        let pending = self.validation.take();
+        let of_this_epoch =
+            |found: &Validation| matches!(line, Line::Epoch(epoch) if epoch.step == found.step);
+        if let Some(found) = pending.filter(|found| !of_this_epoch(found)) {
+            self.bar.suspend(|| say(&validation(&found)));
+        }
+        match line {
+            Line::Start(start) => self.start(start),
+            Line::Validation(found) => self.validation = Some(found.clone()),
+            Line::Epoch(epoch) => {
+                self.bar.finish_and_clear();
+                say(&self.row(epoch));
+                self.bar = ProgressBar::hidden();
+            }
+            Line::End(end) => {
+                self.bar.finish_and_clear();
+                if let Some(model) = &end.model {
+                    say(&format!("{}\nmodel: {model}", end.reason));
+                }
+            }
+            Line::Progress(_) | Line::Checkpoint(_) => {}
+        }
+    }
+
+    fn step(&mut self, trainer: &Trainer<'_>, step: &Step) {
+        self.images += step.images;
+        self.time += step.time;
+        if self.looked.elapsed() < LOOK {
+            return;
+        }
+        let progress = trainer.progress();
+        if self.bar.is_hidden() {
+            self.bar = bar(trainer.steps_per_epoch());
+            self.bar.set_prefix(format!("{}/{}", progress.epoch + 1, self.epochs));
+        }
+        self.bar.set_position(progress.batch as u64);
+        let speed = self.images as f64 / self.time.as_secs_f64();
+        let loss = step.loss / step.images as f64;
+        self.bar.set_message(format!("loss {loss:.4}  {} images/s", HumanCount(speed as u64)));
+        (self.images, self.time, self.looked) = (0, Duration::ZERO, Instant::now());
+    }
+}
+
+fn bar(steps: usize) -> ProgressBar {
+    let style = ProgressStyle::with_template(BAR).expect("a template that is known to be right");
+    let style = style.progress_chars("█▉▊▋▌▍▎▏ ");
+    ProgressBar::with_draw_target(Some(steps as u64), ProgressDrawTarget::stdout_with_hz(10))
+        .with_style(style)
+}
+
+impl Terminal {
+    fn start(&mut self, start: &Start) {
+        self.epochs = start.epochs;
+        say(&introduction(start));
+        let validates = start.validation_images > 0;
+        let columns = if validates { "  validation loss    top-1" } else { "" };
+        say(&format!("\n{:>7}  train loss{columns}  {:>9}  {:>8}", "epoch", "images/s", "time"));
+    }
+
+    fn row(&self, epoch: &Epoch) -> String {
+        let number = format!("{}/{}", epoch.epoch, self.epochs);
+        let mut row = format!("{number:>7}  {:>10.4}", epoch.loss);
+        if let (Some(loss), Some(top1)) = (epoch.validation_loss, epoch.top1) {
+            row += &format!("  {loss:>15.4}  {:>5.2} %", 100.0 * top1);
+        }
+        let speed = HumanCount(epoch.images_per_second as u64).to_string();
+        row + &format!("  {speed:>9}  {:>6.2} s", epoch.seconds)
+    }
+}
