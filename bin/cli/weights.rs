@@ -40,6 +40,10 @@ impl WeightsFlags {
         let directory = self.weights.is_dir();
         let file =
             if directory { self.weights.join("model.safetensors") } else { self.weights.clone() };
+        if directory && !file.exists() {
+            let problem = "no model.safetensors in it: expected a run that has ended, or a file";
+            return Err(run(format!("{}: {problem}", self.weights.display())));
+        }
         let tensors = TensorFile::read(&file).map_err(run)?;
         if Model::is_in(&tensors) {
             if self.model.is_some() || self.normalize.is_some() {

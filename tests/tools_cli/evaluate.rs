@@ -113,7 +113,7 @@ fn what_does_not_fit_is_refused() {
         &scratch,
         1,
         &["--weights", ".", "--data", "../data"],
-        &["./model.safetensors: cannot"],
+        &[".: no model.safetensors in it"],
     );
     fs::write(scratch.work("text"), "no weights").unwrap();
     let words = ["text: not a safetensors file"];
