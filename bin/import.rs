@@ -33,7 +33,7 @@ struct Arguments {
     /// Three channels
     #[arg(long)]
     rgb: bool,
-    /// How pictures of other proportions become images of this size
+    /// For pictures of other proportions
     #[arg(long, value_name = "HOW", default_value = "pad")]
     fit: Shape,
     /// Part of the pictures of each class that is put aside to test on
@@ -43,7 +43,7 @@ struct Arguments {
     )]
     test_fraction: f64,
     /// Decides which pictures these are, and the order of all
-    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(long, value_name = "N", default_value_t = 1, allow_negative_numbers = true)]
     seed: u64,
     /// Replace the data set that is in --out
     #[arg(long)]
