@@ -190,6 +190,8 @@ fn what_cannot_be_imported_is_refused() {
         import(&["/proc/none/set"], &["/proc/none/set: cannot make the data set: "]);
     }
 
+    refused(&["../work/pictures", "--out", ".."], &["..: expected the name of a directory"]);
+
     // A place that is taken; what is not of an import is never deleted.
     fs::create_dir(scratch.work("set")).unwrap();
     fs::write(scratch.work("set/labels.txt"), "older\n").unwrap();

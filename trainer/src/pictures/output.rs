@@ -41,6 +41,9 @@ impl Place {
         let taken = |path: &Path, problem: &str| {
             Err(ImportError::Taken { path: path.into(), problem: problem.into() })
         };
+        if to.file_name().is_none() {
+            return taken(to, "expected the name of a directory, which may not exist yet");
+        }
         let parent = to.parent().filter(|path| !path.as_os_str().is_empty());
         let parent = parent.unwrap_or(Path::new(".")).to_path_buf();
         let existing = to.ancestors().find_map(|path| match path.as_os_str().is_empty() {
