@@ -1,7 +1,6 @@
 //! The directory of an imported data set: it appears whole or not at all.
 
 use super::ImportError;
-use crate::data::survive_file_limits;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, ErrorKind};
 use std::path::{Path, PathBuf};
@@ -81,7 +80,6 @@ impl Place {
 
     /// Makes the directory in which the data set is prepared.
     pub fn begin(self) -> Result<Output, ImportError> {
-        survive_file_limits();
         let mut builder = tempfile::Builder::new();
         // As any new directory: what the umask allows.
         #[cfg(unix)]
