@@ -12,18 +12,18 @@ pub struct WeightsFlags {
     /// A safetensors file, or a run directory that has a model.safetensors
     #[arg(long, value_name = "FILE")]
     weights: PathBuf,
-    /// Of weights of PyTorch: the network, a preset [default: found by names and shapes]
+    /// For weights of PyTorch: the network, a preset [default: found by names and shapes]
     #[arg(long, value_name = "NAME")]
     model: Option<String>,
-    /// Of weights of PyTorch: mean and deviation of pixel / 255, each one number or one per channel
-    /// [default: measured on the training images]
+    /// For weights of PyTorch: how pixels / 255 are scaled [default: by the training images]
     #[arg(
         long, value_name = "MEAN,STD", value_parser = parse_moments, allow_hyphen_values = true
     )]
     normalize: Option<Moments>,
 }
 
-/// A model, and where its scaling comes from.
+/// A model, its file, and where its scaling comes from.
+#[allow(dead_code, reason = "not every program tells")]
 pub struct Loaded {
     pub model: Model,
     pub file: PathBuf,
@@ -40,6 +40,10 @@ impl WeightsFlags {
         let directory = self.weights.is_dir();
         let file =
             if directory { self.weights.join("model.safetensors") } else { self.weights.clone() };
+        if directory && !file.exists() {
+            let problem = "no model.safetensors in it: expected a run that has ended, or a file";
+            return Err(run(format!("{}: {problem}", self.weights.display())));
+        }
         let tensors = TensorFile::read(&file).map_err(run)?;
         if Model::is_in(&tensors) {
             if self.model.is_some() || self.normalize.is_some() {

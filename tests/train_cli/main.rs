@@ -2,4 +2,6 @@
 
 mod refusals;
 mod runs;
+#[allow(dead_code, reason = "other programs use the rest")]
+#[path = "../support/scratch.rs"]
 mod scratch;
