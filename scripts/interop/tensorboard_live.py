@@ -8,6 +8,7 @@ The directory is made. Needs the package tensorboard. Exits 1 if a step is missi
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -24,15 +25,12 @@ def main(train, run):
     # Checkpoints are rare, so that steps are lost.
     recipe = ["--recipe", "fast", "--epochs", str(EPOCHS), "--set", "events.checkpoint={epochs=3}"]
     process = subprocess.Popen([train, *recipe, "--out", run, "--quiet"])
-    reader = None
-    while process.poll() is None:
-        time.sleep(0.05)
-        try:
-            reader = reader or EventAccumulator(f"{run}/train", size_guidance={"scalars": 0})
-            if len(steps(reader)) > 300:
-                break
-        except (FileNotFoundError, ValueError):
-            reader = None
+    log = Path(run, "train")
+    while process.poll() is None and not any(log.glob("events.*")):
+        time.sleep(0.01)
+    reader = EventAccumulator(str(log), size_guidance={"scalars": 0})
+    while process.poll() is None and len(steps(reader)) <= 300:
+        time.sleep(0.01)
     process.kill()
     process.wait()
     before = steps(reader)
