@@ -115,7 +115,10 @@ fn the_field_at_fault_is_the_one_that_was_set() {
 fn unusable_files_are_named() {
     let message = |name: &str| Recipe::load(name, &[]).unwrap_err().to_string();
     for (name, words) in [
-        ("slow", "unknown recipe `slow`: expected fast, paper, li, cnn-bn, vgg, resnet or the path of a TOML file"),
+        (
+            "slow",
+            "unknown recipe `slow`: expected fast, paper, li, cnn-bn, vgg, resnet or the path of a TOML file",
+        ),
         ("", "unknown recipe ``"),
         ("no.toml", "no.toml: cannot read the recipe: "),
     ] {
