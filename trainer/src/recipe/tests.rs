@@ -154,3 +154,34 @@ fn shards_depend_on_the_batch_alone() {
     let batches = [1, 32, 33, 64, 128, 256, 257, 512, 4096];
     assert_eq!(batches.map(shard), [16, 16, 32, 32, 32, 32, 48, 64, 64]);
 }
+
+/// The page of recipes, its example and the code of the sections say the same.
+#[test]
+fn every_field_is_on_the_page() {
+    let page = include_str!("../../../docs/recipes.md");
+    let example = page.split("```toml\n").nth(1).unwrap().split("```").next().unwrap();
+    let own = Recipe::parse("own.toml", example, &[]).unwrap();
+    assert_eq!(own.optimizer.groups.len(), 1);
+    let all = settings(&[
+        ("model.weights", "file"),
+        ("data.directory", "data"),
+        ("data.prefix", "emnist"),
+        ("data.shard", "32"),
+        ("optimizer.momentum", "0.5"),
+        ("optimizer.weight_decay", "0.5"),
+        ("optimizer.eps", "0.5"),
+        ("optimizer.clip_value", "1"),
+        ("stop.iterations", "5"),
+        ("stop.target_accuracy", "0.5"),
+        ("stop.min_loss", "0.5"),
+    ]);
+    let full = Table::try_from(Recipe::parse("own.toml", example, &all).unwrap()).unwrap();
+    let sections = page.split("\n## Layers").next().unwrap();
+    for (section, fields) in full.iter().filter_map(|(name, value)| Some((name, value.as_table()?)))
+    {
+        assert!(sections.contains(&format!("### `[{section}]`")), "{section}");
+        for field in fields.keys() {
+            assert!(sections.contains(&format!("`{field}`")), "{section}.{field}");
+        }
+    }
+}
