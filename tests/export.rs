@@ -1,6 +1,6 @@
 //! The program `export`: what it writes, and what it refuses without a trace.
 
-use model::{Init, Model, Network, preset};
+use model::{Init, Model, Network, flatten, linear, preset};
 use std::path::Path;
 use std::process::{Command, Output};
 use tempfile::TempDir;
@@ -83,6 +83,27 @@ fn weights_of_pytorch() {
     assert!(named("Ankle boot") && !named("class 9"));
 }
 
+/// A network that is no preset is that of a recipe.
+#[test]
+fn weights_of_pytorch_for_the_layers_of_a_recipe() {
+    let directory = scratch();
+    let layers = [flatten(), linear(10).named("head")];
+    let network = Network::new([1, 28, 28], &layers).unwrap();
+    let weights = network.initialise(5, Init::Pytorch);
+    let bytes = model::safetensors_bytes(&[].into(), &network.entries(&weights, ""));
+    std::fs::write(directory.path().join("own.safetensors"), bytes).unwrap();
+    let recipe = "[model]\nlayers = [{ kind = 'flatten' }, { kind = 'linear', name = 'head' }]\n";
+    std::fs::write(directory.path().join("own.toml"), recipe).unwrap();
+    let arguments = ["--weights", "own.safetensors", "--normalize", "0,1", "--onnx", "out.onnx"];
+    let output = export(directory.path(), &arguments);
+    let problem = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(problem.contains("no preset has these weights for images of 1×28×28"), "{problem}");
+    let given = [&arguments[..], &["--model", "own.toml"]].concat();
+    let say = printed(export(directory.path(), &given));
+    assert!(say.contains("out.onnx, custom: image [batch, 1, 28, 28]"), "{say}");
+}
+
 #[test]
 fn refusals_leave_nothing() {
     let directory = scratch();
@@ -117,6 +138,11 @@ fn refusals_leave_nothing() {
             2,
             &["--weights", "torch.safetensors", to[0], to[1], "--model", "alexnet"],
             "unknown model `alexnet`: expected lenet, lenet-li",
+        ),
+        (
+            2,
+            &["--weights", "torch.safetensors", to[0], to[1], "--model", "none.toml"],
+            "--model: none.toml: cannot read the recipe",
         ),
     ] {
         let output = export(path, arguments);

@@ -31,6 +31,10 @@ pub(super) fn wrong_setting(field: &str, value: &str, problem: &str) -> RecipeEr
     // `seed.x`: a section where there is a value.
     let misplaced = problem.starts_with("invalid type: map");
     match problem.rsplit_once("expected ") {
+        // Of a list of layers it is said which, and what is wrong with it.
+        _ if problem.starts_with("layer ") => {
+            RecipeError::Field { field: field.to_owned(), problem }
+        }
         Some((_, expected)) if !misplaced && !problem.starts_with("unknown field") => {
             RecipeError::value(field, value, expected)
         }
