@@ -20,6 +20,12 @@ pub(super) fn set(table: &mut Table, field: &str, value: &str) -> Result<(), Rec
         }
         section = entry.as_table_mut().expect("made a table just now");
     }
+    // Two ways to name the network: the one that is set takes the place of the other.
+    match field {
+        "model.preset" => section.remove("layers"),
+        "model.layers" => section.remove("preset"),
+        _ => None,
+    };
     let value = value.parse().unwrap_or_else(|_| Value::String(value.to_owned()));
     section.insert(last.to_owned(), value);
     Ok(())
