@@ -192,7 +192,7 @@ impl Trainer<'_> {
         let number = self.progress.epoch + 1;
         let ended = (self.progress.batch == self.steps_per_epoch).then_some(number);
         if ended.is_some() {
-            self.check_weights(number)?;
+            self.check_weights()?;
             self.progress.end_epoch();
             if self.recipe.stop.min_loss.is_some_and(|loss| training.loss <= loss) {
                 self.progress.stopped = Some(Stop::MinLoss);
@@ -233,16 +233,21 @@ impl Trainer<'_> {
         Ok(ended)
     }
 
-    /// Asks for a checkpoint unless the last one, of step `saved`, is of this step.
+    /// Asks for a checkpoint unless the last one, of step `saved`, is of this step. After a step its
+    /// weights are finite; before the first, a loss is to tell.
     fn checkpoint(
         &self,
         audience: &mut Audience<'_, impl Observer>,
         saved: &mut Option<usize>,
     ) -> Result<(), TrainError> {
-        if saved.replace(self.progress.step) != Some(self.progress.step) {
-            audience.tell(self, Event::Checkpoint)?;
+        let step = self.progress.step;
+        if saved.replace(step) == Some(step) {
+            return Ok(());
         }
-        Ok(())
+        if step > 0 {
+            self.check_weights()?;
+        }
+        audience.tell(self, Event::Checkpoint)
     }
 
     /// Why training is at its end, if it is.
@@ -290,19 +295,24 @@ impl Trainer<'_> {
         let weights = self.evaluation_weights();
         let found = evaluate(self.workers, &self.network, weights, images, &self.ranks);
         if !found.loss.is_finite() {
-            return Err(TrainError::Validation { loss: found.loss, epoch });
+            let (loss, step) = (found.loss, self.progress.step);
+            return Err(TrainError::Validation { loss, step, epoch });
         }
         Ok(Some(found))
     }
 
-    /// Whether everything is finite that the epoch has left: the running statistics, which no
-    /// training step reads, and the weights of the last step, whose loss nobody has seen.
-    fn check_weights(&self, epoch: usize) -> Result<(), TrainError> {
+    /// Whether everything is finite that the last step has left: the running statistics, which no
+    /// training step reads, and the weights, whose loss nobody has seen.
+    fn check_weights(&self) -> Result<(), TrainError> {
         let finite = |values: &[f32]| kernels::all_finite(self.workers.isa(), values);
         let mut parameters = self.network.parameters().iter();
         match parameters.find(|p| !finite(p.place.of(&self.weights))) {
             None => Ok(()),
-            Some(p) => Err(TrainError::Weights { parameter: p.name.clone(), epoch }),
+            Some(p) => Err(TrainError::Weights {
+                parameter: p.name.clone(),
+                step: self.progress.step,
+                epoch: self.progress.epoch_under_way(),
+            }),
         }
     }
 }
