@@ -16,7 +16,7 @@ fn workers() -> Workers {
 
 /// Sixteen images as small as a preset can do with: of the last layers still every weight is used.
 fn images(preset: &str) -> (TempDir, Dataset) {
-    let side = if matches!(preset, "lenet" | "resnet") { 16 } else { 8 };
+    let side = if matches!(preset, "lenet" | "lenet-li" | "resnet") { 16 } else { 8 };
     data::random(16, [1, side, side], 10)
 }
 
