@@ -17,8 +17,7 @@ use threads::ThreadFlags;
 use trainer::{Dataset, Predictor, ScoreOptions, Scores, check_fit};
 use weights::{Loaded, WeightsFlags};
 
-/// Measures a trained network on labelled images: loss, top-1 and top-5 accuracy, precision, recall
-/// and F1 of every class, and which classes it confuses.
+/// Measures a trained network on labelled images: how often it is right, and what it confuses.
 #[derive(Parser)]
 #[command(name = "evaluate", version, after_help = AFTER_HELP)]
 struct Arguments {

@@ -38,7 +38,7 @@ struct Arguments {
     /// How many classes to print, the most probable first [default: 3]
     #[arg(long, value_name = "K", value_parser = clap::value_parser!(u16).range(1..))]
     top: Option<u16>,
-    /// How a picture of other proportions becomes one of the network's
+    /// For a picture of other proportions
     #[arg(long, value_name = "HOW", default_value = "pad")]
     fit: Shape,
     /// Whether bright and dark change places

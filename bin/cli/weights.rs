@@ -1,10 +1,11 @@
 //! The flags that say which model, be it of `train` or of PyTorch.
 
 use crate::cli::{Failure, run, usage};
-use model::{Architecture, Model, StateDict, TensorFile, Usage};
+use model::{Architecture, CUSTOM, Model, StateDict, TensorFile, Usage};
 use std::borrow::Borrow;
+use std::fmt::Display;
 use std::path::PathBuf;
-use trainer::{Dataset, Moments, measure};
+use trainer::{Dataset, Moments, Recipe, measure};
 
 /// Which weights, and what they do not say themselves.
 #[derive(clap::Args)]
@@ -12,18 +13,18 @@ pub struct WeightsFlags {
     /// A safetensors file, or a run directory that has a model.safetensors
     #[arg(long, value_name = "FILE")]
     weights: PathBuf,
-    /// Of weights of PyTorch: the network, a preset [default: found by names and shapes]
+    /// For weights of PyTorch: the network, a preset [default: found by names and shapes]
     #[arg(long, value_name = "NAME")]
     model: Option<String>,
-    /// Of weights of PyTorch: mean and deviation of pixel / 255, each one number or one per channel
-    /// [default: measured on the training images]
+    /// For weights of PyTorch: how pixels / 255 are scaled [default: by the training images]
     #[arg(
         long, value_name = "MEAN,STD", value_parser = parse_moments, allow_hyphen_values = true
     )]
     normalize: Option<Moments>,
 }
 
-/// A model, and where its scaling comes from.
+/// A model, its file, and where its scaling comes from.
+#[allow(dead_code, reason = "not every program tells")]
 pub struct Loaded {
     pub model: Model,
     pub file: PathBuf,
@@ -40,6 +41,10 @@ impl WeightsFlags {
         let directory = self.weights.is_dir();
         let file =
             if directory { self.weights.join("model.safetensors") } else { self.weights.clone() };
+        if directory && !file.exists() {
+            let problem = "no model.safetensors in it: expected a run that has ended, or a file";
+            return Err(run(format!("{}: {problem}", self.weights.display())));
+        }
         let tensors = TensorFile::read(&file).map_err(run)?;
         if Model::is_in(&tensors) {
             if self.model.is_some() || self.normalize.is_some() {
@@ -54,7 +59,7 @@ impl WeightsFlags {
         let data = data.borrow();
         let input = data.image_shape();
         let architecture = match &self.model {
-            Some(name) => Architecture::preset(name).map_err(|e| usage(format!("--model: {e}")))?,
+            Some(name) => architecture(name)?,
             None => StateDict::of(&tensors).matching_preset(input).map_err(run)?,
         };
         let (moments, scaling) = self.moments(data)?;
@@ -84,6 +89,19 @@ impl WeightsFlags {
             )));
         }
         Ok((moments.clone(), "as given by --normalize"))
+    }
+}
+
+/// The network that `--model` means.
+fn architecture(name: &str) -> Result<Architecture, Failure> {
+    let wrong = |error: &dyn Display| usage(format!("--model: {error}"));
+    if !name.ends_with(".toml") {
+        return Architecture::preset(name).map_err(|error| wrong(&error));
+    }
+    let section = Recipe::load(name, &[]).map_err(|error| wrong(&error))?.model;
+    match section.layers {
+        Some(layers) => Ok(Architecture { name: CUSTOM.to_owned(), layers }),
+        None => Architecture::preset(section.name()).map_err(|error| wrong(&error)),
     }
 }
 

@@ -8,5 +8,7 @@ mod resume;
 mod runs;
 #[path = "../support/runs.rs"]
 mod same;
+#[allow(dead_code, reason = "other programs use the rest")]
+#[path = "../support/scratch.rs"]
 mod scratch;
 mod shown;

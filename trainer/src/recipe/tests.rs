@@ -31,6 +31,18 @@ fn settings_reach_every_field() {
 }
 
 #[test]
+fn a_network_that_is_set_takes_the_place_of_the_other() {
+    let layers = "[{ kind = 'flatten' }, { kind = 'linear' }]";
+    let own = Recipe::load("fast", &settings(&[("model.layers", layers)])).unwrap();
+    assert_eq!((own.model.name(), own.model.layers(3).len()), ("custom", 2));
+    let both = settings(&[("model.layers", layers), ("model.preset", "vgg")]);
+    assert_eq!(Recipe::load("fast", &both).unwrap().model.name(), "vgg");
+    let text = format!("[model]\npreset = 'vgg'\nlayers = {layers}");
+    let error = Recipe::parse("r.toml", &text, &[]).unwrap_err().to_string();
+    assert!(error.contains("expected none, as the recipe has `model.layers`"), "{error}");
+}
+
+#[test]
 fn impossible_values_are_named() {
     for (path, value, word) in [
         ("optimizer.lr", "nan", "optimizer.lr"),
@@ -153,4 +165,35 @@ fn shards_depend_on_the_batch_alone() {
     };
     let batches = [1, 32, 33, 64, 128, 256, 257, 512, 4096];
     assert_eq!(batches.map(shard), [16, 16, 32, 32, 32, 32, 48, 64, 64]);
+}
+
+/// The page of recipes, its example and the code of the sections say the same.
+#[test]
+fn every_field_is_on_the_page() {
+    let page = include_str!("../../../docs/recipes.md");
+    let example = page.split("```toml\n").nth(1).unwrap().split("```").next().unwrap();
+    let own = Recipe::parse("own.toml", example, &[]).unwrap();
+    assert_eq!(own.optimizer.groups.len(), 1);
+    let all = settings(&[
+        ("model.weights", "file"),
+        ("data.directory", "data"),
+        ("data.prefix", "emnist"),
+        ("data.shard", "32"),
+        ("optimizer.momentum", "0.5"),
+        ("optimizer.weight_decay", "0.5"),
+        ("optimizer.eps", "0.5"),
+        ("optimizer.clip_value", "1"),
+        ("stop.iterations", "5"),
+        ("stop.target_accuracy", "0.5"),
+        ("stop.min_loss", "0.5"),
+    ]);
+    let full = Table::try_from(Recipe::parse("own.toml", example, &all).unwrap()).unwrap();
+    let sections = page.split("\n## Layers").next().unwrap();
+    for (section, fields) in full.iter().filter_map(|(name, value)| Some((name, value.as_table()?)))
+    {
+        assert!(sections.contains(&format!("### `[{section}]`")), "{section}");
+        for field in fields.keys() {
+            assert!(sections.contains(&format!("`{field}`")), "{section}.{field}");
+        }
+    }
 }

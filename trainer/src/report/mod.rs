@@ -90,9 +90,9 @@ impl Report<'_> {
     /// Confusion, classes and mistakes.
     fn on_images(&self) -> String {
         let Some(scored) = self.scores else {
-            let why = "This run had no images that it was not trained on, so there is nothing to tell \
-                       of confusions, single classes and mistakes. The recipe's \
-                       <code>data.validation</code> decides.";
+            let why = "There were no images that the network was not trained on, so there is nothing \
+                       to tell of confusions, single classes and mistakes. A test set, or a number \
+                       as the recipe's <code>data.validation</code>, would bring them.";
             return section("Confusion", &format!("<p class=\"absent\">{why}</p>"));
         };
         let [channels, height, width] = self.model.network.input();

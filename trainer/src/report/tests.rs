@@ -77,10 +77,10 @@ fn history(epochs: usize) -> Vec<Line> {
         images: 640,
         validation_images: 30,
         batch_size: 64,
+        shard: 32,
         epochs,
         threads: 2,
         isa: "avx2".into(),
-        shard: 32,
         directory: "runs/fast-1".into(),
     })];
     for epoch in 1..=epochs {
@@ -183,7 +183,7 @@ fn what_is_absent_is_said() {
         html
     };
     let html = page(&history(1));
-    assert!(html.contains("This run had no images that it was not trained on"));
+    assert!(html.contains("There were no images that the network was not trained on"));
     assert!(html.contains("There were no validation images"));
     assert!(html.contains("<dd>1<small>") || html.contains("1 epoch, 10 steps<"), "{html}");
     assert_eq!(count(&html, "<dt>Best epoch</dt>"), 0);

@@ -1,4 +1,4 @@
-//! A place to run the program in, with a small data set.
+//! A place to run programs in, with a small data set.
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -79,6 +79,13 @@ impl Scratch {
 
     pub fn command(&self) -> Command {
         self.set_up(Command::new(env!("CARGO_BIN_EXE_train")))
+    }
+
+    /// A program, by its path, to be run with these arguments.
+    pub fn program(&self, path: &str, arguments: &[&str]) -> Command {
+        let mut command = self.set_up(Command::new(path));
+        command.args(arguments);
+        command
     }
 
     pub fn set_up(&self, mut command: Command) -> Command {
