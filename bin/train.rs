@@ -38,7 +38,7 @@ struct Arguments {
     /// Directory of IDX files, plain or gzipped [default: the bundled Fashion-MNIST]
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// Directory to write, new or empty [default: runs/RECIPE-NUMBER]; a sweep goes on in its own
+    /// Directory to write, new or empty [default: runs/RECIPE-NUMBER]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// Replace the run that is in --out
