@@ -128,12 +128,7 @@ fn recipe(settings: &[(&str, &str)]) -> Recipe {
         ),
         ("stop.epochs", "3"),
     ];
-    let set = [&features[..], settings].concat();
-    let set: Vec<_> = set.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
-    let path = TempDir::new().unwrap();
-    let path = path.path().join("base.toml");
-    fs::write(&path, "seed = 3\n").unwrap();
-    Recipe::load(path.to_str().unwrap(), &set).unwrap()
+    data::recipe(&[&features[..], settings].concat())
 }
 
 #[test]
@@ -199,11 +194,11 @@ fn plateau_and_patience_go_on_counting() {
         let outcome = begin(&recipe, &data, &path, 2, None);
         assert_eq!(outcome.stop, Stop::Patience, "after {} steps", outcome.step);
         let lines = read_metrics(&path.join("metrics.jsonl")).unwrap();
-        let rates = lines.iter().filter_map(|line| match line {
+        let mut rates = lines.iter().filter_map(|line| match line {
             Line::Progress(progress) => Some(progress.learning_rate),
             _ => None,
         });
-        assert!(rates.last().unwrap() < 0.05, "the plateau was reached");
+        assert!(rates.next_back().unwrap() < 0.05, "the plateau was reached");
         let steps = outcome.step;
         compare(&recipe, &data, &[1, steps / 2, steps / 2 + 1, steps - 1]);
     }

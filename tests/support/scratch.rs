@@ -140,6 +140,13 @@ fn list(directory: &Path, files: &mut Vec<PathBuf>) {
     }
 }
 
+/// The names of everything below a directory.
+pub fn names(directory: &Path) -> Vec<String> {
+    let mut files = vec![];
+    list(directory, &mut files);
+    files.iter().map(|path| path.file_name().unwrap().to_str().unwrap().to_owned()).collect()
+}
+
 /// What is in a directory.
 pub fn entries(directory: &Path) -> Vec<String> {
     let entries = fs::read_dir(directory).unwrap();
