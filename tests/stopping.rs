@@ -27,13 +27,19 @@ struct Left {
 
 impl Left {
     fn epochs(&self) -> Vec<&Epoch> {
-        let epoch = |line| if let &Line::Epoch(ref epoch) = line { Some(epoch) } else { None };
-        self.lines.iter().filter_map(epoch).collect()
+        let epochs = self.lines.iter().filter_map(|line| match line {
+            Line::Epoch(epoch) => Some(epoch),
+            _ => None,
+        });
+        epochs.collect()
     }
 
     fn validations(&self) -> Vec<&Validation> {
-        let found = |line| if let &Line::Validation(ref found) = line { Some(found) } else { None };
-        self.lines.iter().filter_map(found).collect()
+        let validations = self.lines.iter().filter_map(|line| match line {
+            Line::Validation(found) => Some(found),
+            _ => None,
+        });
+        validations.collect()
     }
 
     /// The last line, after checking that the last checkpoint and the last validation are of its step.
