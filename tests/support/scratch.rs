@@ -140,7 +140,7 @@ fn list(directory: &Path, files: &mut Vec<PathBuf>) {
     }
 }
 
-/// The names of everything below a directory.
+/// The names of all files and directories below a directory.
 pub fn names(directory: &Path) -> Vec<String> {
     let mut files = vec![];
     list(directory, &mut files);
