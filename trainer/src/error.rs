@@ -84,6 +84,9 @@ pub enum TrainError {
         /// The epoch, from one.
         epoch: usize,
     },
+    /// Several ranks, and not all do the same work.
+    #[error("the ranks do not do the same: {0}")]
+    Ranks(String),
     /// The loss of the validation images is infinite or not a number.
     #[error(
         "the validation loss is {loss} after step {step} (epoch {epoch}), though every weight is finite"
@@ -115,6 +118,18 @@ impl TrainError {
                 | TrainError::Update { .. }
                 | TrainError::Weights { .. }
                 | TrainError::Validation { .. }
+        )
+    }
+}
+
+impl TrainError {
+    /// Whether every rank of a job has this error at the same time, as it comes of what all of them
+    /// compute alike.
+    pub fn is_common(&self) -> bool {
+        use TrainError::{NotFinite, Ranks, Update, Validation, Weights};
+        matches!(
+            self,
+            NotFinite { .. } | Update { .. } | Weights { .. } | Validation { .. } | Ranks(_)
         )
     }
 }
