@@ -71,7 +71,10 @@ enum TestTimeAugmentation {
 }
 
 fn main() -> ExitCode {
-    cli::end(evaluate(&Arguments::parse()))
+    match Arguments::try_parse() {
+        Ok(arguments) => cli::end(evaluate(&arguments)),
+        Err(error) => cli::stop(&error),
+    }
 }
 
 fn evaluate(arguments: &Arguments) -> Result<(), Failure> {

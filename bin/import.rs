@@ -85,7 +85,10 @@ enum Shape {
 }
 
 fn main() -> ExitCode {
-    cli::end(run_import(&Arguments::parse()))
+    match Arguments::try_parse() {
+        Ok(arguments) => cli::end(run_import(&arguments)),
+        Err(error) => cli::stop(&error),
+    }
 }
 
 fn run_import(arguments: &Arguments) -> Result<(), Failure> {

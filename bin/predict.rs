@@ -94,10 +94,16 @@ enum Invert {
 }
 
 fn main() -> ExitCode {
-    match predict(&Arguments::parse()) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(failure) => cli::end(Err(failure)),
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => return cli::stop(&error),
+    };
+    match predict(&arguments) {
+        Ok(false) => {
+            cli::end(Ok(()));
+            ExitCode::FAILURE
+        }
+        result => cli::end(result.map(drop)),
     }
 }
 

@@ -81,9 +81,11 @@ struct Output {
 }
 
 fn main() -> ExitCode {
-    let matches = Arguments::command().after_help(after_help()).get_matches();
-    let arguments = Arguments::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
-    cli::end(train(&arguments))
+    let matches = Arguments::command().after_help(after_help()).try_get_matches();
+    match matches.and_then(|matches| Arguments::from_arg_matches(&matches)) {
+        Ok(arguments) => cli::end(train(&arguments)),
+        Err(error) => cli::stop(&error),
+    }
 }
 
 fn train(arguments: &Arguments) -> Result<(), Failure> {

@@ -1,8 +1,9 @@
 //! What every program has in common: how it speaks, and how it ends.
 
 use std::fmt::Display;
-use std::io::{self, Write};
+use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
+use std::sync::Mutex;
 
 /// What went wrong, and so with which code to exit.
 pub enum Failure {
@@ -27,7 +28,10 @@ pub fn run(error: impl Display) -> Failure {
 
 /// The end of a program: on failure one line on stderr, whatever the names of files hold.
 pub fn end(result: Result<(), Failure>) -> ExitCode {
-    let (problem, code) = match result {
+    keep(io::stdout().flush());
+    let unprinted = UNPRINTED.lock().ok().and_then(|mut kept| kept.take());
+    let cannot = |error| run(format!("standard output: cannot write: {error}"));
+    let (problem, code) = match unprinted.map_or(result, |error| result.and(Err(cannot(error)))) {
         Ok(()) => return ExitCode::SUCCESS,
         Err(Failure::Usage(problem)) => (problem, ExitCode::from(2)),
         Err(Failure::Run(problem)) => (problem, ExitCode::FAILURE),
@@ -51,8 +55,32 @@ pub fn printable(text: &str) -> String {
     text.chars().map(control).collect()
 }
 
-/// Writes a line. Nobody may be listening any more (`train | head`), but the work is what counts, so it
-/// goes on.
+/// Writes a line. Nobody may be listening any more (`train | head`), or the disk may be full, but the
+/// work is what counts, so it goes on; [`end`] tells of the disk.
 pub fn say(line: &str) {
-    let _ = writeln!(io::stdout(), "{line}");
+    keep(writeln!(io::stdout(), "{line}"));
+}
+
+/// The end of a program whose command line clap does not let through: help and version are results,
+/// everything else is an error.
+pub fn stop(error: &clap::Error) -> ExitCode {
+    let shown = error.print();
+    if error.use_stderr() {
+        return ExitCode::from(2);
+    }
+    keep(shown);
+    end(Ok(()))
+}
+
+/// The first error of stdout.
+static UNPRINTED: Mutex<Option<io::Error>> = Mutex::new(None);
+
+/// Keeps an error of stdout, unless it is that nobody listens.
+fn keep(written: io::Result<()>) {
+    if let Err(error) = written
+        && error.kind() != ErrorKind::BrokenPipe
+        && let Ok(mut kept) = UNPRINTED.lock()
+    {
+        kept.get_or_insert(error);
+    }
 }

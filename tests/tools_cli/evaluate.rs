@@ -174,3 +174,28 @@ fn nobody_needs_to_listen() {
     drop(child.stdout.take());
     succeeded(child.wait_with_output().unwrap());
 }
+
+/// Every write to this device fails as on a full disk.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_result_that_cannot_be_printed_is_an_error() {
+    let scratch = Scratch::with_data(1);
+    train(&scratch, "lenet");
+    let full = || fs::File::options().write(true).open("/dev/full").unwrap();
+    let predict = env!("CARGO_BIN_EXE_predict");
+    let images = format!("../data/{TEST_IMAGES}");
+    let cases: [(&str, &[&str]); 6] = [
+        (EVALUATE, &["--weights", "run", "--data", "../data", "--json"]),
+        (EVALUATE, &["--weights", "run", "--data", "../data"]),
+        (EVALUATE, &["--help"]),
+        (predict, &["--weights", "run", &images, "--index", "0..9"]),
+        (env!("CARGO_BIN_EXE_export"), &["--weights", "run", "--onnx", "lenet.onnx"]),
+        (env!("CARGO_BIN_EXE_train"), &["--version"]),
+    ];
+    for (program, arguments) in cases {
+        let output = scratch.program(program, arguments).stdout(full()).output().unwrap();
+        let message = failed(1, &output);
+        assert!(message.starts_with("error: standard output: cannot write: "), "{message}");
+    }
+    assert!(scratch.work("lenet.onnx").is_file());
+}

@@ -139,3 +139,20 @@ fn no_place_for_a_model() {
     succeeded(scratch.command().args(["--resume", "run"]).output().unwrap());
     assert_eq!(entries(&scratch.work("run")), COMPLETE);
 }
+
+/// What is printed is lost, but not the run.
+#[cfg(target_os = "linux")]
+#[test]
+fn no_room_for_what_is_printed() {
+    let scratch = with_recipe();
+    let recipe = [&RECIPE[..], &["--epochs", "1"]].concat();
+    for more in [&["--describe"][..], &["--out", "run"], &["--out", "json", "--json"]] {
+        let full = fs::File::options().write(true).open("/dev/full").unwrap();
+        let output = scratch.command().args(&recipe).args(more).stdout(full).output().unwrap();
+        let message = failed(1, &output);
+        assert!(message.starts_with("error: standard output: cannot write: "), "{message}");
+    }
+    for run in ["run", "json"] {
+        assert_eq!(entries(&scratch.work(run)), COMPLETE);
+    }
+}
