@@ -15,7 +15,7 @@ use weights::{Loaded, WeightsFlags};
 
 /// Writes a trained network as an ONNX file, for ONNX Runtime and whatever else reads such.
 #[derive(Parser)]
-#[command(name = "export", version, after_help = AFTER_HELP)]
+#[command(name = "export", version, args_override_self = true, after_help = AFTER_HELP)]
 struct Arguments {
     #[command(flatten)]
     weights: WeightsFlags,

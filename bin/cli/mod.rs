@@ -2,8 +2,10 @@
 
 use std::fmt::Display;
 use std::io::{self, ErrorKind, Write};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Mutex;
+use trainer::DataError;
 
 /// What went wrong, and so with which code to exit.
 pub enum Failure {
@@ -30,13 +32,16 @@ pub fn run(error: impl Display) -> Failure {
 pub fn end(result: Result<(), Failure>) -> ExitCode {
     keep(io::stdout().flush());
     let unprinted = UNPRINTED.lock().ok().and_then(|mut kept| kept.take());
-    let cannot = |error| run(format!("standard output: cannot write: {error}"));
-    let (problem, code) = match unprinted.map_or(result, |error| result.and(Err(cannot(error)))) {
+    let printed = match unprinted {
+        Some(error) => Err(run(format!("standard output: cannot write: {error}"))),
+        None => Ok(()),
+    };
+    let (problem, code) = match result.and(printed) {
         Ok(()) => return ExitCode::SUCCESS,
         Err(Failure::Usage(problem)) => (problem, ExitCode::from(2)),
         Err(Failure::Run(problem)) => (problem, ExitCode::FAILURE),
         Err(Failure::Interrupted(text, signal)) => {
-            let _ = writeln!(io::stderr(), "{text}");
+            note(&text);
             return ExitCode::from(128 + signal);
         }
     };
@@ -44,9 +49,40 @@ pub fn end(result: Result<(), Failure>) -> ExitCode {
     code
 }
 
+/// The file of weights that is meant: of a run directory its model.
+#[allow(dead_code, reason = "not in every program")]
+pub fn weights_file(path: &Path) -> Result<PathBuf, Failure> {
+    if !path.is_dir() {
+        return Ok(path.to_owned());
+    }
+    let file = path.join("model.safetensors");
+    if !file.exists() {
+        let problem = "no model.safetensors in it: expected a run that has ended, or a file";
+        return Err(run(format!("{}: {problem}", path.display())));
+    }
+    Ok(file)
+}
+
+/// An error of a data set; of several sets in a directory `flag` chooses one.
+#[allow(dead_code, reason = "not in every program")]
+pub fn data_failure(error: &DataError, flag: &str) -> Failure {
+    match error {
+        DataError::SeveralSets { prefixes, .. } => {
+            let last = prefixes.last().map_or("", |prefix| prefix);
+            run(format!("{error}, for example {flag}{last}"))
+        }
+        error => run(error),
+    }
+}
+
 /// Writes a line to stderr: what kind of problem, and which.
 pub fn complain(kind: &str, problem: &str) {
-    let _ = writeln!(io::stderr(), "{kind}: {}", printable(problem));
+    note(&format!("{kind}: {}", printable(problem)));
+}
+
+/// Writes a line to stderr.
+pub fn note(line: &str) {
+    let _ = writeln!(io::stderr(), "{line}");
 }
 
 /// The text on one line and without control characters, which names of files and classes may hold.

@@ -127,6 +127,17 @@ fn what_does_not_fit_is_refused() {
     command.env("BOBBIN_CACHE", std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("cache"));
     scratch.refuses(1, &mut command, &words);
 
+    fs::create_dir(scratch.path("sets")).unwrap();
+    for (from, to) in [(TEST_IMAGES, "images-idx3"), (TEST_LABELS, "labels-idx1")] {
+        for prefix in ["alpha", "beta"] {
+            let to = scratch.path(&format!("sets/{prefix}-t10k-{to}-ubyte"));
+            fs::copy(scratch.path(&format!("data/{from}")), to).unwrap();
+        }
+    }
+    let words = ["several data sets: alpha, beta; choose one by its prefix", "--prefix=beta"];
+    refused(&scratch, 1, &["--weights", "run", "--data", "../sets"], &words);
+    run(&scratch, &["--weights", "run", "--data", "../sets", "--prefix=beta"]);
+
     scratch.write("data/labels.txt", b"a\nb\nc\nd\n");
     refused(&scratch, 1, &on_data, &["../data: it has 4 classes, the model 3; the model is run/"]);
     let named = model::Model { classes: ["a", "b", "x"].map(String::from).into(), ..model.clone() };
