@@ -4,6 +4,8 @@ mod cli;
 #[path = "cli/interrupt.rs"]
 mod interrupt;
 mod many;
+#[cfg(feature = "mpi")]
+mod ranks;
 mod recipes;
 mod show;
 #[path = "cli/threads.rs"]
@@ -21,7 +23,8 @@ use std::process::ExitCode;
 use threads::ThreadFlags;
 use trainer::{
     Checkpoint, CheckpointError, Checkpoints, Dataset, Destination, Outcome, Recipe, Recording,
-    RunDirectory, RunDirectoryError, Source, Stop, TrainError, Trainer, Workers, record,
+    RunDirectory, RunDirectoryError, Source, Stop, TrainError, Trainer, Workers, launched_ranks,
+    record,
 };
 
 /// Trains a convolutional image classifier. Without arguments: LeNet on the Fashion-MNIST that comes
@@ -82,9 +85,19 @@ struct Output {
 
 fn main() -> ExitCode {
     let matches = Arguments::command().after_help(after_help()).try_get_matches();
-    match matches.and_then(|matches| Arguments::from_arg_matches(&matches)) {
-        Ok(arguments) => cli::end(train(&arguments)),
-        Err(error) => cli::stop(&error),
+    let arguments = match matches.and_then(|matches| Arguments::from_arg_matches(&matches)) {
+        Ok(arguments) => arguments,
+        Err(error) => return cli::stop(&error),
+    };
+    match launched_ranks() {
+        1 => cli::end(train(&arguments)),
+        #[cfg(feature = "mpi")]
+        _ => ranks::train(&arguments),
+        #[cfg(not(feature = "mpi"))]
+        ranks => cli::end(Err(run(format!(
+            "one of {ranks} ranks of an MPI job, but built without MPI: cargo build --release --features \
+             mpi"
+        )))),
     }
 }
 
@@ -97,12 +110,12 @@ fn train(arguments: &Arguments) -> Result<(), Failure> {
     if let Some(sweep) = &arguments.sweep {
         return many::sweep(&job, sweep);
     }
-    let name = arguments.recipe.as_deref().unwrap_or("fast");
+    let name = job.recipe_name();
     let settings = arguments.fields.settings()?;
     let recipe = Recipe::load(name, &settings)
         .map_err(|error| recipe_failure(&arguments.fields, name, error))?;
     let recipe = job.own(recipe)?;
-    let base = Path::new(name).file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    let base = job.base_name();
     if let Some(count) = arguments.seeds {
         return many::seeds(&job, &recipe, &base, count as usize);
     }
@@ -186,10 +199,22 @@ struct Job<'a> {
 }
 
 impl Job<'_> {
+    /// The recipe that is asked for.
+    fn recipe_name(&self) -> &str {
+        self.arguments.recipe.as_deref().unwrap_or("fast")
+    }
+
+    /// What the directory of a run is called after.
+    fn base_name(&self) -> String {
+        let stem = Path::new(self.recipe_name()).file_stem().unwrap_or_default();
+        stem.to_string_lossy().into_owned()
+    }
+
     /// The recipe with the files that the command names, wherever it is run from again.
     fn own(&self, mut recipe: Recipe) -> Result<Recipe, Failure> {
         let absolute = |path: &PathBuf| std::path::absolute(path).map_err(run);
-        if let Some(directory) = &self.arguments.data {
+        let set = self.arguments.fields.sets("data.directory");
+        if let Some(directory) = self.arguments.data.as_ref().filter(|_| !set) {
             recipe.data.directory = Some(absolute(directory)?);
         }
         for path in [&mut recipe.data.directory, &mut recipe.model.weights] {
@@ -232,6 +257,8 @@ impl Job<'_> {
         let fields = &self.arguments.fields;
         Trainer::new(recipe, data, workers).map_err(|error| match error {
             TrainError::Recipe(error) => recipe_failure(fields, name, error),
+            // Layers of one's own are the recipe's; a preset is as it is.
+            error @ TrainError::Shape { .. } if recipe.model.layers.is_some() => usage(error),
             error => run(error),
         })
     }

@@ -120,7 +120,7 @@ fn refusals_leave_nothing() {
         (
             1,
             &["--weights", ".", "--onnx", "no/out.onnx"],
-            "no/out.onnx: cannot write: No such file",
+            "no/out.onnx: cannot write: the directory no does not exist",
         ),
         (1, &["--weights", ".", "--onnx", ".", "--force"], "cannot write: "),
         (

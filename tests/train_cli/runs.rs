@@ -187,14 +187,6 @@ fn nobody_needs_to_listen() {
         succeeded(child.wait_with_output().unwrap());
         assert_eq!(entries(&scratch.work(out)), COMPLETE);
     }
-    #[cfg(target_os = "linux")]
-    {
-        let full = fs::File::options().write(true).open("/dev/full").unwrap();
-        let mut command = scratch.command();
-        command.args(SHORT).args(["--out", "full"]).stdout(full);
-        succeeded(command.output().unwrap());
-        assert_eq!(entries(&scratch.work("full")), COMPLETE);
-    }
     // Nor to a message.
     let mut command = scratch.command();
     let mut child = command.args(["--lr", "nan"]).stderr(Stdio::piped()).spawn().unwrap();

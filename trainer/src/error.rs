@@ -36,7 +36,7 @@ pub enum TrainError {
         error: NotFiniteOutput,
     },
     /// The network does not fit the images.
-    #[error("{}: the images do not fit the network: {error}", directory.display())]
+    #[error("{}: the network does not fit its images: {error}", directory.display())]
     Shape {
         /// The directory of the images.
         directory: PathBuf,
@@ -84,6 +84,9 @@ pub enum TrainError {
         /// The epoch, from one.
         epoch: usize,
     },
+    /// Several ranks, and not all do the same work.
+    #[error("the ranks do not do the same: {0}")]
+    Ranks(String),
     /// The loss of the validation images is infinite or not a number.
     #[error(
         "the validation loss is {loss} after step {step} (epoch {epoch}), though every weight is finite"
@@ -118,5 +121,17 @@ impl TrainError {
             TrainError::Diverged { error, .. } => error.divergence(),
             _ => None,
         }
+    }
+}
+
+impl TrainError {
+    /// Whether every rank of a job has this error at the same time, as it comes of what all of them
+    /// compute alike.
+    pub fn is_common(&self) -> bool {
+        use TrainError::{NotFinite, Ranks, Update, Validation, Weights};
+        matches!(
+            self,
+            NotFinite { .. } | Update { .. } | Weights { .. } | Validation { .. } | Ranks(_)
+        )
     }
 }

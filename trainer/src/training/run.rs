@@ -128,7 +128,8 @@ impl Trainer<'_> {
         observer: &mut impl Observer,
     ) -> Result<(Stop, Profile), TrainError> {
         let (workers, steps) = (self.workers, self.progress.step);
-        let mut totals = Totals { threads: workers.threads(), ..Totals::default() };
+        let (ranks, received) = (self.communicator().size(), self.ranks.bytes_received());
+        let mut totals = Totals { threads: workers.threads(), ranks, ..Totals::default() };
         self.chores = Some(Chores::default());
         workers.start_profile();
         let result = self.run_observed(&mut |trainer: &Trainer<'_>, event: Event<'_>| {
@@ -144,11 +145,13 @@ impl Trainer<'_> {
         let chores = self.chores.take().expect("put there above");
         let stop = result?;
         totals.steps = self.progress.step - steps;
+        totals.received = self.ranks.bytes_received() - received;
         Ok((stop, Profile::new(&self.network, operations, &chores, totals)))
     }
 
     fn run_inside(&mut self, observer: &mut impl Observer) -> Result<Stop, TrainError> {
         let mut audience = Audience { observer, stop: false };
+        self.ranks.end_asked = false;
         audience.tell(self, Event::Start)?;
         // A run that goes on has done so from a checkpoint.
         let mut saved = (self.progress.step > 0).then_some(self.progress.step);
@@ -158,9 +161,11 @@ impl Trainer<'_> {
             if let Some(stop) = self.finished() {
                 break stop;
             }
-            if audience.stop {
+            // With others it is asked in the step, and that is done before all end together.
+            if self.ranks.end_asked || (audience.stop && self.communicator().size() == 1) {
                 break Stop::Interrupted;
             }
+            self.ranks.ask_end = audience.stop;
             let step = self.next_step()?;
             clock.images += step.images;
             clock.time += step.time;
@@ -269,6 +274,7 @@ impl Trainer<'_> {
             shuffle(self.recipe.seed, epoch as u32, &mut self.order.images);
             self.order.epoch = Some(epoch);
         }
+        self.communicator().note_step(self.progress.step + 1);
         let order = std::mem::take(&mut self.order.images);
         let size = self.recipe.data.batch_size;
         let first = batch * size;
@@ -287,7 +293,8 @@ impl Trainer<'_> {
         let Some((split, indices)) = &self.validation else { return Ok(None) };
         split.check_unchanged()?;
         let images = Images { split, indices, scaling: &self.scaling };
-        let found = evaluate(self.workers, &self.network, self.evaluation_weights(), images);
+        let weights = self.evaluation_weights();
+        let found = evaluate(self.workers, &self.network, weights, images, &self.ranks);
         if !found.loss.is_finite() {
             let (loss, step) = (found.loss, self.progress.step);
             return Err(TrainError::Validation { loss, step, epoch });

@@ -1,0 +1,257 @@
+//! Several ranks train the weights of one process, bit for bit: here as threads that channels connect,
+//! each with a trainer of its own.
+
+mod support {
+    pub mod data;
+}
+
+use kernels::Isa;
+use std::ops::ControlFlow;
+use std::sync::Mutex;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread;
+use std::time::Duration;
+use support::data::{Part, open, random, recipe};
+use tempfile::TempDir;
+use trainer::{
+    Checkpoints, Communicator, Dataset, Evaluation, Event, Progress, Recipe, Stop, Trainer, Workers,
+};
+
+/// A rank that is a thread.
+struct Thread {
+    rank: usize,
+    /// To each rank, and from each.
+    to: Vec<Sender<Vec<u8>>>,
+    from: Vec<Mutex<Receiver<Vec<u8>>>>,
+}
+
+impl Thread {
+    /// As many as that, connected.
+    fn ranks(size: usize) -> Vec<Thread> {
+        let rank = |rank| Thread { rank, to: vec![], from: vec![] };
+        let mut ranks: Vec<Thread> = (0..size).map(rank).collect();
+        for from in 0..size {
+            for to in 0..size {
+                let (sender, receiver) = channel();
+                ranks[from].to.push(sender);
+                ranks[to].from.push(Mutex::new(receiver));
+            }
+        }
+        ranks
+    }
+
+    fn receive(&self, counts: &[usize], all: &mut [u8]) {
+        let mut start = 0;
+        for (from, &count) in self.from.iter().zip(counts) {
+            let message = from.lock().unwrap().recv_timeout(Duration::from_secs(60)).unwrap();
+            all[start..start + count].copy_from_slice(&message);
+            start += count;
+        }
+        assert_eq!(start, all.len());
+    }
+}
+
+impl Communicator for Thread {
+    fn rank(&self) -> usize {
+        self.rank
+    }
+
+    fn size(&self) -> usize {
+        self.to.len()
+    }
+
+    fn gather(&self, own: &[u8], counts: &[usize], all: &mut [u8]) {
+        self.to.iter().for_each(|to| to.send(own.to_vec()).unwrap());
+        self.receive(counts, all);
+    }
+
+    fn exchange(&self, own: &[u8], sent: &[usize], all: &mut [u8], received: &[usize]) {
+        let mut rest = own;
+        for (to, &count) in self.to.iter().zip(sent) {
+            let (part, after) = rest.split_at(count);
+            to.send(part.to_vec()).unwrap();
+            rest = after;
+        }
+        self.receive(received, all);
+    }
+}
+
+/// What each rank makes of `f`.
+fn on_ranks<T: Send>(size: usize, f: impl Fn(&Thread) -> T + Sync) -> Vec<T> {
+    let ranks = Thread::ranks(size);
+    let f = &f;
+    thread::scope(|scope| {
+        let start = |rank| scope.spawn(move || f(rank));
+        let threads: Vec<_> = ranks.iter().map(start).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    })
+}
+
+/// Weights, the optimiser's state, the averaged weights, and what was seen on the way.
+type State = (Vec<u32>, Vec<Vec<u32>>, Option<Vec<u32>>, Progress);
+
+fn state(trainer: &Trainer<'_>) -> State {
+    let bits = |values: &[f32]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
+    let optimizer = trainer.optimizer_state().into_iter().map(|(_, state)| bits(state)).collect();
+    let (weights, ema) = (bits(trainer.weights()), trainer.ema().map(bits));
+    (weights, optimizer, ema, trainer.progress().clone())
+}
+
+/// Trains on ranks whose weights are not those of rank 0 before they join; returns the state of each
+/// and its validations.
+fn train(recipe: &Recipe, data: &Dataset, size: usize) -> Vec<(State, Vec<Evaluation>)> {
+    on_ranks(size, |rank| {
+        let workers = Workers::new(Isa::detect(), 1 + rank.rank() % 2).unwrap();
+        let mut trainer = Trainer::new(recipe, data, &workers).unwrap();
+        if rank.rank() > 0 {
+            trainer.weights_mut().fill(0.5);
+        }
+        trainer.join_ranks(rank).unwrap();
+        let mut validations = vec![];
+        trainer
+            .run_observed(&mut |_: &Trainer<'_>, event: Event<'_>| {
+                if let Event::Validation(found) = event {
+                    validations.push(found.evaluation);
+                }
+                Ok(ControlFlow::Continue(()))
+            })
+            .unwrap();
+        (state(&trainer), validations)
+    })
+}
+
+/// A network for small images, with batch norm.
+const CNN: (&str, &str) = ("model.preset", "cnn-bn");
+
+/// 330 and 200 images of twelve by twelve in three classes.
+fn small() -> (TempDir, Dataset) {
+    let part = |images, seed| Part::random(images, [1, 12, 12], 3, seed);
+    open(&part(330, 1), Some(&part(200, 2)))
+}
+
+#[test]
+fn weights_are_those_of_one_process() {
+    let (_directory, data) = small();
+    let base = [CNN, ("stop.epochs", "2"), ("data.validation", "test")];
+    let changes: [&[(&str, &str)]; 5] = [
+        // Shards of 16: seven of a full batch, and two of the last one, of which one is short.
+        &[("data.batch_size", "100"), ("data.shard", "16")],
+        &[("data.batch_size", "32"), ("data.shard", "16"), ("optimizer.ema", "0.9")],
+        &[
+            ("data.batch_size", "90"),
+            ("data.shard", "16"),
+            ("augment.shift", "1"),
+            ("augment.flip", "0.5"),
+            ("optimizer.kind", "adam"),
+            ("optimizer.clip_norm", "0.5"),
+        ],
+        // A batch is a shard: all ranks but one have nothing to do.
+        &[("data.batch_size", "60"), ("data.shard", "64")],
+        // So many parameters that four ranks of a root each send slices.
+        &[
+            ("model.layers", LARGE),
+            ("data.batch_size", "64"),
+            ("data.shard", "16"),
+            ("optimizer.lr", "0.01"),
+        ],
+    ];
+    for change in changes {
+        let recipe = recipe(&[&base[..], change].concat());
+        let alone = train(&recipe, &data, 1).remove(0);
+        assert_eq!(alone.1.len(), 2);
+        for size in [2, 3, 4, 7] {
+            for (rank, found) in train(&recipe, &data, size).iter().enumerate() {
+                assert!(*found == alone, "rank {rank} of {size}: {change:?}");
+            }
+        }
+    }
+}
+
+/// A hidden layer of 1000: 148,003 parameters.
+const LARGE: &str = "[{ kind = 'flatten' }, { kind = 'linear', outputs = 1000 }, { kind = 'relu' }, \
+    { kind = 'linear' }]";
+
+/// One rank alone asks for the end; what goes on from there alone has the bits of a run that was never
+/// interrupted.
+#[test]
+fn all_ranks_end_after_the_same_step() {
+    let (directory, data) = small();
+    let recipe =
+        recipe(&[CNN, ("stop.epochs", "2"), ("data.batch_size", "40"), ("data.shard", "16")]);
+    let whole = train(&recipe, &data, 1).remove(0).0;
+    let checkpoints = Checkpoints::new(directory.path().join("checkpoints"), 1);
+    let steps = on_ranks(3, |rank| {
+        let workers = Workers::new(Isa::detect(), 1).unwrap();
+        let mut trainer = Trainer::new(&recipe, &data, &workers).unwrap();
+        trainer.join_ranks(rank).unwrap();
+        let stop = trainer.run_observed(&mut |trainer: &Trainer<'_>, _: Event<'_>| {
+            Ok(match rank.rank() == 1 && trainer.progress().step == 5 {
+                true => ControlFlow::Break(()),
+                false => ControlFlow::Continue(()),
+            })
+        });
+        assert_eq!(stop.unwrap(), Stop::Interrupted);
+        if rank.rank() == 0 {
+            checkpoints.save(&trainer).unwrap();
+        }
+        trainer.progress().step
+    });
+    assert_eq!(steps, [6; 3]);
+    let (checkpoint, _) = checkpoints.latest().unwrap();
+    for size in [1, 2] {
+        let states = on_ranks(size, |rank| {
+            let workers = Workers::new(Isa::detect(), 1).unwrap();
+            let mut trainer = match rank.rank() {
+                0 => Trainer::resume(&recipe, &data, &workers, &checkpoint).unwrap(),
+                _ => Trainer::to_join(&recipe, &data, &workers).unwrap(),
+            };
+            trainer.join_ranks(rank).unwrap();
+            trainer.run(|_| {}).unwrap();
+            state(&trainer)
+        });
+        assert!(states.iter().all(|state| *state == whole), "resumed on {size}");
+    }
+}
+
+#[test]
+fn ranks_that_do_not_do_the_same_are_refused() {
+    let (_directory, data) = small();
+    let (_other_directory, other) = open(&Part::random(330, [1, 12, 12], 3, 7), None);
+    let base = recipe(&[CNN, ("data.validation", "none")]);
+    let faster = recipe(&[CNN, ("data.validation", "none"), ("optimizer.lr", "0.3")]);
+    let join = |size, recipe_of: &(dyn Fn(usize) -> &'static str + Sync)| {
+        on_ranks(size, |rank| {
+            let workers = Workers::new(Isa::detect(), 1).unwrap();
+            let what = recipe_of(rank.rank());
+            let recipe = if what == "faster" { &faster } else { &base };
+            let data = if what == "other" { &other } else { &data };
+            let mut trainer = Trainer::new(recipe, data, &workers).unwrap();
+            trainer.join_ranks(rank).map_err(|error| error.to_string())
+        })
+    };
+    assert!(join(2, &|_| "base").iter().all(Result::is_ok));
+    let start = "the ranks do not do the same: ";
+    for found in join(3, &|rank| if rank == 2 { "faster" } else { "base" }) {
+        let words = "rank 2 of 3: `optimizer.lr` of its recipe is 0.3, that of rank 0 0.001";
+        assert_eq!(found.unwrap_err(), format!("{start}{words}"));
+    }
+    for found in join(2, &|rank| if rank == 1 { "other" } else { "base" }) {
+        let words =
+            "rank 1 of 2: its data are not those of rank 0: images, labels or classes differ";
+        assert_eq!(found.unwrap_err(), format!("{start}{words}"));
+    }
+}
+
+#[test]
+fn ranks_without_a_shard_are_counted() {
+    let (_directory, data) = random(100, [1, 12, 12], 3);
+    let recipe = recipe(&[CNN, ("data.batch_size", "60"), ("data.shard", "32")]);
+    let idle = on_ranks(5, |rank| {
+        let workers = Workers::new(Isa::detect(), 1).unwrap();
+        let mut trainer = Trainer::new(&recipe, &data, &workers).unwrap();
+        assert_eq!(trainer.idle_ranks(), 0);
+        trainer.join_ranks(rank).unwrap();
+        trainer.idle_ranks()
+    });
+    assert_eq!(idle, [3; 5]);
+}
