@@ -1,11 +1,14 @@
 //! `import`: a folder of pictures becomes a data set of IDX files.
 
 mod cli;
+#[path = "cli/interrupt.rs"]
+mod interrupt;
 #[path = "cli/threads.rs"]
 mod threads;
 
 use clap::{Parser, ValueEnum};
 use cli::{Failure, complain, printable, run, say};
+use interrupt::Interrupt;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use threads::ThreadFlags;
@@ -71,7 +74,8 @@ Examples:
   import pictures --out data/shop --size 32 --grey --test-fraction 0.2 --force
   train --data data/shop --model cnn-bn                 then trains on it
 
-Exit codes: 0 imported; 1 the folder or a file is wrong; 2 the command is wrong.";
+Exit codes: 0 imported; 1 the folder or a file is wrong; 2 the command is wrong; 130 Ctrl-C (nothing
+is left).";
 
 #[derive(Clone, Copy, ValueEnum)]
 enum Shape {
@@ -102,13 +106,16 @@ fn run_import(arguments: &Arguments) -> Result<(), Failure> {
         replace: arguments.force,
     };
     let workers = arguments.threads.start()?;
+    let interrupt = Interrupt::watch().map_err(run)?;
     let skip = |problem: &trainer::PictureError| complain("left out", &problem.to_string());
-    let imported = import(&arguments.folder, &arguments.out, &options, &workers, skip);
+    let imported =
+        import(&arguments.folder, &arguments.out, &options, &workers, interrupt.flag(), skip);
     let imported = imported.map_err(|error| match error {
         ImportError::Taken { .. } if !arguments.force => Failure::Run(format!(
             "{error}; choose another --out, or replace a data set with --force"
         )),
         ImportError::Taken { .. } => Failure::Run(format!("{error}; choose another --out")),
+        ImportError::Interrupted => Failure::Interrupted(error.to_string(), interrupt.signal()),
         error => run(error),
     })?;
     say(&table(arguments, &imported));
@@ -149,7 +156,10 @@ fn table(arguments: &Arguments, imported: &Imported) -> String {
         text += &format!("\nleft out: {}", files(imported.outside, outside, outside));
     }
     let out = printable(&arguments.out.display().to_string());
-    text + &format!("\ndata: {out}; to train on it: train --data {out}")
+    let quoted = if out.contains(' ') { format!("'{out}'") } else { out.clone() };
+    // Training validates on the test images unless it is told otherwise.
+    let validation = if test == 0 { " --validation none" } else { "" };
+    text + &format!("\ndata: {out}; to train on it: train --data {quoted}{validation}")
 }
 
 /// So many files that are so.

@@ -30,8 +30,7 @@ pub struct Fields {
     /// Momentum of the optimiser
     #[arg(long, value_name = "X", allow_negative_numbers = true)]
     momentum: Option<String>,
-    /// How the learning rate changes: constant, step, multi-step, exponential, cosine, polynomial,
-    /// one-cycle or plateau
+    /// Its course: constant, step, multi-step, exponential, cosine, polynomial, one-cycle, plateau
     #[arg(long, value_name = "KIND")]
     schedule: Option<String>,
     /// Decides every random choice
@@ -112,7 +111,7 @@ pub fn after_help() -> String {
     let mut text = String::new();
     let mut list = |title: &str, items: &mut dyn Iterator<Item = (&str, &str)>| {
         let _ = writeln!(text, "{title}:");
-        items.for_each(|(name, what)| _ = writeln!(text, "  {name:8} {what}"));
+        items.for_each(|(name, what)| _ = writeln!(text, "  {name:8}  {what}"));
         text.push('\n');
     };
     list("Recipes", &mut Recipe::shipped());

@@ -12,6 +12,7 @@ mod threads;
 use clap::{CommandFactory, FromArgMatches, Parser};
 use cli::{Failure, run, say, usage};
 use interrupt::Interrupt;
+use model::FileError;
 use recipes::{Fields, after_help, recipe_failure};
 use show::{Style, show};
 use std::io::IsTerminal;
@@ -19,8 +20,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use threads::ThreadFlags;
 use trainer::{
-    Checkpoint, Checkpoints, Dataset, Destination, Outcome, Recipe, Recording, RunDirectory,
-    RunDirectoryError, Source, Stop, TrainError, Trainer, Workers, record,
+    Checkpoint, CheckpointError, Checkpoints, Dataset, Destination, Outcome, Recipe, Recording,
+    RunDirectory, RunDirectoryError, Source, Stop, TrainError, Trainer, Workers, record,
 };
 
 /// Trains a convolutional image classifier. Without arguments: LeNet on the Fashion-MNIST that comes
@@ -34,7 +35,7 @@ struct Arguments {
     /// Directory of IDX files, plain or gzipped [default: the bundled Fashion-MNIST]
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// Directory to write, new or empty [default: runs/RECIPE-NUMBER]
+    /// Directory to write, new or empty [default: runs/RECIPE-NUMBER]; a sweep goes on in its own
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// Replace the run that is in --out
@@ -46,8 +47,7 @@ struct Arguments {
     /// Checkpoints to keep
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     keep: u32,
-    /// Run the recipe for every combination of the values in a sweep: a name from the list below, or a
-    /// TOML file
+    /// Run every combination of a sweep's values: a name from the list below, or a TOML file
     #[arg(long, value_name = "NAME|FILE", conflicts_with_all = ["recipe", "resume", "seeds"])]
     sweep: Option<String>,
     /// Run the recipe with this many seeds, and print mean ± standard deviation
@@ -67,7 +67,7 @@ struct Arguments {
 #[derive(clap::Args)]
 struct Output {
     /// Print the layers of the network, and do not train
-    #[arg(long, conflicts_with_all = ["resume", "sweep", "seeds"])]
+    #[arg(long, conflicts_with_all = ["resume", "sweep", "seeds", "json", "quiet", "profile"])]
     describe: bool,
     /// Print a JSON object per line: those of metrics.jsonl
     #[arg(long, conflicts_with = "quiet")]
@@ -112,7 +112,8 @@ fn train(arguments: &Arguments) -> Result<(), Failure> {
         return Ok(());
     }
     let directory = destination.make(&recipe).map_err(out_failure)?;
-    job.run(&mut trainer, &directory).map(drop)
+    let outcome = job.run(&mut trainer, &directory)?;
+    job.interrupted(&outcome, &format!("--resume {}", word(directory.path())))
 }
 
 /// Goes on with a run from its latest checkpoint.
@@ -124,25 +125,50 @@ fn resume(job: &Job<'_>, path: &Path) -> Result<(), Failure> {
     let recipe = Recipe::load(&name, &settings)
         .map_err(|error| recipe_failure(&arguments.fields, &name, error))?;
     let recipe = job.own(recipe)?;
-    let checkpoint = latest(&directory)?;
+    let checkpoint = whole(Checkpoints::new(directory.checkpoints(), 1).latest())?;
+    check_continuation(&checkpoint, &recipe, |field| arguments.fields.origin(field, &name))?;
+    let (data, workers) = (job.open(&recipe)?, arguments.threads.start()?);
+    let outcome = job.go_on(&recipe, &directory, &checkpoint, &data, &workers)?;
+    job.interrupted(&outcome, &format!("--resume {}", word(directory.path())))
+}
+
+/// Whether a run of this recipe can go on from a checkpoint; `origin` says what set a field.
+fn check_continuation(
+    checkpoint: &Checkpoint,
+    recipe: &Recipe,
+    origin: impl Fn(&str) -> String,
+) -> Result<(), Failure> {
     let except = ["stop.epochs", "data.directory"];
-    if let Some((field, then, now)) = checkpoint.recipe().difference(&recipe, &except) {
-        let origin = arguments.fields.origin(&field, &name);
+    if let Some((field, then, now)) = checkpoint.recipe().difference(recipe, &except) {
+        let (origin, path) = (origin(&field), checkpoint.path().display());
         return Err(usage(format!(
-            "{origin}: `{field}` is {now}: expected {then}, as the run began with; of a run that goes on, \
-             only --epochs may change"
+            "{origin}: `{field}` is {now}: expected {then}, as in {path}; of a run that goes on, only \
+             --epochs may change"
         )));
     }
-    let (data, workers) = (job.open(&recipe)?, arguments.threads.start()?);
-    let mut trainer = Trainer::resume(&recipe, &data, &workers, &checkpoint).map_err(run)?;
-    directory.write_recipe(&recipe).map_err(run)?;
-    job.run(&mut trainer, &directory).map(drop)
+    let (epochs, begun) = (recipe.stop.epochs, checkpoint.progress().epoch_under_way());
+    if epochs < begun {
+        let origin = origin("stop.epochs");
+        return Err(usage(format!(
+            "{origin}: `stop.epochs` is {epochs}: expected at least {begun}, the epochs that the run has \
+             begun"
+        )));
+    }
+    if checkpoint.recipe().stop.epochs != epochs && recipe.schedule.kind.follows_the_plan() {
+        cli::complain(
+            "warning",
+            "the schedule of the learning rate depends on the number of epochs: the weights will not be \
+             those of a run that was planned so from the start",
+        );
+    }
+    Ok(())
 }
 
 /// The latest checkpoint that is whole. Others are named.
-fn latest(directory: &RunDirectory) -> Result<Checkpoint, Failure> {
-    let (checkpoint, damaged) =
-        Checkpoints::new(directory.checkpoints(), 1).latest().map_err(run)?;
+fn whole(
+    latest: Result<(Checkpoint, Vec<FileError>), CheckpointError>,
+) -> Result<Checkpoint, Failure> {
+    let (checkpoint, damaged) = latest.map_err(run)?;
     for error in damaged {
         cli::complain("warning", &format!("{error}; going on from an older one"));
     }
@@ -220,13 +246,49 @@ impl Job<'_> {
         if let Some(profile) = &outcome.profile {
             say(&format!("\n{profile}"));
         }
-        if outcome.stop == Stop::Interrupted {
-            let step = trainer.progress().step;
-            let path = directory.path().display();
-            let text = format!("interrupted after step {step}; go on with: train --resume {path}");
-            return Err(Failure::Interrupted(text, self.interrupt.signal()));
-        }
         Ok(outcome)
+    }
+
+    /// Goes on with a run.
+    fn go_on(
+        &self,
+        recipe: &Recipe,
+        directory: &RunDirectory,
+        checkpoint: &Checkpoint,
+        data: &Dataset,
+        workers: &Workers,
+    ) -> Result<Outcome, Failure> {
+        let mut trainer = Trainer::resume(recipe, data, workers, checkpoint).map_err(run)?;
+        directory.write_recipe(recipe).map_err(run)?;
+        self.run(&mut trainer, directory)
+    }
+
+    /// The end of a run that a signal has asked for; the program goes on with it if called with these
+    /// arguments.
+    fn interrupted(&self, outcome: &Outcome, arguments: &str) -> Result<(), Failure> {
+        if outcome.stop != Stop::Interrupted {
+            return Ok(());
+        }
+        let program = std::env::args_os().next().unwrap_or_else(|| "train".into());
+        let (step, program) = (outcome.step, word(Path::new(&program)));
+        let text = format!("interrupted after step {step}; go on with: {program} {arguments}");
+        Err(Failure::Interrupted(text, self.interrupt.signal()))
+    }
+}
+
+/// A path as a word for a shell, that is no flag.
+fn word(path: &Path) -> String {
+    let text = path.display().to_string();
+    let text = if text.starts_with('-') { format!("./{text}") } else { text };
+    quoted(&text)
+}
+
+/// Text as a word for a shell.
+fn quoted(text: &str) -> String {
+    let plain = |c: char| c.is_alphanumeric() || "/._-+=,:@%".contains(c);
+    match !text.is_empty() && text.chars().all(plain) {
+        true => text.to_owned(),
+        false => format!("'{}'", text.replace('\'', r"'\''")),
     }
 }
 

@@ -16,7 +16,7 @@ fn workers() -> Workers {
 
 /// Sixteen images as small as a preset can do with: of the last layers still every weight is used.
 fn images(preset: &str) -> (TempDir, Dataset) {
-    let side = if matches!(preset, "lenet" | "resnet") { 16 } else { 8 };
+    let side = if matches!(preset, "lenet" | "lenet-li" | "resnet") { 16 } else { 8 };
     data::random(16, [1, side, side], 10)
 }
 
@@ -65,7 +65,7 @@ fn nan_in_each_running_statistic() {
                 let mut trainer = Trainer::new(&recipe, &data, &workers).unwrap();
                 trainer.weights_mut()[parameter.place.offset] = f32::INFINITY;
                 let error = trainer.run(|epoch| panic!("{epoch:?}")).unwrap_err();
-                let TrainError::Weights { parameter: found, epoch: 1 } = &error else {
+                let TrainError::Weights { parameter: found, step: 1, epoch: 1 } = &error else {
                     panic!("{preset}, {}: {error}", parameter.name)
                 };
                 assert_eq!(*found, parameter.name, "{error}");
@@ -87,7 +87,7 @@ fn weights_that_the_last_step_broke() {
         ("stop.epochs", "1"),
     ]);
     let error = Trainer::new(&recipe, &data, &workers).unwrap().run(|_| {}).unwrap_err();
-    assert_eq!(error.to_string(), "`conv1.weight` is not finite after epoch 1");
+    assert_eq!(error.to_string(), "`conv1.weight` is not finite after step 1 (epoch 1)");
 }
 
 /// Weights so large that the gradient overflows on its way back, and inputs to them so small that the
@@ -143,9 +143,9 @@ fn validation_loss_that_is_not_finite() {
         let place = parameter.unwrap().place;
         place.of_mut(trainer.weights_mut()).fill(-3e38);
         let error = trainer.run(|epoch| panic!("{epoch:?}")).unwrap_err();
-        assert!(matches!(error, TrainError::Validation { epoch: 1, .. }), "{error}");
+        assert!(matches!(error, TrainError::Validation { step: 1, epoch: 1, .. }), "{error}");
         assert!(
-            error.to_string().starts_with("the validation loss is NaN after epoch 1"),
+            error.to_string().starts_with("the validation loss is NaN after step 1 (epoch 1)"),
             "{error}"
         );
     }

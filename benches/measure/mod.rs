@@ -100,7 +100,7 @@ impl<'a> Peak<'a> {
         let run = || {
             let pieces = PIECES * workers.threads();
             let leaf = |_, _: &mut autograd::Memory| fma_chains(workers.isa(), STEPS);
-            workers.run(|| workers.sum(pieces, &leaf, &|a, b| a + b))
+            workers.run(|| workers.sum(0..pieces, &leaf, &|a, b| a + b))
         };
         let work = move || {
             run();

@@ -1,10 +1,11 @@
 //! The flags that say which model, be it of `train` or of PyTorch.
 
 use crate::cli::{Failure, run, usage};
-use model::{Architecture, Model, StateDict, TensorFile, Usage};
+use model::{Architecture, CUSTOM, Model, StateDict, TensorFile, Usage};
 use std::borrow::Borrow;
+use std::fmt::Display;
 use std::path::PathBuf;
-use trainer::{Dataset, Moments, measure};
+use trainer::{Dataset, Moments, Recipe, measure};
 
 /// Which weights, and what they do not say themselves.
 #[derive(clap::Args)]
@@ -58,7 +59,7 @@ impl WeightsFlags {
         let data = data.borrow();
         let input = data.image_shape();
         let architecture = match &self.model {
-            Some(name) => Architecture::preset(name).map_err(|e| usage(format!("--model: {e}")))?,
+            Some(name) => architecture(name)?,
             None => StateDict::of(&tensors).matching_preset(input).map_err(run)?,
         };
         let (moments, scaling) = self.moments(data)?;
@@ -88,6 +89,19 @@ impl WeightsFlags {
             )));
         }
         Ok((moments.clone(), "as given by --normalize"))
+    }
+}
+
+/// The network that `--model` means.
+fn architecture(name: &str) -> Result<Architecture, Failure> {
+    let wrong = |error: &dyn Display| usage(format!("--model: {error}"));
+    if !name.ends_with(".toml") {
+        return Architecture::preset(name).map_err(|error| wrong(&error));
+    }
+    let section = Recipe::load(name, &[]).map_err(|error| wrong(&error))?.model;
+    match section.layers {
+        Some(layers) => Ok(Architecture { name: CUSTOM.to_owned(), layers }),
+        None => Architecture::preset(section.name()).map_err(|error| wrong(&error)),
     }
 }
 

@@ -97,7 +97,8 @@ fn introduction(start: &Start) -> String {
         start.directory,
     );
     if start.step > 0 {
-        text += &format!("\ngoing on after step {}, epoch {}", start.step, start.epoch + 1);
+        let (step, done, epochs) = (start.step, start.epoch, start.epochs);
+        text += &format!("\ngoing on after step {step}; {done} of {epochs} epochs are complete");
     }
     text
 }

@@ -9,11 +9,14 @@ use trainer::metrics::{Epoch, Start, Validation};
 /// How often the bar tells of loss and speed.
 const LOOK: Duration = Duration::from_millis(100);
 
-const BAR: &str = "{prefix:>7}  {bar:30} {percent:>3} %  {msg}  {eta} left";
+/// The bar takes the room that a line has left.
+const BAR: &str = "{prefix:>7}  {wide_bar} {percent:>3} %  {msg}  {eta} left";
 
 /// A row per epoch under a heading, and a bar for the epoch under way, which is gone when it ends.
 pub struct Terminal {
     epochs: usize,
+    /// Whether rows have columns about validation.
+    validates: bool,
     bar: ProgressBar,
     validation: Option<Validation>,
     /// Since the last look.
@@ -26,6 +29,7 @@ impl Default for Terminal {
     fn default() -> Terminal {
         Terminal {
             epochs: 0,
+            validates: false,
             bar: ProgressBar::hidden(),
             validation: None,
             looked: Instant::now(),
@@ -91,16 +95,18 @@ impl Terminal {
     fn start(&mut self, start: &Start) {
         self.epochs = start.epochs;
         say(&introduction(start));
-        let validates = start.validation_images > 0;
-        let columns = if validates { "  validation loss    top-1" } else { "" };
+        self.validates = start.validation_images > 0;
+        let columns = if self.validates { "  validation loss    top-1" } else { "" };
         say(&format!("\n{:>7}  train loss{columns}  {:>9}  {:>8}", "epoch", "images/s", "time"));
     }
 
     fn row(&self, epoch: &Epoch) -> String {
         let number = format!("{}/{}", epoch.epoch, self.epochs);
         let mut row = format!("{number:>7}  {:>10.4}", epoch.loss);
-        if let (Some(loss), Some(top1)) = (epoch.validation_loss, epoch.top1) {
-            row += &format!("  {loss:>15.4}  {:>5.2} %", 100.0 * top1);
+        match (epoch.validation_loss, epoch.top1) {
+            (Some(loss), Some(top1)) => row += &format!("  {loss:>15.4}  {:>5.2} %", 100.0 * top1),
+            _ if self.validates => row += &format!("  {:>15}  {:>7}", "–", "–"),
+            _ => {}
         }
         let speed = HumanCount(epoch.images_per_second as u64).to_string();
         row + &format!("  {speed:>9}  {:>6.2} s", epoch.seconds)

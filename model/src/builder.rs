@@ -14,7 +14,8 @@ pub(crate) fn build(input: [usize; 3], layers: &[Layer]) -> Result<Network, Shap
     let (mut nodes, output) = builder.sequence(layers, "", input, 0)?;
     if output[1..] != [1, 1] {
         let problem = "the network must end in vectors: add flatten and linear layers";
-        return Err(shape_error("(end)", "output", output, problem));
+        let (name, kind) = ("(end)".to_owned(), "output".to_owned());
+        return Err(ShapeError { name, kind, input: output, problem: problem.to_owned() });
     }
     let trained = builder.place(true, 0);
     let len = builder.place(false, trained);
@@ -44,14 +45,72 @@ const FLOATS: usize = 1 << 28;
 /// Names that would be taken for other tensors of a checkpoint.
 const RESERVED: [&str; 2] = [EMA, OPTIMIZER];
 
-fn shape_error(name: &str, kind: &str, input: [usize; 3], problem: &str) -> ShapeError {
-    ShapeError { name: name.to_owned(), kind: kind.to_owned(), input, problem: problem.to_owned() }
-}
-
 /// Whether the tables of the kernels, offsets of 32 bits, reach every float of an array.
 fn addressable(dimensions: &[usize]) -> bool {
     let floats = dimensions.iter().try_fold(1usize, |floats, n| floats.checked_mul(*n));
     floats.is_some_and(|floats| floats <= u32::MAX as usize)
+}
+
+/// A layer in its place.
+struct Site<'a> {
+    /// With the names of the blocks that it is in.
+    name: &'a str,
+    kind: &'a Kind,
+    input: [usize; 3],
+    /// How many blocks it is in.
+    depth: usize,
+}
+
+impl Site<'_> {
+    fn wrong(&self, problem: &str) -> ShapeError {
+        let (name, kind) = (self.name.to_owned(), in_words(self.kind));
+        ShapeError { name, kind, input: self.input, problem: problem.to_owned() }
+    }
+
+    /// Whether the layer may have this name, and be as deep as it is.
+    fn check_name(&self, own: &str) -> Result<(), ShapeError> {
+        let part = |c: char| c.is_alphanumeric() || c == '_' || c == '-';
+        if own.is_empty() || !own.chars().all(part) {
+            return Err(self.wrong("a name has letters, digits, `_` and `-`, at least one"));
+        }
+        if self.depth == 0 && RESERVED.iter().any(|r| r.trim_end_matches('.') == own) {
+            return Err(self.wrong("the name has a meaning of its own in checkpoints"));
+        }
+        if self.depth > DEPTH {
+            return Err(self.wrong("blocks within blocks, too many of them"));
+        }
+        Ok(())
+    }
+
+    fn check_input(&self) -> Result<(), ShapeError> {
+        let [channels, height, width] = self.input;
+        if self.input.contains(&0) {
+            return Err(self.wrong("there is nothing to compute with"));
+        }
+        if !addressable(&[LANES, channels, height, width.saturating_add(1)]) {
+            return Err(self.wrong("its input is too large"));
+        }
+        Ok(())
+    }
+
+    /// The output of a window, of so many channels.
+    fn windowed(&self, window: &Window, channels: usize) -> Result<[usize; 3], ShapeError> {
+        let [_, height, width] = self.input;
+        let output = window.output([height, width]);
+        let [h, w] = output.ok_or_else(|| self.wrong("the window does not fit"))?;
+        if !addressable(&[LANES, channels, h, w.saturating_add(1)]) {
+            return Err(self.wrong("its output is too large"));
+        }
+        Ok([channels, h, w])
+    }
+
+    fn pooled(&self, window: &Window) -> Result<[usize; 3], ShapeError> {
+        let output = self.windowed(window, self.input[0])?;
+        if (0..2).any(|axis| window.padding[axis] > window.kernel[axis] / 2) {
+            return Err(self.wrong("padding must be at most half the pooling window"));
+        }
+        Ok(output)
+    }
 }
 
 impl Builder {
@@ -67,135 +126,115 @@ impl Builder {
         for (i, layer) in layers.iter().enumerate() {
             let own = layer.name.clone().unwrap_or_else(|| i.to_string());
             let name = format!("{prefix}{own}");
-            let wrong = |problem| shape_error(&name, &in_words(&layer.kind), shape, problem);
-            let part = |c: char| c.is_alphanumeric() || c == '_' || c == '-';
-            if own.is_empty() || !own.chars().all(part) {
-                return Err(wrong("a name has letters, digits, `_` and `-`, at least one"));
-            }
-            if prefix.is_empty() && RESERVED.iter().any(|r| r.trim_end_matches('.') == own) {
-                return Err(wrong("the name has a meaning of its own in checkpoints"));
-            }
+            let site = Site { name: &name, kind: &layer.kind, input: shape, depth };
+            site.check_name(&own)?;
             if !names.insert(own) {
-                return Err(wrong("another layer has this name"));
+                return Err(site.wrong("another layer has this name"));
             }
-            if depth > DEPTH {
-                return Err(wrong("blocks within blocks, too many of them"));
-            }
-            let (node, output) = self.layer(&layer.kind, name, shape, depth)?;
+            let (node, output) = self.layer(&site)?;
             shape = output;
             nodes.push(node);
         }
         Ok((nodes, shape))
     }
 
-    fn layer(
-        &mut self,
-        kind: &Kind,
-        name: String,
-        input: [usize; 3],
-        depth: usize,
-    ) -> Result<(Node, [usize; 3]), ShapeError> {
-        let described = in_words(kind);
-        let wrong = |problem: &str| shape_error(&name, &described, input, problem);
-        let [channels, height, width] = input;
-        if input.contains(&0) {
-            return Err(wrong("there is nothing to compute with"));
-        }
-        if !addressable(&[LANES, channels, height, width.saturating_add(1)]) {
-            return Err(wrong("its input is too large"));
-        }
-        let number = self.summaries.len();
-        let parameters = self.parameters.len();
+    fn layer(&mut self, site: &Site<'_>) -> Result<(Node, [usize; 3]), ShapeError> {
+        site.check_input()?;
+        let (number, first) = (self.summaries.len(), self.parameters.len());
         self.summaries.push(Summary {
-            name: name.clone(),
-            kind: described.clone(),
-            output: input,
+            name: site.name.to_owned(),
+            kind: in_words(site.kind),
+            output: site.input,
             parameters: 0,
             multiply_adds: 0,
         });
-        let mut multiply_adds = 0;
-        let windowed = |window: &Window, channels: usize| {
-            let [h, w] =
-                window.output([height, width]).ok_or_else(|| wrong("the window does not fit"))?;
-            let small = addressable(&[LANES, channels, h, w.saturating_add(1)]);
-            if small { Ok([h, w]) } else { Err(wrong("its output is too large")) }
-        };
-        let (step, output) = match kind {
-            Kind::Conv2d { outputs, window, bias } => {
-                if *outputs == 0 {
-                    return Err(wrong("a convolution needs at least one output channel"));
-                }
-                let [h, w] = windowed(window, *outputs)?;
-                if !addressable(&[*outputs, channels, window.taps()]) {
-                    return Err(wrong("its weights are too large"));
-                }
-                let convolution = Convolution::new(channels, [height, width], *outputs, *window)
-                    .ok_or_else(|| wrong("the window does not fit"))?;
-                multiply_adds = convolution.multiply_adds();
-                let shape = vec![*outputs, channels, window.kernel[0], window.kernel[1]];
-                let (weight, bias) = self.affine(&name, shape, convolution.taps(), *bias);
-                (Step::Conv2d { weight, bias, window: *window }, [*outputs, h, w])
-            }
-            Kind::Linear { outputs, bias } => {
-                if [height, width] != [1, 1] {
-                    return Err(wrong(
-                        "a linear layer takes vectors: put a flatten layer before it",
-                    ));
-                }
-                if *outputs == 0 {
-                    return Err(wrong("a linear layer needs at least one output"));
-                }
-                if !addressable(&[*outputs, channels]) {
-                    return Err(wrong("its weights are too large"));
-                }
-                multiply_adds = channels * outputs;
-                let shape = vec![*outputs, channels];
-                let (weight, bias) = self.affine(&name, shape, channels, *bias);
-                (Step::Linear { weight, bias }, [*outputs, 1, 1])
-            }
-            Kind::BatchNorm2d => (Step::BatchNorm2d(self.batch_norm(&name, channels)), input),
-            Kind::Activation(f) => (Step::Activation(*f), input),
-            Kind::MaxPool2d(window) | Kind::AvgPool2d(window) => {
-                let [h, w] = windowed(window, channels)?;
-                if (0..2).any(|axis| window.padding[axis] > window.kernel[axis] / 2) {
-                    return Err(wrong("padding must be at most half the pooling window"));
-                }
-                let max = matches!(kind, Kind::MaxPool2d(_));
-                let step = if max { Step::MaxPool2d(*window) } else { Step::AvgPool2d(*window) };
-                (step, [channels, h, w])
-            }
-            Kind::GlobalAvgPool2d => (Step::GlobalAvgPool2d, [channels, 1, 1]),
-            Kind::Dropout(p) if !(0.0..1.0).contains(p) => {
-                return Err(wrong("the probability must be at least 0 and below 1"));
-            }
-            Kind::Dropout(p) => (Step::Dropout(*p), input),
-            Kind::Flatten => (Step::Flatten, [channels * height * width, 1, 1]),
-            Kind::Residual { body, shortcut } => {
-                let (body, after) =
-                    self.sequence(body, &format!("{name}.body."), input, depth + 1)?;
-                let (shortcut, beside) =
-                    self.sequence(shortcut, &format!("{name}.shortcut."), input, depth + 1)?;
-                if after != beside {
-                    let problem = format!("body gives {after:?} and shortcut {beside:?}");
-                    return Err(wrong(&problem));
-                }
-                (Step::Residual { body, shortcut }, after)
-            }
-        };
+        let (step, output, multiply_adds) = self.step(site)?;
         if self.floats > FLOATS {
-            return Err(wrong("its weights are too large"));
+            return Err(site.wrong("its weights are too large"));
         }
         // The layers of a block have lines of their own.
-        let own = if matches!(kind, Kind::Residual { .. }) {
-            &[]
-        } else {
-            &self.parameters[parameters..]
-        };
+        let is_block = matches!(site.kind, Kind::Residual { .. });
+        let own = if is_block { &[] } else { &self.parameters[first..] };
         let trained = own.iter().filter(|p| p.role.is_trained()).map(|p| p.place.len).sum();
         let summary = &mut self.summaries[number];
         (summary.output, summary.parameters, summary.multiply_adds) =
             (output, trained, multiply_adds);
         Ok((Node { number, step }, output))
+    }
+
+    /// What a layer does, the shape after it, and its own multiply-adds.
+    fn step(&mut self, site: &Site<'_>) -> Result<(Step, [usize; 3], usize), ShapeError> {
+        let (Site { name, input, .. }, [channels, height, width]) = (site, site.input);
+        let (step, output) = match site.kind {
+            Kind::Conv2d { outputs, window, bias } => {
+                return self.convolution(site, *outputs, *window, *bias);
+            }
+            Kind::Linear { outputs, bias } => return self.linear(site, *outputs, *bias),
+            Kind::BatchNorm2d => (Step::BatchNorm2d(self.batch_norm(name, channels)), *input),
+            Kind::Activation(f) => (Step::Activation(*f), *input),
+            Kind::MaxPool2d(window) => (Step::MaxPool2d(*window), site.pooled(window)?),
+            Kind::AvgPool2d(window) => (Step::AvgPool2d(*window), site.pooled(window)?),
+            Kind::GlobalAvgPool2d => (Step::GlobalAvgPool2d, [channels, 1, 1]),
+            Kind::Dropout(p) if !(0.0..1.0).contains(p) => {
+                return Err(site.wrong("the probability must be at least 0 and below 1"));
+            }
+            Kind::Dropout(p) => (Step::Dropout(*p), *input),
+            Kind::Flatten => (Step::Flatten, [channels * height * width, 1, 1]),
+            Kind::Residual { body, shortcut } => {
+                let depth = site.depth + 1;
+                let (body, after) = self.sequence(body, &format!("{name}.body."), *input, depth)?;
+                let (shortcut, beside) =
+                    self.sequence(shortcut, &format!("{name}.shortcut."), *input, depth)?;
+                if after != beside {
+                    let problem = format!("body gives {after:?} and shortcut {beside:?}");
+                    return Err(site.wrong(&problem));
+                }
+                (Step::Residual { body, shortcut }, after)
+            }
+        };
+        Ok((step, output, 0))
+    }
+
+    fn convolution(
+        &mut self,
+        site: &Site<'_>,
+        outputs: usize,
+        window: Window,
+        bias: bool,
+    ) -> Result<(Step, [usize; 3], usize), ShapeError> {
+        let [channels, height, width] = site.input;
+        if outputs == 0 {
+            return Err(site.wrong("a convolution needs at least one output channel"));
+        }
+        let output = site.windowed(&window, outputs)?;
+        if !addressable(&[outputs, channels, window.taps()]) {
+            return Err(site.wrong("its weights are too large"));
+        }
+        let convolution = Convolution::new(channels, [height, width], outputs, window)
+            .ok_or_else(|| site.wrong("the window does not fit"))?;
+        let shape = vec![outputs, channels, window.kernel[0], window.kernel[1]];
+        let (weight, bias) = self.affine(site.name, shape, convolution.taps(), bias);
+        Ok((Step::Conv2d { weight, bias, window }, output, convolution.multiply_adds()))
+    }
+
+    fn linear(
+        &mut self,
+        site: &Site<'_>,
+        outputs: usize,
+        bias: bool,
+    ) -> Result<(Step, [usize; 3], usize), ShapeError> {
+        let [inputs, height, width] = site.input;
+        if [height, width] != [1, 1] {
+            return Err(site.wrong("a linear layer takes vectors: put a flatten layer before it"));
+        }
+        if outputs == 0 {
+            return Err(site.wrong("a linear layer needs at least one output"));
+        }
+        if !addressable(&[outputs, inputs]) {
+            return Err(site.wrong("its weights are too large"));
+        }
+        let (weight, bias) = self.affine(site.name, vec![outputs, inputs], inputs, bias);
+        Ok((Step::Linear { weight, bias }, [outputs, 1, 1], inputs * outputs))
     }
 
     /// The parameters of a convolution or linear layer.

@@ -35,6 +35,9 @@ impl FileError {
     }
 }
 
+/// What the name of a file begins with until it is whole.
+const UNFINISHED: &str = "writing-";
+
 /// Writes a file whole or not at all: under another name beside it, flushed to disk and renamed.
 pub fn write_file(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
     let write = || {
@@ -44,11 +47,25 @@ pub fn write_file(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
         // As any new file: what the umask allows.
         #[cfg(unix)]
         builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-        let mut file = builder.prefix("writing-").tempfile_in(folder)?;
+        let mut file = builder.prefix(UNFINISHED).tempfile_in(folder)?;
         file.as_file_mut().write_all(bytes)?;
         file.as_file().sync_all()?;
         file.persist(path).map_err(|e| e.error)?;
         std::fs::File::open(folder)?.sync_all()
     };
     write().map_err(|error| FileError::Io { path: path.to_owned(), action: "write", error })
+}
+
+/// Deletes what [`write_file`] had not finished in a folder when the program was killed.
+pub fn remove_unfinished(folder: &Path) -> Result<(), FileError> {
+    let unfinished = |path: &PathBuf| {
+        let name = path.file_name().unwrap_or_default();
+        name.as_encoded_bytes().starts_with(UNFINISHED.as_bytes())
+    };
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    for path in entries.map(|entry| entry.path()).filter(unfinished) {
+        let deleted = std::fs::remove_file(&path);
+        deleted.map_err(|error| FileError::Io { path, action: "delete", error })?;
+    }
+    Ok(())
 }

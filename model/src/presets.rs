@@ -6,7 +6,7 @@ use thiserror::Error;
 /// The names of the presets and what they are.
 pub const PRESETS: [(&str, &str); 5] = [
     ("lenet", "the paper's LeNet: two 5×5 convolutions of 6 and 16 channels, three linear layers"),
-    ("lenet-li", "the same of 6 and 12 channels and 120, 60 and 10 features"),
+    ("lenet-li", "the cited article's LeNet: 6 and 12 channels, then 120, 60 and 10 features"),
     ("cnn-bn", "two 5×5 convolutions of 16 and 32 channels with batch norm, one linear layer"),
     ("vgg", "six 3×3 convolutions of 64 to 256 channels with batch norm"),
     ("resnet", "eight residual blocks of 16 to 128 channels with batch norm"),

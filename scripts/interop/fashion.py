@@ -9,10 +9,16 @@ DATA = Path(__file__).resolve().parents[2] / "data" / "fashion-mnist"
 
 
 def test_images(count):
-    """The first images, pixels / 255 in float32: [count, 1, 28, 28]."""
+    """The first images (all, if None), pixels / 255 in float32: [count, 1, 28, 28]."""
     raw = gzip.decompress((DATA / "t10k-images-idx3-ubyte.gz").read_bytes())
     pixels = np.frombuffer(raw, np.uint8, offset=16).reshape(-1, 1, 28, 28)
     return pixels[:count].astype(np.float32) / np.float32(255)
+
+
+def test_labels():
+    """The class of every image."""
+    raw = gzip.decompress((DATA / "t10k-labels-idx1-ubyte.gz").read_bytes())
+    return np.frombuffer(raw, np.uint8, offset=8)
 
 
 def worst(found, expected):

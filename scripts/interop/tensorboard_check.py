@@ -44,6 +44,9 @@ def check_files(directory):
     for path, events in raw_events(directory):
         check(events, f"{path}: no event can be read")
         check(events and events[0].file_version == "brain.Event:2", f"{path}: no version first")
+        if len(events) < 2:
+            # All that is left of a session that was lost.
+            continue
         if files:
             starts = [e.step for e in events if e.session_log.status == event_pb2.SessionLog.START]
             first = min((e.step for e in events if e.HasField("summary")), default=None)

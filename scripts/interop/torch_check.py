@@ -3,6 +3,7 @@
     torch_check.py write DIRECTORY               networks with weights of chance, saved by PyTorch
     torch_check.py recipe                        a recipe that trains one of these networks for a few steps
     torch_check.py beside WEIGHTS LOGITS         Bobbin's logits beside those of the same torch.nn network
+    torch_check.py accuracy WEIGHTS JSON         what `evaluate --json` found, beside PyTorch on all test images
 
 `write` leaves NAME.safetensors and NAME.npy, its logits of 1,000 test images, for every preset (without
 metadata, as PyTorch saves) and for networks of their own layers. `beside` loads a file of Bobbin into the
@@ -19,7 +20,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from fashion import test_images, worst
+from fashion import test_images, test_labels, worst
 from torch_networks import CONVOLUTIONAL, CUSTOM, PRESETS, custom
 
 TOLERANCE, IMAGES = 1e-4, 1000
@@ -96,12 +97,24 @@ def beside(weights, found):
     return error <= TOLERANCE
 
 
+def accuracy(weights, found):
+    net = PRESETS[Path(weights).stem]()
+    net.load_state_dict(load_file(weights))
+    classes, labels = logits(net, test_images(None)).argmax(1), test_labels()
+    expected, found = float((classes == labels).mean()), json.loads(Path(found).read_text())["top1"]
+    print(f"{weights}: top-1 {found}, in PyTorch {expected}")
+    # Two classes may be as good as equal.
+    return abs(found - expected) <= 2e-4
+
+
 if __name__ == "__main__":
     match sys.argv[1:]:
         case ["write", directory]:
             write(Path(directory))
         case ["recipe"]:
             print(recipe())
+        case ["accuracy", weights, found]:
+            sys.exit(not accuracy(weights, found))
         case ["beside", weights, found]:
             sys.exit(not beside(weights, found))
         case _:

@@ -4,7 +4,7 @@ use crate::scratch::*;
 use image::{GrayImage, Luma, Rgb, RgbImage};
 use std::fs;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use trainer::{Dataset, Source};
 
 const IMPORT: &str = env!("CARGO_BIN_EXE_import");
@@ -130,7 +130,9 @@ fn the_same_pictures_give_the_same_bytes() {
     assert!(bytes(&scratch.work("set")) != first);
 
     // All to train on; grey.
-    succeeded(import(&scratch, &["--force", "--test-fraction", "0", "--grey"]).output().unwrap());
+    let arguments = ["--force", "--test-fraction", "0", "--grey"];
+    let printed = succeeded(import(&scratch, &arguments).output().unwrap());
+    assert!(printed.ends_with("train --data set --validation none\n"), "{printed}");
     let files = ["labels.txt", "train-images-idx3-ubyte", "train-labels-idx1-ubyte"];
     assert_eq!(names(&scratch.work("set")), files);
     let data = open(&scratch, "set");
@@ -190,6 +192,8 @@ fn what_cannot_be_imported_is_refused() {
         import(&["/proc/none/set"], &["/proc/none/set: cannot make the data set: "]);
     }
 
+    refused(&["../work/pictures", "--out", ".."], &["..: expected the name of a directory"]);
+
     // A place that is taken; what is not of an import is never deleted.
     fs::create_dir(scratch.work("set")).unwrap();
     fs::write(scratch.work("set/labels.txt"), "older\n").unwrap();
@@ -236,6 +240,34 @@ fn the_command_line_is_checked() {
         assert!(message.starts_with("error: ") && message.contains(words), "{words}: {message}");
         assert_eq!(scratch.files(), before);
     }
+}
+
+/// Ctrl-C while pictures are decoded.
+#[cfg(unix)]
+#[test]
+fn an_interrupted_import_leaves_nothing() {
+    let scratch = Scratch::empty();
+    flat(&scratch);
+    let large = RgbImage::from_pixel(3000, 3000, Rgb([1, 2, 3]));
+    large.save(scratch.work("pictures/red/0000.bmp")).unwrap();
+    for i in 0..300 {
+        let copy = scratch.work(&format!("pictures/red/{i:04}.bmp"));
+        let _ = fs::hard_link(scratch.work("pictures/red/0000.bmp"), copy);
+    }
+    let before = scratch.files();
+    let mut command = import(&scratch, &["--threads", "1"]);
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    // It has begun once its directory is there.
+    while scratch.files() == before {}
+    let kill = format!("kill -INT {}", child.id());
+    Command::new("sh").args(["-c", &kill]).status().unwrap();
+    let output = child.wait_with_output().unwrap();
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(
+        (output.status.code(), &*message),
+        (Some(130), "interrupted: nothing was imported\n")
+    );
+    assert_eq!(scratch.files(), before);
 }
 
 /// A limit on the size of files stands for a full disk.

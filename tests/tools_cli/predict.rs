@@ -139,7 +139,7 @@ fn inversion_is_for_networks_of_dark_images() {
 #[test]
 fn what_cannot_be_read_is_named_and_the_rest_answered() {
     let scratch = Scratch::with_data(1);
-    train(&scratch, "lenet");
+    let model = train(&scratch, "lenet");
     fs::write(scratch.work("text.png"), "no picture").unwrap();
     let good = picture("rgb.png");
     let arguments = ["--weights", "run", "none.png", &good, "text.png", &good];
@@ -151,6 +151,12 @@ fn what_cannot_be_read_is_named_and_the_rest_answered() {
     assert!(lines[1].starts_with("error: text.png: found something else"), "{message}");
     let printed = String::from_utf8(output.stdout).unwrap();
     assert_eq!(printed.matches("rgb.png (resized").count(), 2, "{printed}");
+
+    let mut broken = model;
+    broken.weights[0] = f32::NAN;
+    broken.save(&scratch.work("broken")).unwrap();
+    let mut command = scratch.program(PREDICT, &["--weights", "broken", &good]);
+    scratch.refuses(1, &mut command, &["rgb.png: what the network makes of it is not finite"]);
 
     let refused = |code: i32, arguments: &[&str], words: &[&str]| {
         scratch.refuses(code, &mut scratch.program(PREDICT, arguments), words);

@@ -225,7 +225,7 @@ fn training_that_fails_saves_no_model() {
                 &["--batch-size", "300", "--epochs", "1", "--validation", "none"],
             ]
             .concat(),
-            &["`conv1.weight` is not finite after epoch 1"],
+            &["`conv1.weight` is not finite after step 1 (epoch 1)"],
         ),
     ];
     for (i, (arguments, words)) in cases.into_iter().enumerate() {

@@ -3,6 +3,7 @@
 use crate::augment::Augmentation;
 use crate::data::Split;
 use crate::profile::{Chore, Chores, timed};
+use crate::ranks::Ranks;
 use crate::scores::rank_among;
 use crate::workers::Workers;
 use autograd::{Buffer, Memory, Tape, Tensor, Var};
@@ -103,7 +104,8 @@ pub(crate) struct Sums {
 pub(crate) struct Spare(Mutex<Vec<Buffer>>);
 
 impl Spare {
-    fn take(&self, len: usize) -> Buffer {
+    /// A buffer of this length, with anything in it.
+    pub(crate) fn take(&self, len: usize) -> Buffer {
         let found = self.0.lock().unwrap_or_else(|e| e.into_inner()).pop();
         found.filter(|b| b.len() == len).unwrap_or_else(|| Buffer::zeros(len))
     }
@@ -147,9 +149,19 @@ impl Images<'_> {
 }
 
 impl Batch<'_> {
-    /// The gradient of the batch. To be called inside [`Workers::run`].
-    pub(crate) fn gradient(&self, workers: &Workers, spare: &Spare) -> Sums {
-        let shards = self.images.indices.len().div_ceil(self.shard);
+    /// How many shards it has.
+    pub(crate) fn shards(&self) -> usize {
+        self.images.indices.len().div_ceil(self.shard)
+    }
+
+    /// The sums over these ranges of its shards. To be called inside [`Workers::run`].
+    pub(crate) fn gradients(
+        &self,
+        workers: &Workers,
+        spare: &Spare,
+        ranges: &[Range<usize>],
+        sums: &mut [Option<Sums>],
+    ) {
         let leaf = |i: usize, memory: &mut Memory| {
             let mut gradients = spare.take(self.network.len());
             timed(self.chores, Chore::Zeroing, || gradients.fill(0.0));
@@ -162,7 +174,7 @@ impl Batch<'_> {
             spare.put(b.gradients);
             Sums { loss: a.loss + b.loss, correct: a.correct + b.correct, ..a }
         };
-        workers.sum(shards, &leaf, &join)
+        workers.sums(ranges, sums, &leaf, &join);
     }
 
     /// Adds the gradient of one shard to `gradients`.
@@ -200,14 +212,34 @@ impl Batch<'_> {
     pub(crate) fn find_fault(&self, isa: kernels::Isa) -> Option<usize> {
         let mut memory = Memory::default();
         memory.set_checked(true);
-        (0..self.images.indices.len().div_ceil(self.shard)).find_map(|shard| {
+        (0..self.shards()).find_map(|shard| {
             self.shard_gradient(isa, shard, &mut memory, Buffer::zeros(self.network.len()));
             memory.fault()
         })
     }
 }
 
-/// Loss and accuracy of the network on images. To be called inside [`Workers::run`].
+/// What a part of an evaluation has found.
+#[derive(Clone, Copy)]
+pub(crate) struct Found {
+    /// The sum of the cross-entropy.
+    loss: f64,
+    /// Images whose class is the most probable one, and among the five most probable ones.
+    correct: [usize; 2],
+}
+
+impl Found {
+    pub(crate) fn to_words(self) -> [u64; 3] {
+        [self.loss.to_bits(), self.correct[0] as u64, self.correct[1] as u64]
+    }
+
+    pub(crate) fn from_words([loss, top1, top5]: [u64; 3]) -> Found {
+        Found { loss: f64::from_bits(loss), correct: [top1 as usize, top5 as usize] }
+    }
+}
+
+/// Loss and accuracy of the network on images, of which each rank does a share. To be called inside
+/// [`Workers::run`].
 ///
 /// # Panics
 /// If there are no images.
@@ -216,6 +248,7 @@ pub(crate) fn evaluate(
     network: &Network,
     weights: &[f32],
     images: Images<'_>,
+    ranks: &Ranks<'_>,
 ) -> Evaluation {
     let total = images.indices.len();
     let leaf = |i: usize, memory: &mut Memory| {
@@ -229,11 +262,17 @@ pub(crate) fn evaluate(
         let (_, sums) = tape.softmax_cross_entropy(logits, &labels, 0.0);
         let in_five = in_top5(tape.value(logits), &labels);
         memory.put_labels(labels);
-        (sums.loss, [sums.correct, in_five])
+        Found { loss: sums.loss, correct: [sums.correct, in_five] }
     };
-    type Found = (f64, [usize; 2]);
-    let join = |(a, [b, c]): Found, (d, [e, f]): Found| (a + d, [b + e, c + f]);
-    let (loss, [correct, in_five]) = workers.sum(total.div_ceil(EVALUATION_SHARD), &leaf, &join);
+    let join = |a: Found, b: Found| Found {
+        loss: a.loss + b.loss,
+        correct: [0, 1].map(|i| a.correct[i] + b.correct[i]),
+    };
+    let find = |ranges: &[Range<usize>], found: &mut [Option<Found>]| {
+        workers.sums(ranges, found, &leaf, &join);
+    };
+    let found = ranks.evaluation(total.div_ceil(EVALUATION_SHARD), find, join);
+    let Found { loss, correct: [correct, in_five] } = found;
     let part = |images: usize| images as f64 / total as f64;
     Evaluation { loss: loss / total as f64, accuracy: part(correct), top5: Some(part(in_five)) }
 }

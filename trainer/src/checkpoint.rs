@@ -21,7 +21,9 @@
 
 use crate::recipe::{Recipe, RecipeError};
 use crate::training::{Progress, Trainer};
-use model::{CHECKPOINT, FileError, OPTIMIZER, TensorFile, safetensors_bytes, write_file};
+use model::{
+    CHECKPOINT, FileError, OPTIMIZER, TensorFile, remove_unfinished, safetensors_bytes, write_file,
+};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::fs;
@@ -86,20 +88,21 @@ impl Checkpoints {
         Checkpoints { directory, keep: keep.max(1) }
     }
 
-    /// Writes the state of a run; returns the file. Older ones that are more than to be kept are
-    /// deleted.
+    /// Writes the state of a run; returns the file.
     pub fn save(&self, trainer: &Trainer<'_>) -> Result<PathBuf, FileError> {
         let cannot = |error| FileError::Io { path: self.directory.clone(), action: "make", error };
         fs::create_dir_all(&self.directory).map_err(cannot)?;
         let step = trainer.progress().step;
         let path = self.directory.join(format!("step-{step:010}.safetensors"));
         write_file(&path, &bytes(trainer))?;
-        let mut files = self.files()?;
-        files.truncate(files.len().saturating_sub(self.keep));
-        for (_, old) in files {
-            remove(&old)?;
-        }
         Ok(path)
+    }
+
+    /// Deletes the oldest of those that are more than to be kept.
+    pub fn prune(&self) -> Result<(), FileError> {
+        let files = self.files()?;
+        let old = files.len().saturating_sub(self.keep);
+        files.iter().take(old).try_for_each(|(_, path)| remove(path))
     }
 
     /// The latest checkpoint, and the files that were passed over because they are damaged.
@@ -116,10 +119,24 @@ impl Checkpoints {
         Err(CheckpointError::None { directory: self.directory.clone(), found })
     }
 
-    /// Deletes those of later steps: a run goes on from `step`, and may take another way.
+    /// Deletes those of later steps, as a run goes on from `step` and may take another way, and what
+    /// was not written to its end.
     pub fn forget_after(&self, step: usize) -> Result<(), FileError> {
-        let later = self.files()?.into_iter().filter(|(number, _)| *number > step);
-        later.into_iter().try_for_each(|(_, path)| remove(&path))
+        remove_unfinished(&self.directory)?;
+        let files = self.files()?;
+        files.iter().filter(|(number, _)| *number > step).try_for_each(|(_, path)| remove(path))
+    }
+
+    /// The latest on whose weights a step was possible, after one on those of `step` was not: that of
+    /// `step` is deleted if there is an older one.
+    pub(crate) fn last_good(&self, step: usize) -> Result<Option<PathBuf>, FileError> {
+        let mut files = self.files()?;
+        if files.len() > 1
+            && let Some((_, bad)) = files.pop_if(|(number, _)| *number == step)
+        {
+            remove(&bad)?;
+        }
+        Ok(files.pop().map(|(_, path)| path))
     }
 
     /// Every checkpoint with its step, in order.

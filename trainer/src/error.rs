@@ -75,19 +75,61 @@ pub enum TrainError {
         epoch: usize,
     },
     /// A weight or a running statistic is infinite or not a number, which no loss has shown.
-    #[error("`{parameter}` is not finite after epoch {epoch}")]
+    #[error("`{parameter}` is not finite after step {step} (epoch {epoch})")]
     Weights {
         /// The parameter's name.
         parameter: String,
+        /// The step, from one.
+        step: usize,
         /// The epoch, from one.
         epoch: usize,
     },
+    /// Several ranks, and not all do the same work.
+    #[error("the ranks do not do the same: {0}")]
+    Ranks(String),
     /// The loss of the validation images is infinite or not a number.
-    #[error("the validation loss is {loss} after epoch {epoch}, though every weight is finite")]
+    #[error(
+        "the validation loss is {loss} after step {step} (epoch {epoch}), though every weight is finite"
+    )]
     Validation {
         /// The loss.
         loss: f64,
+        /// The step, from one.
+        step: usize,
         /// The epoch, from one.
         epoch: usize,
     },
+    /// Training cannot go on, but has left a checkpoint.
+    #[error("{error}; the last good checkpoint is {}", checkpoint.display())]
+    Diverged {
+        /// Why it cannot.
+        error: Box<TrainError>,
+        /// The last checkpoint on whose weights the loss is finite.
+        checkpoint: PathBuf,
+    },
+}
+
+impl TrainError {
+    /// Whether training itself has gone wrong: a loss, a gradient or a weight is not finite.
+    pub(crate) fn is_divergence(&self) -> bool {
+        matches!(
+            self,
+            TrainError::NotFinite { .. }
+                | TrainError::Update { .. }
+                | TrainError::Weights { .. }
+                | TrainError::Validation { .. }
+        )
+    }
+}
+
+impl TrainError {
+    /// Whether every rank of a job has this error at the same time, as it comes of what all of them
+    /// compute alike.
+    pub fn is_common(&self) -> bool {
+        use TrainError::{NotFinite, Ranks, Update, Validation, Weights};
+        matches!(
+            self,
+            NotFinite { .. } | Update { .. } | Weights { .. } | Validation { .. } | Ranks(_)
+        )
+    }
 }

@@ -16,6 +16,7 @@ mod optimizer;
 mod pictures;
 mod predictor;
 mod profile;
+mod ranks;
 mod raster;
 mod recipe;
 mod report;
@@ -41,6 +42,11 @@ pub use pictures::{
 };
 pub use predictor::Predictor;
 pub use profile::{Profile, Row, Totals};
+pub use ranks::{
+    Communicator, Local, broadcast_text, gather_texts, launched_ranks, threads_per_rank,
+};
+#[cfg(feature = "mpi")]
+pub use ranks::{Mpi, MpiError};
 pub use raster::Raster;
 pub use recipe::{
     AugmentSection, Auto, DataSection, EventsSection, Every, Group, InitName, ModelSection,

@@ -16,11 +16,13 @@ pub(crate) enum Chore {
     Zeroing,
     Summing,
     Optimiser,
+    /// What other ranks have to do with it: sending, waiting for them, and summing what they sent.
+    Ranks,
 }
 
 /// The time of each chore in nanoseconds, of all threads together.
 #[derive(Default)]
-pub(crate) struct Chores([AtomicU64; 4]);
+pub(crate) struct Chores([AtomicU64; 5]);
 
 /// Does `work`, and takes its time if there is where to put it.
 pub(crate) fn timed<T>(chores: Option<&Chores>, chore: Chore, work: impl FnOnce() -> T) -> T {
@@ -46,7 +48,7 @@ pub(crate) fn fma_peak(workers: &Workers) -> f64 {
     let round = || {
         let started = Instant::now();
         let leaf = |_, _: &mut _| fma_chains(workers.isa(), STEPS);
-        let flops = workers.sum(PIECES * workers.threads(), &leaf, &|a, b| a + b);
+        let flops = workers.sum(0..PIECES * workers.threads(), &leaf, &|a, b| a + b);
         flops as f64 / started.elapsed().as_secs_f64() / workers.threads() as f64
     };
     (0..ROUNDS).map(|_| round()).fold(0.0, f64::max)
@@ -57,6 +59,8 @@ pub(crate) fn fma_peak(workers: &Workers) -> f64 {
 pub struct Totals {
     /// Threads.
     pub threads: usize,
+    /// Ranks that train together, each on as many threads; the profile is of one.
+    pub ranks: usize,
     /// Steps.
     pub steps: usize,
     /// Training images, each as often as it was seen.
@@ -128,6 +132,9 @@ impl Profile {
         chore("zeroing gradients", chores.time(Chore::Zeroing));
         chore("summing gradients", chores.time(Chore::Summing));
         chore("optimiser", chores.time(Chore::Optimiser));
+        if totals.ranks > 1 {
+            chore("joining ranks", chores.time(Chore::Ranks));
+        }
         let known: Duration = rows.iter().map(|row| row.total).sum();
         let all = totals.training * totals.threads as u32;
         rows.push(Row {
@@ -172,7 +179,7 @@ fn row(network: &Network, time: &OperationTime, images: usize) -> Row {
 
 impl fmt::Display for Profile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Totals { threads, steps, images, training, validation, peak } = self.totals;
+        let Totals { threads, steps, images, training, validation, peak, .. } = self.totals;
         let whole = |name: &str, time: Duration| Row {
             layer: name.into(),
             total: time * threads as u32,

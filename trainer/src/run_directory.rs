@@ -14,7 +14,7 @@
 //! that a run needs has been checked.
 
 use crate::recipe::Recipe;
-use model::{FileError, write_file};
+use model::{FileError, remove_unfinished, write_file};
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
@@ -184,6 +184,9 @@ impl RunDirectory {
 
     /// Deletes what runs write, but nothing else that may be there.
     fn clear(&self) -> Result<(), FileError> {
+        for directory in [self.0.clone(), self.checkpoints()] {
+            remove_unfinished(&directory)?;
+        }
         for file in [self.metrics(), self.best(), self.model(), self.report()] {
             remove_if_there(&file)?;
         }

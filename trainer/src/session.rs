@@ -1,17 +1,17 @@
 //! A run from a recipe to everything in its run directory.
 
+mod page;
+
 use crate::checkpoint::Checkpoints;
 use crate::error::TrainError;
 use crate::log::metrics::{self, Line, MetricsWriter, read_metrics};
 use crate::log::tensorboard::EventWriter;
-use crate::predictor::Predictor;
 use crate::profile::Profile;
 use crate::recipe::Validation;
-use crate::report::{Report, Scored};
 use crate::run_directory::RunDirectory;
-use crate::scores::{ScoreOptions, Scores};
 use crate::training::{Event, Observed, Observer, Step, Stop, Trainer, Validated};
-use model::{FileError, write_file};
+use model::{FileError, remove_unfinished};
+use page::write_page;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -46,6 +46,8 @@ pub struct Recording<'r> {
 pub struct Outcome {
     /// Why.
     pub stop: Stop,
+    /// After how many steps in all.
+    pub step: usize,
     /// Its last epoch, unless it was interrupted before.
     pub epoch: Option<metrics::Epoch>,
     /// Where the time went, if that was asked for.
@@ -59,36 +61,47 @@ pub fn record(
     recording: Recording<'_>,
     listener: &mut dyn Listener,
 ) -> Result<Outcome, TrainError> {
-    let checkpoints = Checkpoints::new(recording.directory.checkpoints(), recording.keep);
+    let directory = recording.directory;
+    let checkpoints = Checkpoints::new(directory.checkpoints(), recording.keep);
+    let step = trainer.progress().step;
+    remove_unfinished(directory.path())?;
     // Damaged ones, or of a way that is not taken again.
-    checkpoints.forget_after(trainer.progress().step)?;
+    checkpoints.forget_after(step)?;
+    let logs = Logs::open(trainer, directory)?;
+    let before = if step > 0 { read_metrics(&directory.metrics())? } else { vec![] };
     let mut recorder = Recorder {
         recording,
         checkpoints,
-        logs: Logs::open(trainer, recording.directory)?,
+        unproven: false,
+        logs,
         listener,
         pace: Pace::new(trainer),
-        epoch: None,
+        epoch: before.into_iter().rev().find_map(Line::into_epoch),
     };
-    let (stop, profile) = if recording.profile {
-        let (stop, profile) = trainer.run_profiled(&mut recorder)?;
-        (stop, Some(profile))
+    let result = if recording.profile {
+        trainer.run_profiled(&mut recorder).map(|(stop, profile)| (stop, Some(profile)))
     } else {
-        (trainer.run_observed(&mut recorder)?, None)
+        trainer.run_observed(&mut recorder).map(|stop| (stop, None))
     };
-    Ok(Outcome { stop, epoch: recorder.epoch, profile })
+    match result {
+        Ok((stop, profile)) => {
+            let step = trainer.progress().step;
+            Ok(Outcome { stop, step, epoch: recorder.epoch, profile })
+        }
+        Err(error) => Err(recorder.failure(trainer, error)),
+    }
 }
-
-/// Mistakes that a report shows.
-const MISTAKES: usize = 24;
 
 /// Writes down what happens.
 struct Recorder<'r> {
     recording: Recording<'r>,
     checkpoints: Checkpoints,
+    /// Whether no step has followed the last checkpoint, on whose weights its loss might be infinite.
+    unproven: bool,
     logs: Logs,
     listener: &'r mut dyn Listener,
     pace: Pace,
+    /// The last that is complete, of this run or before it went on.
     epoch: Option<metrics::Epoch>,
 }
 
@@ -208,6 +221,9 @@ impl Recorder<'_> {
 
     fn step(&mut self, trainer: &Trainer<'_>, step: &Step) -> Result<(), FileError> {
         self.listener.step(trainer, step);
+        if std::mem::take(&mut self.unproven) {
+            self.checkpoints.prune()?;
+        }
         let progress = trainer.progress();
         let loss = step.loss / step.images as f64;
         let throughput = step.images as f64 / step.time.as_secs_f64();
@@ -305,6 +321,7 @@ impl Recorder<'_> {
     fn checkpoint(&mut self, trainer: &Trainer<'_>) -> Result<(), FileError> {
         self.logs.flush()?;
         let file = self.checkpoints.save(trainer)?;
+        self.unproven = true;
         let progress = trainer.progress();
         self.write(Line::Checkpoint(metrics::Checkpoint {
             epoch: progress.epoch,
@@ -333,45 +350,26 @@ impl Recorder<'_> {
             line.model = Some(path.display().to_string());
         }
         self.logs.flush()?;
+        self.checkpoints.prune()?;
         line.seconds = self.pace.started.elapsed().as_secs_f64();
         self.write(Line::End(line))?;
         if stop != Stop::Interrupted {
-            self.report(trainer)?;
+            write_page(trainer, directory)?;
         }
         Ok(())
     }
 
-    /// Writes the page about the run, with what the network makes of the test images or, if there are
-    /// none, of those that it was validated on.
-    fn report(&self, trainer: &Trainer<'_>) -> Result<(), TrainError> {
-        let (directory, data, model) = (self.recording.directory, trainer.data(), trainer.model());
-        let all: Vec<u32>;
-        let images = match (data.test(), trainer.validation()) {
-            (Ok(test), _) => {
-                all = (0..test.len() as u32).collect();
-                Some((test, &all[..], "test images"))
-            }
-            (Err(_), Some((split, held_out))) => Some((split, held_out, "validation images")),
-            (Err(_), None) => None,
-        };
-        let options = ScoreOptions { mistakes: MISTAKES, ..ScoreOptions::default() };
-        let predictor = Predictor::new(&model, trainer.workers());
-        let scores =
-            images.map(|(split, images, _)| Scores::new(&predictor, split, images, options));
-        let scores = scores.transpose().map_err(|error| TrainError::Scores {
-            directory: data.directory().to_owned(),
-            error,
-        })?;
-        let scored = images.zip(scores.as_ref());
-        let scored = scored.map(|((split, _, of), scores)| Scored { scores, split, of });
-        let report = Report {
-            metrics: &read_metrics(&directory.metrics())?,
-            recipe: &trainer.recipe().to_toml(),
-            repeat: &format!("train --recipe {}", directory.recipe().display()),
-            model: &model,
-            scores: scored,
-        };
-        Ok(write_file(&directory.report(), report.html().as_bytes())?)
+    /// What to say of an error: if training itself has gone wrong, also from where it was still right.
+    fn failure(&self, trainer: &Trainer<'_>, error: TrainError) -> TrainError {
+        if !error.is_divergence() {
+            return error;
+        }
+        let at_fault = matches!(error, TrainError::NotFinite { .. });
+        let step = if at_fault { trainer.progress().step } else { usize::MAX };
+        match self.checkpoints.last_good(step) {
+            Ok(Some(checkpoint)) => TrainError::Diverged { error: error.into(), checkpoint },
+            _ => error,
+        }
     }
 }
 

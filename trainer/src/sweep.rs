@@ -1,10 +1,12 @@
 //! Many runs of one recipe: the product of listed values, or several seeds; and their table.
 
+use crate::log::metrics::{Epoch, Line, read_metrics};
 use crate::recipe::{Recipe, RecipeError};
-use crate::session::Outcome;
+use crate::run_directory::RunDirectory;
+use crate::training::Stop;
 use model::{FileError, write_file};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use toml::Value;
@@ -20,9 +22,10 @@ use toml::Value;
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Sweep {
-    /// The recipe that all runs share: shipped, or a file beside this one.
+    /// The recipe that all runs share: shipped, or the path of a TOML file from this one.
     pub recipe: String,
-    /// For each field the values that it takes. The last field changes fastest.
+    /// For each field the values that it takes. Fields are in the order of their names, and the last
+    /// changes fastest.
     pub values: toml::map::Map<String, Value>,
 }
 
@@ -83,14 +86,19 @@ impl Sweep {
     /// Reads a sweep: one that is shipped, or a TOML file.
     pub fn load(name: &str) -> Result<Sweep, RecipeError> {
         let text = crate::recipe::read(name, &SHIPPED)?;
-        let sweep: Sweep =
+        let mut sweep: Sweep =
             toml::from_str(&text).map_err(|error| crate::recipe::malformed(name, &text, &error))?;
         for (field, values) in &sweep.values {
-            let listed = values.as_array().is_some_and(|values| !values.is_empty());
-            if !listed {
-                let expected = "a list of values to try";
+            let list = values.as_array().map_or(&[][..], |list| list);
+            let repeated = list.iter().enumerate().any(|(i, value)| list[..i].contains(value));
+            if list.is_empty() || repeated {
+                let expected = "a list of values to try, each once";
                 return Err(RecipeError::value(&format!("values.{field}"), values, expected));
             }
+        }
+        if sweep.recipe.ends_with(".toml") {
+            let beside = Path::new(name).with_file_name(&sweep.recipe);
+            sweep.recipe = beside.display().to_string();
         }
         let mut runs = sweep.values.values().filter_map(Value::as_array).map(Vec::len);
         let runs = runs.try_fold(1usize, usize::checked_mul);
@@ -133,7 +141,44 @@ impl Sweep {
             let recipe = Recipe::load(&self.recipe, &all)?;
             Ok(Variant { name: name(&own), settings: own, recipe })
         };
-        products.into_iter().map(variant).collect()
+        let mut variants: Vec<Variant> =
+            products.into_iter().map(variant).collect::<Result<_, _>>()?;
+        let distinct: BTreeSet<&str> = variants.iter().map(|variant| &*variant.name).collect();
+        // Names that were cut, or whose differences files cannot be called.
+        if distinct.len() < variants.len() {
+            for (number, variant) in variants.iter_mut().enumerate() {
+                variant.name = format!("{}-{}", number + 1, variant.name);
+            }
+        }
+        Ok(variants)
+    }
+}
+
+/// How far one of many runs had come when the command was interrupted or ran before.
+#[derive(Clone, Debug)]
+pub enum Begun {
+    /// There is none of this recipe.
+    No,
+    /// In this directory there is one that has not ended.
+    Partly(RunDirectory),
+    /// It has ended with this epoch.
+    Entirely(Epoch),
+}
+
+impl Begun {
+    /// What is in the directory of a run of this recipe.
+    pub fn find(path: &Path, recipe: &Recipe) -> Result<Begun, FileError> {
+        let Ok(directory) = RunDirectory::open(path) else { return Ok(Begun::No) };
+        let name = directory.recipe().display().to_string();
+        if Recipe::load(&name, &[]).ok().as_ref() != Some(recipe) {
+            return Ok(Begun::No);
+        }
+        let lines = read_metrics(&directory.metrics())?;
+        let ended = matches!(lines.last(), Some(Line::End(end)) if end.reason != Stop::Interrupted);
+        // The report is the last that a run writes.
+        let ended = ended && directory.model().is_file() && directory.report().is_file();
+        let epoch = lines.into_iter().rev().find_map(Line::into_epoch).filter(|_| ended);
+        Ok(epoch.map_or(Begun::Partly(directory), Begun::Entirely))
     }
 }
 
@@ -169,9 +214,8 @@ fn name(settings: &[(String, String)]) -> String {
 }
 
 impl Results {
-    /// Adds a run that has ended.
-    pub fn add(&mut self, variant: &Variant, directory: &Path, outcome: &Outcome) {
-        let Some(epoch) = &outcome.epoch else { return };
+    /// Adds a run by its last epoch.
+    pub fn add(&mut self, variant: &Variant, directory: &Path, epoch: &Epoch) {
         self.runs.push(Run {
             directory: directory.into(),
             settings: variant.settings.iter().cloned().collect(),

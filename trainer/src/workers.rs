@@ -77,20 +77,46 @@ impl Workers {
         self.memories.iter().map(|memory| lock(memory).finish_profile()).collect()
     }
 
-    /// `leaf` of every shard, joined by a binary tree over their numbers: a range is split at the
-    /// largest power of two below its length.
+    /// `leaf` of every shard of a range, joined by a binary tree over their numbers: a range is split at
+    /// the largest power of two below its length.
     ///
     /// # Panics
     /// If there is no shard.
     pub fn sum<T: Send>(
         &self,
-        shards: usize,
+        shards: Range<usize>,
         leaf: &(impl Fn(usize, &mut Memory) -> T + Sync),
         join: &(impl Fn(T, T) -> T + Sync),
     ) -> T {
-        assert!(shards > 0, "a tree has leaves");
+        assert!(!shards.is_empty(), "a tree has leaves");
         // Outside of the pool, threads of another would take shards: this goes in, if need be.
-        self.run(|| self.subtree(0..shards, leaf, join))
+        self.run(|| self.subtree(shards, leaf, join))
+    }
+
+    /// [`Workers::sum`] of several ranges at once; each puts its sum into its place of `sums`.
+    ///
+    /// # Panics
+    /// If there are not as many places as ranges, or a range is empty.
+    pub(crate) fn sums<T: Send>(
+        &self,
+        ranges: &[Range<usize>],
+        sums: &mut [Option<T>],
+        leaf: &(impl Fn(usize, &mut Memory) -> T + Sync),
+        join: &(impl Fn(T, T) -> T + Sync),
+    ) {
+        assert_eq!(ranges.len(), sums.len(), "a place for each range");
+        match ranges {
+            [] => {}
+            [range] => sums[0] = Some(self.sum(range.clone(), leaf, join)),
+            _ => self.run(|| {
+                let half = ranges.len() / 2;
+                let (left, right) = sums.split_at_mut(half);
+                rayon::join(
+                    || self.sums(&ranges[..half], left, leaf, join),
+                    || self.sums(&ranges[half..], right, leaf, join),
+                );
+            }),
+        }
     }
 
     /// `f` of every piece of a slice, with its number: each is `len` long, but the last may be
@@ -145,14 +171,18 @@ impl Workers {
         if shards.len() == 1 {
             return leaf(shards.start, &mut self.memory());
         }
-        let half = shards.len().next_power_of_two() / 2;
-        let middle = shards.start + half;
+        let middle = middle(&shards);
         let (left, right) = rayon::join(
             || self.subtree(shards.start..middle, leaf, join),
             || self.subtree(middle..shards.end, leaf, join),
         );
         join(left, right)
     }
+}
+
+/// Where the tree splits a range of two shards or more: at the largest power of two below its length.
+pub(crate) fn middle(shards: &Range<usize>) -> usize {
+    shards.start + shards.len().next_power_of_two() / 2
 }
 
 /// A thread that panicked leaves nothing in its memory that the next run would read.
@@ -170,7 +200,7 @@ mod tests {
             let workers = Workers::new(Isa::detect(), threads).unwrap();
             let tree = |shards| {
                 workers.run(|| {
-                    workers.sum(shards, &|i, _| i.to_string(), &|a, b| format!("({a} {b})"))
+                    workers.sum(0..shards, &|i, _| i.to_string(), &|a, b| format!("({a} {b})"))
                 })
             };
             assert_eq!(tree(1), "0");

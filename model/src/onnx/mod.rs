@@ -63,3 +63,6 @@ fn value(name: &str, extents: Vec<Extent>, doc_string: &str) -> ValueInfoProto {
         doc_string: doc_string.to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -66,12 +66,6 @@ fn map(file: &File) -> io::Result<Mmap> {
     unsafe { MmapOptions::new().map(file) }
 }
 
-/// Makes a write beyond the limit on file sizes an error of that write; otherwise it ends the process.
-pub(crate) fn survive_file_limits() {
-    #[cfg(unix)]
-    signals::install();
-}
-
 #[cfg(unix)]
 mod signals {
     use std::mem::MaybeUninit;

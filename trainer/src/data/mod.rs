@@ -18,4 +18,3 @@ mod mapped;
 pub use dataset::{Dataset, Source, Split};
 pub use error::DataError;
 pub use images::ImageFile;
-pub(crate) use mapped::survive_file_limits;

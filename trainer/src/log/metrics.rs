@@ -170,6 +170,14 @@ impl Line {
         }
     }
 
+    /// What it tells of a complete epoch.
+    pub fn into_epoch(self) -> Option<Epoch> {
+        match self {
+            Line::Epoch(epoch) => Some(epoch),
+            _ => None,
+        }
+    }
+
     /// One line of JSON, without its end.
     pub fn to_json(&self) -> String {
         serde_json::to_string(self).expect("keys are text")

@@ -20,6 +20,7 @@ use autograd::{Philox, Purpose};
 use std::fs::File;
 use std::io::{BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::{io, mem};
 use thiserror::Error;
 
@@ -101,6 +102,9 @@ pub enum ImportError {
         /// What was found, and what was expected.
         problem: String,
     },
+    /// It was interrupted.
+    #[error("interrupted: nothing was imported")]
+    Interrupted,
     /// The system refused.
     #[error("{}: cannot {action}: {cause}", path.display())]
     Io {
@@ -114,7 +118,7 @@ pub enum ImportError {
 }
 
 /// Imports the pictures in `folder` into the directory `to`; `unreadable` is told of each file that
-/// is no picture. After an error there is nothing new.
+/// is no picture. Once `stop` is set it ends soon. After an error there is nothing new.
 ///
 /// The same pictures under the same names give the same bytes, whatever the threads and the order in
 /// which the system lists files.
@@ -126,13 +130,14 @@ pub fn import(
     to: &Path,
     options: &Import,
     workers: &Workers,
+    stop: &AtomicBool,
     mut unreadable: impl FnMut(&PictureError),
 ) -> Result<Imported, ImportError> {
     assert!((0.0..1.0).contains(&options.test_fraction), "{}", options.test_fraction);
     let listing = list(folder)?;
     let place = Place::find(folder, to, options.replace)?;
     let output = place.begin()?;
-    let mut pixels = Pixels::decode(&listing, options, workers, &output, &mut unreadable)?;
+    let mut pixels = Pixels::decode(&listing, options, workers, stop, &output, &mut unreadable)?;
     for (class, name) in listing.classes.iter().enumerate() {
         if !pixels.classes.contains(&(class as u8)) {
             let problem = "found no picture that can be read, expected at least one".to_owned();
@@ -184,6 +189,7 @@ impl Pixels {
         listing: &Listing,
         options: &Import,
         workers: &Workers,
+        stop: &AtomicBool,
         output: &Output,
         unreadable: &mut impl FnMut(&PictureError),
     ) -> Result<Pixels, ImportError> {
@@ -194,6 +200,9 @@ impl Pixels {
         let mut writer = BufWriter::new(file);
         let (mut classes, mut coloured) = (vec![], 0);
         for pictures in listing.pictures.chunks(8 * workers.threads()) {
+            if stop.load(Ordering::Relaxed) {
+                return Err(ImportError::Interrupted);
+            }
             let mut images: Vec<_> = pictures.iter().map(|_| Ok(vec![])).collect();
             workers.pieces(&mut images, 1, &|i, image, _| {
                 let (_, path) = &pictures[i];

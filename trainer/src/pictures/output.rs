@@ -1,7 +1,6 @@
 //! The directory of an imported data set: it appears whole or not at all.
 
 use super::ImportError;
-use crate::data::survive_file_limits;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, ErrorKind};
 use std::path::{Path, PathBuf};
@@ -41,6 +40,9 @@ impl Place {
         let taken = |path: &Path, problem: &str| {
             Err(ImportError::Taken { path: path.into(), problem: problem.into() })
         };
+        if to.file_name().is_none() {
+            return taken(to, "expected the name of a directory, which may not exist yet");
+        }
         let parent = to.parent().filter(|path| !path.as_os_str().is_empty());
         let parent = parent.unwrap_or(Path::new(".")).to_path_buf();
         let existing = to.ancestors().find_map(|path| match path.as_os_str().is_empty() {
@@ -78,7 +80,6 @@ impl Place {
 
     /// Makes the directory in which the data set is prepared.
     pub fn begin(self) -> Result<Output, ImportError> {
-        survive_file_limits();
         let mut builder = tempfile::Builder::new();
         // As any new directory: what the umask allows.
         #[cfg(unix)]

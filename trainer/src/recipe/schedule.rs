@@ -66,6 +66,13 @@ pub enum ScheduleKind {
     Plateau,
 }
 
+impl ScheduleKind {
+    /// Whether every learning rate depends on the steps that are planned in all.
+    pub fn follows_the_plan(self) -> bool {
+        matches!(self, ScheduleKind::Cosine | ScheduleKind::Polynomial | ScheduleKind::OneCycle)
+    }
+}
+
 impl Default for ScheduleSection {
     fn default() -> Self {
         ScheduleSection {

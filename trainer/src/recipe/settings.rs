@@ -20,6 +20,12 @@ pub(super) fn set(table: &mut Table, field: &str, value: &str) -> Result<(), Rec
         }
         section = entry.as_table_mut().expect("made a table just now");
     }
+    // Two ways to name the network: the one that is set takes the place of the other.
+    match field {
+        "model.preset" => section.remove("layers"),
+        "model.layers" => section.remove("preset"),
+        _ => None,
+    };
     let value = value.parse().unwrap_or_else(|_| Value::String(value.to_owned()));
     section.insert(last.to_owned(), value);
     Ok(())
@@ -31,6 +37,10 @@ pub(super) fn wrong_setting(field: &str, value: &str, problem: &str) -> RecipeEr
     // `seed.x`: a section where there is a value.
     let misplaced = problem.starts_with("invalid type: map");
     match problem.rsplit_once("expected ") {
+        // Of a list of layers it is said which, and what is wrong with it.
+        _ if problem.starts_with("layer ") => {
+            RecipeError::Field { field: field.to_owned(), problem }
+        }
         Some((_, expected)) if !misplaced && !problem.starts_with("unknown field") => {
             RecipeError::value(field, value, expected)
         }

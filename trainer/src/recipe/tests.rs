@@ -31,6 +31,18 @@ fn settings_reach_every_field() {
 }
 
 #[test]
+fn a_network_that_is_set_takes_the_place_of_the_other() {
+    let layers = "[{ kind = 'flatten' }, { kind = 'linear' }]";
+    let own = Recipe::load("fast", &settings(&[("model.layers", layers)])).unwrap();
+    assert_eq!((own.model.name(), own.model.layers(3).len()), (model::CUSTOM, 2));
+    let both = settings(&[("model.layers", layers), ("model.preset", "vgg")]);
+    assert_eq!(Recipe::load("fast", &both).unwrap().model.name(), "vgg");
+    let text = format!("[model]\npreset = 'vgg'\nlayers = {layers}");
+    let error = Recipe::parse("r.toml", &text, &[]).unwrap_err().to_string();
+    assert!(error.contains("expected none, as the recipe has `model.layers`"), "{error}");
+}
+
+#[test]
 fn impossible_values_are_named() {
     for (path, value, word) in [
         ("optimizer.lr", "nan", "optimizer.lr"),

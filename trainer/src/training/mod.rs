@@ -1,5 +1,6 @@
 //! A network in training.
 
+mod join;
 mod prepare;
 mod progress;
 mod run;
@@ -15,6 +16,7 @@ use crate::data::{DataError, Dataset, Split};
 use crate::error::TrainError;
 use crate::optimizer::{Ema, Optimizer};
 use crate::profile::{Chore, Chores, timed};
+use crate::ranks::{Local, Ranks};
 use crate::raster::Raster;
 use crate::recipe::{InitName, Moments, Recipe};
 use crate::sampler::shuffle;
@@ -47,6 +49,7 @@ pub struct Trainer<'a> {
     preset: String,
     data: &'a Dataset,
     workers: &'a Workers,
+    ranks: Ranks<'a>,
     network: Network,
     weights: Buffer,
     optimizer: Optimizer,
@@ -160,6 +163,7 @@ impl<'a> Trainer<'a> {
             preset: CUSTOM.to_owned(),
             data,
             workers,
+            ranks: Ranks::new(&Local),
             network,
             moments,
             training,
@@ -217,7 +221,7 @@ impl<'a> Trainer<'a> {
             smoothing: self.recipe.model.label_smoothing as f32,
             chores: self.chores.as_ref(),
         };
-        let mut sums = batch.gradient(self.workers, &self.spare);
+        let mut sums = self.ranks.gradient(&batch, self.workers, &self.spare);
         if !sums.loss.is_finite() {
             let layer = batch.find_fault(isa).map_or("(loss)", |n| self.network.layer_name(n));
             return Err(TrainError::NotFinite {

@@ -101,10 +101,15 @@ impl Progress {
         }
         let improved = self.best.is_none_or(|best| gain(stop.monitor.of(&best.evaluation)) > 0.0);
         if improved {
-            let epoch = self.epoch + usize::from(self.batch > 0);
-            self.best = Some(Best { step: self.step, epoch, evaluation: *evaluation });
+            let (step, epoch) = (self.step, self.epoch_under_way());
+            self.best = Some(Best { step, epoch, evaluation: *evaluation });
         }
         improved
+    }
+
+    /// The number of the epoch under way or just ended, from one.
+    pub fn epoch_under_way(&self) -> usize {
+        self.epoch + usize::from(self.batch > 0)
     }
 
     /// The mean over the epoch under way.

@@ -128,7 +128,8 @@ impl Trainer<'_> {
         observer: &mut impl Observer,
     ) -> Result<(Stop, Profile), TrainError> {
         let (workers, steps) = (self.workers, self.progress.step);
-        let mut totals = Totals { threads: workers.threads(), ..Totals::default() };
+        let ranks = self.communicator().size();
+        let mut totals = Totals { threads: workers.threads(), ranks, ..Totals::default() };
         self.chores = Some(Chores::default());
         workers.start_profile();
         let result = self.run_observed(&mut |trainer: &Trainer<'_>, event: Event<'_>| {
@@ -149,6 +150,7 @@ impl Trainer<'_> {
 
     fn run_inside(&mut self, observer: &mut impl Observer) -> Result<Stop, TrainError> {
         let mut audience = Audience { observer, stop: false };
+        self.ranks.end_asked = false;
         audience.tell(self, Event::Start)?;
         // A run that goes on has done so from a checkpoint.
         let mut saved = (self.progress.step > 0).then_some(self.progress.step);
@@ -158,9 +160,11 @@ impl Trainer<'_> {
             if let Some(stop) = self.finished() {
                 break stop;
             }
-            if audience.stop {
+            // With others it is asked in the step, and that is done before all end together.
+            if self.ranks.end_asked || (audience.stop && self.communicator().size() == 1) {
                 break Stop::Interrupted;
             }
+            self.ranks.ask_end = audience.stop;
             let step = self.next_step()?;
             clock.images += step.images;
             clock.time += step.time;
@@ -188,7 +192,7 @@ impl Trainer<'_> {
         let number = self.progress.epoch + 1;
         let ended = (self.progress.batch == self.steps_per_epoch).then_some(number);
         if ended.is_some() {
-            self.check_weights(number)?;
+            self.check_weights()?;
             self.progress.end_epoch();
             if self.recipe.stop.min_loss.is_some_and(|loss| training.loss <= loss) {
                 self.progress.stopped = Some(Stop::MinLoss);
@@ -229,16 +233,21 @@ impl Trainer<'_> {
         Ok(ended)
     }
 
-    /// Asks for a checkpoint unless the last one, of step `saved`, is of this step.
+    /// Asks for a checkpoint unless the last one, of step `saved`, is of this step. After a step its
+    /// weights are finite; before the first, a loss is to tell.
     fn checkpoint(
         &self,
         audience: &mut Audience<'_, impl Observer>,
         saved: &mut Option<usize>,
     ) -> Result<(), TrainError> {
-        if saved.replace(self.progress.step) != Some(self.progress.step) {
-            audience.tell(self, Event::Checkpoint)?;
+        let step = self.progress.step;
+        if saved.replace(step) == Some(step) {
+            return Ok(());
         }
-        Ok(())
+        if step > 0 {
+            self.check_weights()?;
+        }
+        audience.tell(self, Event::Checkpoint)
     }
 
     /// Why training is at its end, if it is.
@@ -264,6 +273,7 @@ impl Trainer<'_> {
             shuffle(self.recipe.seed, epoch as u32, &mut self.order.images);
             self.order.epoch = Some(epoch);
         }
+        self.communicator().note_step(self.progress.step + 1);
         let order = std::mem::take(&mut self.order.images);
         let size = self.recipe.data.batch_size;
         let first = batch * size;
@@ -282,21 +292,27 @@ impl Trainer<'_> {
         let Some((split, indices)) = &self.validation else { return Ok(None) };
         split.check_unchanged()?;
         let images = Images { split, indices, scaling: &self.scaling };
-        let found = evaluate(self.workers, &self.network, self.evaluation_weights(), images);
+        let weights = self.evaluation_weights();
+        let found = evaluate(self.workers, &self.network, weights, images, &self.ranks);
         if !found.loss.is_finite() {
-            return Err(TrainError::Validation { loss: found.loss, epoch });
+            let (loss, step) = (found.loss, self.progress.step);
+            return Err(TrainError::Validation { loss, step, epoch });
         }
         Ok(Some(found))
     }
 
-    /// Whether everything is finite that the epoch has left: the running statistics, which no
-    /// training step reads, and the weights of the last step, whose loss nobody has seen.
-    fn check_weights(&self, epoch: usize) -> Result<(), TrainError> {
+    /// Whether everything is finite that the last step has left: the running statistics, which no
+    /// training step reads, and the weights, whose loss nobody has seen.
+    fn check_weights(&self) -> Result<(), TrainError> {
         let finite = |values: &[f32]| kernels::all_finite(self.workers.isa(), values);
         let mut parameters = self.network.parameters().iter();
         match parameters.find(|p| !finite(p.place.of(&self.weights))) {
             None => Ok(()),
-            Some(p) => Err(TrainError::Weights { parameter: p.name.clone(), epoch }),
+            Some(p) => Err(TrainError::Weights {
+                parameter: p.name.clone(),
+                step: self.progress.step,
+                epoch: self.progress.epoch_under_way(),
+            }),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The state of a run: what a checkpoint holds, and going on from one.
 
-use super::Trainer;
+use super::{Progress, Trainer};
 use crate::checkpoint::{Checkpoint, CheckpointError};
 use model::{EMA, Model, OPTIMIZER};
 use std::collections::BTreeMap;
@@ -43,13 +43,18 @@ impl Trainer<'_> {
         if let (Some(own), Some(ema)) = (&mut self.ema, &ema) {
             own.restore(ema);
         }
+        self.go_on_from(progress);
+        Ok(())
+    }
+
+    /// Takes over how far training has come.
+    pub(super) fn go_on_from(&mut self, progress: &Progress) {
         if let Some(plateau) = &progress.plateau {
             self.schedule.restore(plateau.clone());
         }
         self.progress = progress.clone();
         // More epochs than before: a run that had ended goes on.
         self.order.epoch = None;
-        Ok(())
     }
 
     /// The optimiser's memory by PyTorch's names, each laid out as the trained weights.

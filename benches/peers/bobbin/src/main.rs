@@ -133,7 +133,7 @@ fn peak(workers: &Workers) -> f64 {
     let leaf = |_, _: &mut Memory| fma_chains(workers.isa(), STEPS);
     let rate = || {
         let start = Instant::now();
-        let flops = workers.sum(PIECES * workers.threads(), &leaf, &|a, b| a + b);
+        let flops = workers.sum(0..PIECES * workers.threads(), &leaf, &|a, b| a + b);
         flops as f64 / start.elapsed().as_secs_f64()
     };
     let start = Instant::now();

@@ -9,7 +9,6 @@ use crate::log::appender::Appender;
 use model::FileError;
 use prost::Message;
 use std::fs::{self, OpenOptions};
-use std::io;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -30,14 +29,9 @@ pub struct EventWriter {
 
 impl EventWriter {
     /// A new log. The directory is made if there is none; event files that are in it belong to an
-    /// older run, and are deleted.
+    /// older run, and are emptied.
     pub fn create(directory: &Path) -> Result<EventWriter, FileError> {
-        make(directory)?;
-        let now = wall_time();
-        for file in event_files(directory)? {
-            remove(&file)?;
-        }
-        EventWriter::begin(directory, now as u64, 0)
+        EventWriter::after(directory, None)
     }
 
     /// Goes on after this step, at which the run was interrupted or its last checkpoint was written:
@@ -45,6 +39,10 @@ impl EventWriter {
     /// is not whole. What follows goes to a new file, whose first event makes a TensorBoard that has
     /// read the lost steps forget them.
     pub fn resume(directory: &Path, step: usize) -> Result<EventWriter, FileError> {
+        EventWriter::after(directory, Some(step))
+    }
+
+    fn after(directory: &Path, step: Option<usize>) -> Result<EventWriter, FileError> {
         make(directory)?;
         let mut name = wall_time() as u64;
         for file in event_files(directory)? {
@@ -52,7 +50,7 @@ impl EventWriter {
             name = name.max(seconds(&file).map_or(0, |seconds| seconds.saturating_add(1)));
             cut(&file, step)?;
         }
-        EventWriter::begin(directory, name, step + 1)
+        EventWriter::begin(directory, name, step.map_or(0, |step| step + 1))
     }
 
     /// A new file for what happens from step `first` on.
@@ -136,24 +134,27 @@ fn append(log: &mut Appender, event: &Event) -> Result<(), FileError> {
     log.append(|out| records::append(out, |out| event.encode(out).expect("a vector grows")))
 }
 
-/// Cuts a file where it goes beyond this step; deletes it if only its version would be left.
-fn cut(file: &Path, step: usize) -> Result<(), FileError> {
-    let kept = scan(file, |event| event.step <= step as i64)?;
-    if kept.events <= 1 {
-        return remove(file);
+/// Cuts a file where it goes beyond this step, or after the version of its format. What is left of it
+/// then stays, as a TensorBoard that is reading it would wait for it for ever; the next time nobody
+/// does, and it is deleted.
+fn cut(file: &Path, step: Option<usize>) -> Result<(), FileError> {
+    let is_kept = |event: &Event| match event.what {
+        Some(What::FileVersion(_)) => true,
+        _ => step.is_some_and(|step| event.step <= step as i64),
+    };
+    let kept = scan(file, |event| is_kept(&event))?;
+    let cannot = |action| move |error| FileError::Io { path: file.into(), action, error };
+    let length = fs::metadata(file).map_err(cannot("read"))?.len();
+    if kept.events <= 1 && kept.bytes == length {
+        return fs::remove_file(file).map_err(cannot("delete"));
     }
     let cut = || OpenOptions::new().write(true).open(file)?.set_len(kept.bytes);
-    cut().map_err(|error: io::Error| FileError::Io { path: file.into(), action: "cut", error })
+    cut().map_err(cannot("cut"))
 }
 
 fn make(directory: &Path) -> Result<(), FileError> {
     let cannot = |error| FileError::Io { path: directory.into(), action: "make", error };
     fs::create_dir_all(directory).map_err(cannot)
-}
-
-fn remove(file: &Path) -> Result<(), FileError> {
-    let cannot = |error| FileError::Io { path: file.into(), action: "delete", error };
-    fs::remove_file(file).map_err(cannot)
 }
 
 /// Seconds since 1970 in the name of an event file.

@@ -1,0 +1,79 @@
+//! Several processes that train one network: the ranks.
+//!
+//! Each rank computes a share of every batch, and all end the step with the same weights as one
+//! process would: see `reduce.rs` for how. [`Communicator`] is the only seam to what connects them;
+//! [`Local`] is one process, [`Mpi`] those that `mpirun` has started.
+
+mod agree;
+mod launch;
+#[cfg(feature = "mpi")]
+mod mpi;
+mod reduce;
+mod tree;
+
+pub(crate) use agree::{Identity, broadcast};
+pub use agree::{broadcast_text, gather_texts, threads_per_rank};
+pub use launch::launched_ranks;
+#[cfg(feature = "mpi")]
+pub use mpi::{Mpi, MpiError};
+pub(crate) use reduce::Ranks;
+
+use std::process;
+
+/// What connects the ranks of a job. Calls are collective: every rank makes the same ones in the same
+/// order, from one thread at a time.
+///
+/// A call returns when its exchange is complete. Where it cannot be completed the job is over: the
+/// communicator says so and ends the process, as other ranks may still write into the buffers.
+pub trait Communicator: Send + Sync {
+    /// The number of this rank, below [`Communicator::size`].
+    fn rank(&self) -> usize;
+
+    /// How many ranks there are, at least one.
+    fn size(&self) -> usize;
+
+    /// Every rank gives `own`, and has in `all` what each gave, in order of the ranks: `counts[r]`
+    /// bytes of rank `r`.
+    fn gather(&self, own: &[u8], counts: &[usize], all: &mut [u8]);
+
+    /// Every rank gives each other a part of `own`, `sent[r]` bytes to rank `r`, one part after
+    /// another; and has in `all` what each gave to it, `received[r]` bytes of rank `r`.
+    fn exchange(&self, own: &[u8], sent: &[usize], all: &mut [u8], received: &[usize]);
+
+    /// Notes the step that is under way, from one, for the message of a wait in vain.
+    fn note_step(&self, step: usize) {
+        let _ = step;
+    }
+
+    /// Notes how to go on when the job has been ended, for the same message.
+    fn note_advice(&self, advice: &str) {
+        let _ = advice;
+    }
+
+    /// Ends the job, all ranks of it, because this one cannot go on.
+    fn abort(&self) -> ! {
+        process::exit(1)
+    }
+}
+
+/// The only rank there is.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Local;
+
+impl Communicator for Local {
+    fn rank(&self) -> usize {
+        0
+    }
+
+    fn size(&self) -> usize {
+        1
+    }
+
+    fn gather(&self, own: &[u8], _counts: &[usize], all: &mut [u8]) {
+        all.copy_from_slice(own);
+    }
+
+    fn exchange(&self, own: &[u8], _sent: &[usize], all: &mut [u8], _received: &[usize]) {
+        all.copy_from_slice(own);
+    }
+}

@@ -1,0 +1,282 @@
+//! Ranks that MPI connects.
+//!
+//! Every exchange is a non-blocking collective that is asked for its end again and again, between naps
+//! that leave the processor to whoever computes, and given up after a time: a rank that has died is
+//! noticed by `mpirun`, one that is cut off from the network by nobody else.
+
+use super::Communicator;
+use mpi::datatype::{Partition, PartitionMut};
+use mpi::environment::Universe;
+use mpi::request::{Request, Scope};
+use mpi::topology::{Communicator as _, SimpleCommunicator};
+use mpi::traits::CommunicatorCollectives;
+use mpi::{Count, Threading, request};
+use rustix::process::{Signal, getpid, kill_process, set_parent_process_death_signal};
+use std::env;
+use std::mem::ManuallyDrop;
+use std::process;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+use thiserror::Error;
+
+/// Where the bound of a wait is set, in seconds; that of rank 0 is everyone's.
+const TIMEOUT: &str = "BOBBIN_TIMEOUT";
+
+/// The ranks that a launcher such as `mpirun` has started.
+pub struct Mpi {
+    rank: usize,
+    size: usize,
+    timeout: Duration,
+    step: AtomicUsize,
+    /// How to go on when the job has been ended.
+    advice: Mutex<String>,
+    /// Set by a signal.
+    interrupt: Arc<AtomicBool>,
+    counts: Mutex<Counts>,
+    /// Kept from being dropped: a process that panics must not wait for the others.
+    universe: ManuallyDrop<Universe>,
+}
+
+/// Counts and displacements as MPI wants them, of what is sent and what is received; and when the last
+/// exchange was over.
+#[derive(Default)]
+struct Counts {
+    sent: [Vec<Count>; 2],
+    received: [Vec<Count>; 2],
+    last: Option<Instant>,
+}
+
+/// Why a process cannot be a rank.
+#[derive(Debug, Error)]
+pub enum MpiError {
+    /// The bound of a wait is none.
+    #[error("{TIMEOUT}: found {0:?}, expected seconds from 1 to 86400")]
+    Timeout(String),
+    /// The library cannot be called from more than one thread.
+    #[error("this MPI library does not support threads (MPI_THREAD_SERIALIZED)")]
+    Threads,
+}
+
+impl Mpi {
+    /// Joins the job. `interrupt` is what a signal sets; a rank that waits then says how to go on, as the
+    /// launcher will end it soon. From now on the process ends with its parent.
+    pub fn start(interrupt: Arc<AtomicBool>) -> Result<Mpi, MpiError> {
+        let timeout = timeout()?;
+        // Without this, ranks would outlive a launcher that is killed.
+        let _ = set_parent_process_death_signal(Some(Signal::KILL));
+        let start = || mpi::initialize_with_threading(Threading::Serialized);
+        let (universe, threading) =
+            bounded(timeout, "the start of MPI", start).ok_or(MpiError::Threads)?;
+        let universe = ManuallyDrop::new(universe);
+        if threading < Threading::Serialized {
+            return Err(MpiError::Threads);
+        }
+        let world = SimpleCommunicator::world();
+        let mut mpi = Mpi {
+            rank: world.rank() as usize,
+            size: world.size() as usize,
+            timeout,
+            step: AtomicUsize::new(0),
+            advice: Mutex::default(),
+            interrupt,
+            counts: Mutex::default(),
+            universe,
+        };
+        let mut all = vec![[0; 8]; mpi.size];
+        let own = timeout.as_secs().to_le_bytes();
+        mpi.gather(&own, &vec![8; mpi.size], all.as_flattened_mut());
+        mpi.timeout = Duration::from_secs(u64::from_le_bytes(all[0]));
+        Ok(mpi)
+    }
+
+    /// Ends the process as one of the job, when all ranks do.
+    pub fn finish(self) {
+        // The last of rank 0, such as the report, is done by it alone.
+        let universe = ManuallyDrop::into_inner(self.universe);
+        bounded(10 * self.timeout, "the end of the other ranks", || drop(universe));
+    }
+
+    /// Waits until `done` says so, but not for ever. `own` is how long this rank has computed since the
+    /// last exchange: others may need some times as much.
+    fn wait(&self, own: Duration, mut done: impl FnMut() -> bool) {
+        // As long as the first, one yields: ranks of about the same speed are soon there.
+        const BRIEF: Duration = Duration::from_micros(200);
+        const NAPS: [Duration; 2] = [Duration::from_micros(50), Duration::from_millis(5)];
+        let (started, bound) = (Instant::now(), self.timeout + 4 * own);
+        let mut interrupted: Option<Instant> = None;
+        let mut told = false;
+        while !done() {
+            let waited = started.elapsed();
+            if waited < BRIEF {
+                thread::yield_now();
+                continue;
+            }
+            // Naps grow with the wait, so that none of them adds more than a twentieth to it.
+            thread::sleep((waited / 20).clamp(NAPS[0], NAPS[1]));
+            if waited > bound {
+                self.give_up(waited);
+            }
+            if !told && self.interrupt.load(Relaxed) {
+                told = self.warn(*interrupted.get_or_insert_with(Instant::now));
+            }
+        }
+    }
+
+    /// A signal has come some time ago, and the others do not: the launcher is about to end the job. Rank 0
+    /// says how to go on then; rank 1, in case that one is dead. Returns whether nothing is left to say.
+    fn warn(&self, since: Instant) -> bool {
+        const GRACE: Duration = Duration::from_millis(250);
+        let due = match self.rank {
+            0 => GRACE,
+            1 => 2 * GRACE,
+            _ => return true,
+        };
+        let is_due = since.elapsed() >= due;
+        if is_due {
+            eprintln!("{}, but not all ranks are{}", self.found("asked to end"), self.advice());
+        }
+        is_due
+    }
+
+    fn give_up(&self, waited: Duration) -> ! {
+        let waited = self.found(&format!("waited {} s for the other ranks", waited.as_secs()));
+        eprintln!(
+            "error: {waited}: one is dead, cut off, or slower than {TIMEOUT} says{}",
+            self.advice()
+        );
+        self.abort()
+    }
+
+    /// What this rank has to say, and when.
+    fn found(&self, text: &str) -> String {
+        let place = match self.step.load(Relaxed) {
+            0 => "before the first step".to_owned(),
+            step => format!("at step {step}"),
+        };
+        format!("rank {} of {}: {text} {place}", self.rank, self.size)
+    }
+
+    fn advice(&self) -> String {
+        let advice = self.advice.lock().unwrap_or_else(PoisonError::into_inner);
+        if advice.is_empty() { String::new() } else { format!("; {advice}") }
+    }
+}
+
+impl Communicator for Mpi {
+    fn rank(&self) -> usize {
+        self.rank
+    }
+
+    fn size(&self) -> usize {
+        self.size
+    }
+
+    fn gather(&self, own: &[u8], counts: &[usize], all: &mut [u8]) {
+        let mut state = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let Counts { received, last, .. } = &mut *state;
+        set(received, counts);
+        let [counts, starts] = received.each_ref().map(Vec::as_slice);
+        let mut all = PartitionMut::new(all, counts, starts);
+        request::scope(|scope| {
+            let world = SimpleCommunicator::world();
+            let request = world.immediate_all_gather_varcount_into(scope, own, &mut all);
+            self.complete(request, last);
+        });
+    }
+
+    fn exchange(&self, own: &[u8], sent: &[usize], all: &mut [u8], received: &[usize]) {
+        let mut state = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let Counts { sent: to, received: from, last } = &mut *state;
+        set(to, sent);
+        set(from, received);
+        let [counts, starts] = to.each_ref().map(Vec::as_slice);
+        let own = Partition::new(own, counts, starts);
+        let [counts, starts] = from.each_ref().map(Vec::as_slice);
+        let mut all = PartitionMut::new(all, counts, starts);
+        request::scope(|scope| {
+            let world = SimpleCommunicator::world();
+            let request = world.immediate_all_to_all_varcount_into(scope, &own, &mut all);
+            self.complete(request, last);
+        });
+    }
+
+    fn note_step(&self, step: usize) {
+        self.step.store(step, Relaxed);
+    }
+
+    fn note_advice(&self, advice: &str) {
+        advice.clone_into(&mut self.advice.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    fn abort(&self) -> ! {
+        end_within(Duration::from_secs(3));
+        SimpleCommunicator::world().abort(1)
+    }
+}
+
+impl Mpi {
+    fn complete<'a, D: ?Sized, S: Scope<'a>>(
+        &self,
+        request: Request<'a, D, S>,
+        last: &mut Option<Instant>,
+    ) {
+        let own = last.map_or(Duration::ZERO, |last| last.elapsed());
+        let mut open = Some(request);
+        self.wait(own, || {
+            open = open.take().and_then(|request| request.test().err());
+            open.is_none()
+        });
+        *last = Some(Instant::now());
+    }
+}
+
+/// Counts, and where each begins. What is too much for MPI's counts ends in a panic: 2 GiB at once.
+fn set([counts, starts]: &mut [Vec<Count>; 2], bytes: &[usize]) {
+    counts.clear();
+    starts.clear();
+    let mut start = 0;
+    for &bytes in bytes {
+        let as_count = |bytes| Count::try_from(bytes).expect("messages of less than 2 GiB");
+        counts.push(as_count(bytes));
+        starts.push(as_count(start));
+        start += bytes;
+    }
+}
+
+/// Does what may wait for other processes in its own way, and ends the process if that takes too long.
+fn bounded<T>(bound: Duration, what: &'static str, f: impl FnOnce() -> T) -> T {
+    let (done, end) = channel::<()>();
+    thread::spawn(move || {
+        if end.recv_timeout(bound) == Err(RecvTimeoutError::Timeout) {
+            eprintln!(
+                "error: waited {} s for {what}: a process is dead or cut off",
+                bound.as_secs()
+            );
+            end_within(Duration::from_secs(3));
+            process::exit(1);
+        }
+    });
+    let result = f();
+    drop(done);
+    result
+}
+
+/// Ends the process even if its orderly end waits for others.
+fn end_within(time: Duration) {
+    thread::spawn(move || {
+        thread::sleep(time);
+        let _ = kill_process(getpid(), Signal::KILL);
+    });
+}
+
+fn timeout() -> Result<Duration, MpiError> {
+    let Some(text) = env::var_os(TIMEOUT) else { return Ok(Duration::from_secs(60)) };
+    let text = text.to_string_lossy().into_owned();
+    match text.parse() {
+        Ok(seconds @ 1..=86400) => Ok(Duration::from_secs(seconds)),
+        _ => Err(MpiError::Timeout(text)),
+    }
+}

@@ -1,0 +1,127 @@
+//! Which part of a sum a rank computes.
+//!
+//! The sum over the shards of a batch is a binary tree ([`Workers::sum`](crate::Workers::sum)). A rank
+//! owns a contiguous share of the shards, and computes the sums of the largest subtrees that lie in
+//! it: their roots. All ranks' roots together, joined in the tree's order, are the whole sum with the
+//! bits of one process. Three ranks and eight shards:
+//!
+//! ```text
+//!                ┌───────┴───────┐
+//!            ┌───┴───┐       ┌───┴───┐
+//!         (0 + 1)  2   3     4    5  (6 + 7)
+//!         └ rank 0 ┘   └ rank 1 ┘  └ rank 2 ┘      roots: 0–1 | 2–3, 4 | 5, 6–7
+//! ```
+//! (with the shares that [`share`] gives: two, three and three shards).
+
+use crate::workers::middle;
+use std::ops::Range;
+
+/// How the sum over so many shards is divided. It depends on their number and on the ranks' alone.
+pub(super) struct Plan {
+    pub shards: usize,
+    /// The shards of every root, in order.
+    pub roots: Vec<Range<usize>>,
+    /// Of each rank: which of the roots are its own.
+    pub own: Vec<Range<usize>>,
+    /// Pairs of roots: in this order the second is added to the first, and root 0 is the whole sum.
+    pub joins: Vec<(usize, usize)>,
+}
+
+impl Plan {
+    pub fn new(shards: usize, size: usize) -> Plan {
+        let mut plan = Plan { shards, roots: vec![], own: vec![], joins: vec![] };
+        for rank in 0..size {
+            let first = plan.roots.len();
+            add_roots(0..shards, &share(shards, rank, size), &mut plan.roots);
+            plan.own.push(first..plan.roots.len());
+        }
+        add_joins(0..shards, &plan.roots, &mut 0, &mut plan.joins);
+        plan
+    }
+}
+
+/// The shards of a rank: as many as of any other, or one less.
+fn share(shards: usize, rank: usize, size: usize) -> Range<usize> {
+    shards * rank / size..shards * (rank + 1) / size
+}
+
+/// Adds the largest subtrees of `node` that lie in a share.
+fn add_roots(node: Range<usize>, share: &Range<usize>, roots: &mut Vec<Range<usize>>) {
+    if node.end <= share.start || share.end <= node.start {
+        return;
+    }
+    if share.start <= node.start && node.end <= share.end {
+        roots.push(node);
+        return;
+    }
+    let middle = middle(&node);
+    add_roots(node.start..middle, share, roots);
+    add_roots(middle..node.end, share, roots);
+}
+
+/// Adds what joins the roots of `node`, of which `next` is the first; returns where its sum will be.
+fn add_joins(
+    node: Range<usize>,
+    roots: &[Range<usize>],
+    next: &mut usize,
+    joins: &mut Vec<(usize, usize)>,
+) -> usize {
+    if roots[*next] == node {
+        *next += 1;
+        return *next - 1;
+    }
+    let middle = middle(&node);
+    let left = add_joins(node.start..middle, roots, next, joins);
+    let right = add_joins(middle..node.end, roots, next, joins);
+    joins.push((left, right));
+    left
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::workers::Workers;
+    use kernels::Isa;
+
+    /// Sums written as text have the brackets of the one process's tree.
+    #[test]
+    fn ranks_finish_the_tree_of_one_process() {
+        let workers = Workers::new(Isa::detect(), 1).unwrap();
+        let tree = |shards: Range<usize>| {
+            workers.sum(shards, &|i, _| i.to_string(), &|a, b| format!("({a} {b})"))
+        };
+        for shards in 1..=70 {
+            let whole = tree(0..shards);
+            for size in 1..=9 {
+                let plan = Plan::new(shards, size);
+                let mut sums: Vec<String> = plan.roots.iter().cloned().map(tree).collect();
+                for &(a, b) in &plan.joins {
+                    sums[a] = format!("({} {})", sums[a], sums[b]);
+                }
+                assert_eq!(sums[0], whole, "{shards} shards, {size} ranks");
+            }
+        }
+    }
+
+    #[test]
+    fn shares_are_contiguous_and_balanced() {
+        for shards in 1..=70 {
+            for size in 1..=9 {
+                let plan = Plan::new(shards, size);
+                let mut next = 0;
+                for own in &plan.own {
+                    let roots = &plan.roots[own.clone()];
+                    let count: usize = roots.iter().map(Range::len).sum();
+                    assert!((shards / size..=shards.div_ceil(size)).contains(&count));
+                    for root in roots {
+                        assert_eq!(root.start, next);
+                        next = root.end;
+                    }
+                }
+                assert_eq!(next, shards);
+            }
+        }
+        let roots = Plan::new(8, 3).roots;
+        assert_eq!(roots, [0..2, 2..4, 4..5, 5..6, 6..8]);
+    }
+}
