@@ -37,7 +37,9 @@ def main() -> int:
         out=arguments.out,
         resume=arguments.resume,
         force=arguments.force,
-        columns=Columns(arguments.image, arguments.label, arguments.id, arguments.shape),
+        columns=Columns(
+            arguments.image, arguments.label, arguments.id, arguments.shape, arguments.classes
+        ),
     )
     spark = SparkSession.builder.appName("bobbin").getOrCreate()
     try:
@@ -82,6 +84,7 @@ def parse() -> tuple[argparse.Namespace, list[str]]:
     add("--label", default="label", metavar="NAME", help="column of labels [default: label]")
     add("--id", default="id", metavar="NAME", help="column to order the rows by [default: id]")
     add("--shape", type=shape, metavar="ROWSxCOLUMNSxCHANNELS", help="of images that are not square")
+    add("--classes", type=names, default=(), metavar="FILE", help="names of classes, one a line")
     arguments, rest = parser.parse_known_args()
     for flag in _NOT_HERE:
         if any(text == flag or text.startswith(flag + "=") for text in rest):
@@ -97,6 +100,13 @@ def shape(text: str) -> tuple[int, int, int]:
     if len(sizes) != 3 or min(sizes) < 1:
         raise argparse.ArgumentTypeError(f"found {text}, expected such as 28x28 or 32x32x3")
     return sizes[0], sizes[1], sizes[2]
+
+
+def names(file: str) -> tuple[str, ...]:
+    try:
+        return tuple(Path(file).read_text().splitlines())
+    except (OSError, UnicodeDecodeError) as error:
+        raise argparse.ArgumentTypeError(f"{file}: {error}") from None
 
 
 if __name__ == "__main__":

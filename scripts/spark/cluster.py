@@ -49,16 +49,16 @@ class Cluster:
         places = ["--host", _ADDRESS, "--port", str(port), "--webui-port", str(self._ui)]
         self._processes = [self._start("master.Master", places)]
         wait_for("the master", lambda: self._state() is not None)
-        self.workers = [self.add_worker() for _ in range(workers)]
+        for _ in range(workers):
+            self.add_worker()
 
-    def add_worker(self) -> subprocess.Popen[bytes]:
+    def add_worker(self) -> None:
         """Starts one more worker and waits until the master knows it."""
         known = len(self._alive())
         places = ["--host", _ADDRESS, "--cores", str(self.cores), "--memory", "2g"]
         places += ["--webui-port", "0", "--work-dir", str(self.home / "work"), self.url]
-        worker = self._start("worker.Worker", places)
+        self._processes.append(self._start("worker.Worker", places))
         wait_for("a worker", lambda: len(self._alive()) > known)
-        return worker
 
     def _start(self, name: str, arguments: list[str]) -> subprocess.Popen[bytes]:
         command = [str(_HOME / "bin" / "spark-class"), f"org.apache.spark.deploy.{name}", *arguments]
@@ -81,12 +81,13 @@ class Cluster:
         """What an application says to use it."""
         return {
             "spark.executor.memory": "600m",
+            "spark.log.level": "WARN",
             "spark.ui.port": str(self.ui),
             "spark.driver.host": _ADDRESS,
         }
 
     def submit(self, *arguments: str) -> subprocess.Popen[str]:
-        """train_on_spark.py, started by spark-submit."""
+        """train_on_spark.py, started by spark-submit, which prints what it says on stdout."""
         conf = [f"--conf={name}={value}" for name, value in self.configuration().items()]
         command = [str(_HOME / "bin" / "spark-submit"), "--master", self.url, *conf]
         command += ["deploy/spark/train_on_spark.py", *arguments]
@@ -105,9 +106,9 @@ class Cluster:
 
     def stop(self) -> None:
         """Ends every process that this cluster started."""
-        for process in reversed(self._processes + self.workers):
+        for process in reversed(self._processes):
             process.terminate()
-        for process in self._processes + self.workers:
+        for process in self._processes:
             try:
                 process.wait(20)
             except subprocess.TimeoutExpired:

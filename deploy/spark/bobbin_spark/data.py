@@ -41,6 +41,8 @@ class Columns:
     id: str = "id"
     shape: Shape | None = None
     """Rows, columns and channels; by default square, of 1, 3 or 4 channels."""
+    classes: tuple[str, ...] = ()
+    """Names of the classes; without them they are numbers."""
 
     def check(self, frame: DataFrame, names: list[str]) -> None:
         """Fails unless the frame has these columns, of types that fit."""
@@ -113,6 +115,9 @@ class Source:
                 if data is not None:
                     frame = read(self._spark, data) if isinstance(data, str) else data
                     write_in_order(frame, self._columns, scratch, part)
+            if self._columns.classes:
+                names = "".join(f"{name}\n" for name in self._columns.classes)
+                (scratch / "labels.txt").write_text(names)
             self._bundle.add(scratch, "data")
         finally:
             shutil.rmtree(scratch)

@@ -114,7 +114,8 @@ class _Task:
     def run(self) -> Iterator[Outcome]:
         tasks = self.gather(self.describe)
         if problem := _first_problem(tasks):
-            return self.give_up(problem)
+            yield from self.give_up(problem)
+            return
         # Only where the last checkpoint is can a run go on, unless all see the same directory.
         leader = max(range(len(tasks)), key=lambda p: (tasks[p]["step"], -p))
         order = [leader, *(p for p in range(len(tasks)) if p != leader)]
@@ -127,7 +128,8 @@ class _Task:
             mpirun = self.start_mpirun(environment, order, tasks)
         shares = self.gather(lambda: {} if mpirun is None else {"daemons": mpirun.daemons(order)})
         if problem := _first_problem(shares):
-            return self.give_up(problem)
+            yield from self.give_up(problem)
+            return
         own = shares[leader]["daemons"][_alias(self.partition)]
         daemon = _start(shlex.split(own), environment, self.scratch / "daemon")
         if mpirun is not None:
