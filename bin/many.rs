@@ -116,7 +116,7 @@ impl<'a> Many<'a> {
         let destination = Destination::at(&path, replace).map_err(out_failure)?;
         let directory = destination.make(recipe).map_err(out_failure)?;
         let mut trainer = job.trainer(recipe, self.name, &self.data, &self.workers)?;
-        let outcome = job.run(&mut trainer, &directory)?;
+        let outcome = job.run(&mut trainer, &directory).map_err(run)?;
         self.ended(outcome)
     }
 

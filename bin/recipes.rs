@@ -30,7 +30,7 @@ pub struct Fields {
     /// Momentum of the optimiser
     #[arg(long, value_name = "X", allow_negative_numbers = true)]
     momentum: Option<String>,
-    /// Its course: constant, step, multi-step, exponential, cosine, polynomial, one-cycle, plateau
+    /// How the learning rate changes: a kind from the list below
     #[arg(long, value_name = "KIND")]
     schedule: Option<String>,
     /// Decides every random choice
@@ -118,6 +118,9 @@ pub fn after_help() -> String {
     list("Sweeps", &mut Sweep::shipped());
     list("Models", &mut model::PRESETS.into_iter());
     text + "\
+Schedules:
+  constant, step, multi-step, exponential, cosine, polynomial, one-cycle, plateau
+
 Examples:
   train --recipe paper --seed 2
   train --model vgg --epochs 3 --lr 0.05 --out runs/vgg
@@ -127,7 +130,8 @@ Examples:
   train --recipe paper --seeds 5              mean ± standard deviation
   train --sweep sweep-li                      a table of runs
 
-Ctrl-C ends a run in good order: it can be resumed.
+Ctrl-C ends a run in good order, and the command is printed that goes on with it. For --sweep and
+--seeds that is the same command with their directory as --out: runs in it that are done stay.
 
 Exit codes: 0 trained; 1 the data, a file or the training failed; 2 the command or its recipe is
 wrong; 130 (128 + the number of the signal) interrupted."

@@ -4,6 +4,8 @@ mod cli;
 #[path = "cli/interrupt.rs"]
 mod interrupt;
 mod many;
+#[cfg(feature = "mpi")]
+mod ranks;
 mod recipes;
 mod show;
 #[path = "cli/threads.rs"]
@@ -21,7 +23,8 @@ use std::process::ExitCode;
 use threads::ThreadFlags;
 use trainer::{
     Checkpoint, CheckpointError, Checkpoints, Dataset, Destination, Outcome, Recipe, Recording,
-    RunDirectory, RunDirectoryError, Source, Stop, TrainError, Trainer, Workers, record,
+    RunDirectory, RunDirectoryError, Source, Stop, TrainError, Trainer, Workers, launched_ranks,
+    record,
 };
 
 /// Trains a convolutional image classifier. Without arguments: LeNet on the Fashion-MNIST that comes
@@ -35,7 +38,7 @@ struct Arguments {
     /// Directory of IDX files, plain or gzipped [default: the bundled Fashion-MNIST]
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// Directory to write, new or empty [default: runs/RECIPE-NUMBER]; a sweep goes on in its own
+    /// Directory to write, new or empty [default: runs/RECIPE-NUMBER]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// Replace the run that is in --out
@@ -83,7 +86,16 @@ struct Output {
 fn main() -> ExitCode {
     let matches = Arguments::command().after_help(after_help()).get_matches();
     let arguments = Arguments::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
-    cli::end(train(&arguments))
+    match launched_ranks() {
+        1 => cli::end(train(&arguments)),
+        #[cfg(feature = "mpi")]
+        _ => ranks::train(&arguments),
+        #[cfg(not(feature = "mpi"))]
+        ranks => cli::end(Err(run(format!(
+            "one of {ranks} ranks of an MPI job, but built without MPI: cargo build --release --features \
+             mpi"
+        )))),
+    }
 }
 
 fn train(arguments: &Arguments) -> Result<(), Failure> {
@@ -95,12 +107,12 @@ fn train(arguments: &Arguments) -> Result<(), Failure> {
     if let Some(sweep) = &arguments.sweep {
         return many::sweep(&job, sweep);
     }
-    let name = arguments.recipe.as_deref().unwrap_or("fast");
+    let name = job.recipe_name();
     let settings = arguments.fields.settings()?;
     let recipe = Recipe::load(name, &settings)
         .map_err(|error| recipe_failure(&arguments.fields, name, error))?;
     let recipe = job.own(recipe)?;
-    let base = Path::new(name).file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    let base = job.base_name();
     if let Some(count) = arguments.seeds {
         return many::seeds(&job, &recipe, &base, count as usize);
     }
@@ -112,7 +124,7 @@ fn train(arguments: &Arguments) -> Result<(), Failure> {
         return Ok(());
     }
     let directory = destination.make(&recipe).map_err(out_failure)?;
-    let outcome = job.run(&mut trainer, &directory)?;
+    let outcome = job.run(&mut trainer, &directory).map_err(run)?;
     job.interrupted(&outcome, &format!("--resume {}", word(directory.path())))
 }
 
@@ -183,6 +195,17 @@ struct Job<'a> {
 }
 
 impl Job<'_> {
+    /// The recipe that is asked for.
+    fn recipe_name(&self) -> &str {
+        self.arguments.recipe.as_deref().unwrap_or("fast")
+    }
+
+    /// What the directory of a run is called after.
+    fn base_name(&self) -> String {
+        let stem = Path::new(self.recipe_name()).file_stem().unwrap_or_default();
+        stem.to_string_lossy().into_owned()
+    }
+
     /// The recipe with the files that the command names, wherever it is run from again.
     fn own(&self, mut recipe: Recipe) -> Result<Recipe, Failure> {
         let absolute = |path: &PathBuf| std::path::absolute(path).map_err(run);
@@ -226,7 +249,11 @@ impl Job<'_> {
     }
 
     /// Trains, and shows it.
-    fn run(&self, trainer: &mut Trainer<'_>, directory: &RunDirectory) -> Result<Outcome, Failure> {
+    fn run(
+        &self,
+        trainer: &mut Trainer<'_>,
+        directory: &RunDirectory,
+    ) -> Result<Outcome, TrainError> {
         let recording = Recording {
             directory,
             keep: self.arguments.keep as usize,
@@ -241,7 +268,7 @@ impl Job<'_> {
             say(&format!("weights: {}{rest}{}", file.display(), fresh.join(", ")));
         }
         let mut listener = show(self.style);
-        let outcome = record(trainer, recording, &mut *listener).map_err(run)?;
+        let outcome = record(trainer, recording, &mut *listener)?;
         drop(listener);
         if let Some(profile) = &outcome.profile {
             say(&format!("\n{profile}"));
@@ -260,7 +287,7 @@ impl Job<'_> {
     ) -> Result<Outcome, Failure> {
         let mut trainer = Trainer::resume(recipe, data, workers, checkpoint).map_err(run)?;
         directory.write_recipe(recipe).map_err(run)?;
-        self.run(&mut trainer, directory)
+        self.run(&mut trainer, directory).map_err(run)
     }
 
     /// The end of a run that a signal has asked for; the program goes on with it if called with these

@@ -31,6 +31,12 @@ impl Interrupt {
         &self.flag
     }
 
+    /// The same, for whoever lives as long as the program.
+    #[allow(dead_code, reason = "not in every program")]
+    pub fn shared(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.flag)
+    }
+
     /// Which.
     pub fn signal(&self) -> u8 {
         self.signal.load(Ordering::Relaxed) as u8

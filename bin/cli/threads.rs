@@ -2,7 +2,7 @@
 
 use crate::cli::{Failure, usage};
 use kernels::Isa;
-use trainer::Workers;
+use trainer::{Local, Workers, threads_per_rank};
 
 /// On how many threads.
 #[derive(clap::Args)]
@@ -15,11 +15,13 @@ pub struct ThreadFlags {
 impl ThreadFlags {
     /// Starts them.
     pub fn start(&self) -> Result<Workers, Failure> {
+        self.start_with(threads_per_rank(&Local))
+    }
+
+    /// Starts them, as many as this by default.
+    pub fn start_with(&self, default: usize) -> Result<Workers, Failure> {
         let isa = Isa::from_env().map_err(usage)?;
-        let workers = match self.threads {
-            Some(threads) => Workers::new(isa, threads.into()),
-            None => Workers::from_env(),
-        };
+        let workers = Workers::new(isa, self.threads.map_or(default, usize::from));
         workers.map_err(|error| Failure::Run(format!("--threads: {error}")))
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{Line, Listener, Step, Trainer, introduction, validation};
 use crate::cli::say;
-use indicatif::{HumanCount, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{HumanCount, HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::time::{Duration, Instant};
 use trainer::metrics::{Epoch, Start, Validation};
 
@@ -10,7 +10,7 @@ use trainer::metrics::{Epoch, Start, Validation};
 const LOOK: Duration = Duration::from_millis(100);
 
 /// The bar takes the room that a line has left.
-const BAR: &str = "{prefix:>7}  {wide_bar} {percent:>3} %  {msg}  {eta} left";
+const BAR: &str = "{prefix:>7}  {wide_bar} {percent:>3} %  {msg}";
 
 /// A row per epoch under a heading, and a bar for the epoch under way, which is gone when it ends.
 pub struct Terminal {
@@ -72,22 +72,32 @@ impl Listener for Terminal {
             return;
         }
         let progress = trainer.progress();
-        if self.bar.is_hidden() {
+        let speed = self.images as f64 / self.time.as_secs_f64();
+        let loss = step.loss / step.images as f64;
+        let left = (trainer.training_images() - progress.images) as f64 / speed;
+        let left = HumanDuration(Duration::try_from_secs_f64(left).unwrap_or(Duration::MAX));
+        let speed = HumanCount(speed as u64);
+        let message = format!("loss {loss:.4}  {speed} images/s  {left:#} left");
+        // The message is set last, as that is what draws.
+        let fresh = self.bar.is_hidden();
+        if fresh {
             self.bar = bar(trainer.steps_per_epoch());
             self.bar.set_prefix(format!("{}/{}", progress.epoch + 1, self.epochs));
         }
         self.bar.set_position(progress.batch as u64);
-        let speed = self.images as f64 / self.time.as_secs_f64();
-        let loss = step.loss / step.images as f64;
-        self.bar.set_message(format!("loss {loss:.4}  {} images/s", HumanCount(speed as u64)));
+        if fresh {
+            self.bar.set_draw_target(ProgressDrawTarget::stdout());
+        }
+        self.bar.set_message(message);
         (self.images, self.time, self.looked) = (0, Duration::ZERO, Instant::now());
     }
 }
 
+/// A bar that is not drawn yet.
 fn bar(steps: usize) -> ProgressBar {
     let style = ProgressStyle::with_template(BAR).expect("a template that is known to be right");
     let style = style.progress_chars("█▉▊▋▌▍▎▏ ");
-    ProgressBar::with_draw_target(Some(steps as u64), ProgressDrawTarget::stdout_with_hz(10))
+    ProgressBar::with_draw_target(Some(steps as u64), ProgressDrawTarget::hidden())
         .with_style(style)
 }
 
@@ -96,7 +106,7 @@ impl Terminal {
         self.epochs = start.epochs;
         say(&introduction(start));
         self.validates = start.validation_images > 0;
-        let columns = if self.validates { "  validation loss    top-1" } else { "" };
+        let columns = if self.validates { "  validation loss     top-1" } else { "" };
         say(&format!("\n{:>7}  train loss{columns}  {:>9}  {:>8}", "epoch", "images/s", "time"));
     }
 
@@ -104,8 +114,8 @@ impl Terminal {
         let number = format!("{}/{}", epoch.epoch, self.epochs);
         let mut row = format!("{number:>7}  {:>10.4}", epoch.loss);
         match (epoch.validation_loss, epoch.top1) {
-            (Some(loss), Some(top1)) => row += &format!("  {loss:>15.4}  {:>5.2} %", 100.0 * top1),
-            _ if self.validates => row += &format!("  {:>15}  {:>7}", "–", "–"),
+            (Some(loss), Some(top1)) => row += &format!("  {loss:>15.4}  {:>6.2} %", 100.0 * top1),
+            _ if self.validates => row += &format!("  {:>15}  {:>8}", "–", "–"),
             _ => {}
         }
         let speed = HumanCount(epoch.images_per_second as u64).to_string();

@@ -66,6 +66,7 @@ pub fn random(images: usize, shape: [usize; 3], classes: usize) -> (TempDir, Dat
 }
 
 /// The recipe `paper` with these fields set.
+#[allow(dead_code, reason = "not in every test")]
 pub fn recipe(settings: &[(&str, &str)]) -> Recipe {
     let settings = settings.iter().map(|(field, value)| (field.to_string(), value.to_string()));
     Recipe::load("paper", &settings.collect::<Vec<_>>()).unwrap()

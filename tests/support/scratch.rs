@@ -20,6 +20,17 @@ pub const SIZE: usize = 16;
 pub const SHORT: [&str; 8] =
     ["--data", "../data", "--epochs", "5", "--batch-size", "64", "--lr", "0.02"];
 
+/// The entries of a run directory at the end of a run.
+pub const COMPLETE: [&str; 7] = [
+    "checkpoints",
+    "metrics.jsonl",
+    "model.safetensors",
+    "recipe.toml",
+    "report.html",
+    "train",
+    "validation",
+];
+
 /// A directory to run in, with a data set and a cache beside it.
 pub struct Scratch(TempDir);
 
@@ -129,10 +140,20 @@ fn list(directory: &Path, files: &mut Vec<PathBuf>) {
     }
 }
 
+/// The names of all files and directories below a directory.
 pub fn names(directory: &Path) -> Vec<String> {
     let mut files = vec![];
     list(directory, &mut files);
     files.iter().map(|path| path.file_name().unwrap().to_str().unwrap().to_owned()).collect()
+}
+
+/// What is in a directory.
+pub fn entries(directory: &Path) -> Vec<String> {
+    let entries = fs::read_dir(directory).unwrap();
+    let mut names: Vec<String> =
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
 }
 
 pub fn succeeded(output: Output) -> String {

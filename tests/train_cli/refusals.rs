@@ -199,41 +199,51 @@ fn places_that_cannot_be_written() {
     scratch.refused(1, &SHORT, &words);
 }
 
-/// A limit on the size of files stands for a full disk: the recipe fits, the model does not.
-#[cfg(unix)]
-#[test]
-fn a_full_disk_leaves_no_part_of_a_model() {
-    let scratch = Scratch::with_data(1);
-    let mut command = scratch.set_up(std::process::Command::new("sh"));
-    command.args(["-c", "ulimit -f 40; exec \"$@\"", "sh", env!("CARGO_BIN_EXE_train")]);
-    let output = command.args(SHORT).args(["--out", "full"]).output().unwrap();
-    let message = failed(1, &output);
-    assert!(message.starts_with("error: full/model.safetensors: cannot write: "), "{message}");
-    assert_eq!(names(&scratch.work("full")), ["recipe.toml"]);
-}
-
+/// The last good checkpoint is one that a run goes on from, and a model too.
 #[test]
 fn training_that_fails_saves_no_model() {
     let scratch = Scratch::with_data(1);
-    let constant = ["--set", "schedule.kind=constant"];
-    let cases: [(&[&str], &[&str]); 2] = [
-        (&["--lr", "1e30"], &["loss is ", "step 2 (epoch 1)", "layer conv"]),
+    let iterations = "events.checkpoint={ iterations = 1 }";
+    let decay = "optimizer.weight_decay=1e30";
+    let cases: [(&[&str], &[&str], &[usize]); 4] = [
+        (&["--lr", "1e30"], &["the loss is ", "at step 2 (epoch 1)", "layer conv"], &[0]),
+        // The weights of step 1 are finite, but what they give is not.
+        (
+            &["--lr", "1e30", "--set", iterations, "--keep", "1"],
+            &["the loss is ", "at step 2 (epoch 1)", "layer conv"],
+            &[0],
+        ),
+        // They are not even finite.
+        (
+            &["--lr", "1e30", "--set", iterations, "--set", decay],
+            &["`conv1.weight` is not finite after step 1 (epoch 1)"],
+            &[0],
+        ),
         // The only step is the last: no loss ever shows it.
         (
             &[
-                &["--lr", "1e30", "--set", "optimizer.weight_decay=1e30"][..],
-                &["--batch-size", "300", "--epochs", "1", "--validation", "none"],
+                &["--lr", "1e30", "--set", decay, "--batch-size", "300", "--epochs", "1"][..],
+                &["--validation", "none"],
             ]
             .concat(),
             &["`conv1.weight` is not finite after step 1 (epoch 1)"],
+            &[0],
         ),
     ];
-    for (i, (arguments, words)) in cases.into_iter().enumerate() {
+    for (i, (arguments, words, steps)) in cases.into_iter().enumerate() {
         let out = format!("run-{i}");
         let mut command = scratch.command();
-        command.args(["--data", "../data", "--out", &out]).args(constant).args(arguments);
-        let message = failed(1, &command.output().unwrap());
+        command.args(["--data", "../data", "--out", &out, "--schedule", "constant"]);
+        let message = failed(1, &command.args(arguments).output().unwrap());
         assert!(words.iter().all(|word| message.contains(word)), "{words:?}: {message}");
-        assert_eq!(names(&scratch.work(&out)), ["recipe.toml"]);
+        let files: Vec<_> = steps.iter().map(|n| format!("step-{n:010}.safetensors")).collect();
+        let last = format!("{out}/checkpoints/{}", files.last().unwrap());
+        assert!(message.ends_with(&format!("; the last good checkpoint is {last}\n")), "{message}");
+        assert_eq!(entries(&scratch.work(&out).join("checkpoints")), files);
+        let left = entries(&scratch.work(&out));
+        assert!(!left.contains(&"model.safetensors".to_owned()), "{left:?}");
+        model::Model::load(&scratch.work(&last)).unwrap();
+        let again = scratch.command().args(["--resume", &out]).output().unwrap();
+        assert_eq!(failed(1, &again), message);
     }
 }

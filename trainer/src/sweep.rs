@@ -40,8 +40,9 @@ pub struct Variant {
     pub recipe: Recipe,
 }
 
-/// What became of the runs.
+/// What became of the runs; in JSON with `"event": "results"`, as it follows the lines of the runs.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[serde(tag = "event", rename = "results")]
 pub struct Results {
     /// A line per run.
     pub runs: Vec<Run>,

@@ -18,8 +18,6 @@ pub use launch::launched_ranks;
 pub use mpi::{Mpi, MpiError};
 pub(crate) use reduce::Ranks;
 
-use std::process;
-
 /// What connects the ranks of a job. Calls are collective: every rank makes the same ones in the same
 /// order, from one thread at a time.
 ///
@@ -48,11 +46,6 @@ pub trait Communicator: Send + Sync {
     /// Notes how to go on when the job has been ended, for the same message.
     fn note_advice(&self, advice: &str) {
         let _ = advice;
-    }
-
-    /// Ends the job, all ranks of it, because this one cannot go on.
-    fn abort(&self) -> ! {
-        process::exit(1)
     }
 }
 

@@ -143,11 +143,18 @@ impl Mpi {
 
     fn give_up(&self, waited: Duration) -> ! {
         let waited = self.found(&format!("waited {} s for the other ranks", waited.as_secs()));
-        eprintln!(
-            "error: {waited}: one is dead, cut off, or slower than {TIMEOUT} says{}",
-            self.advice()
-        );
-        self.abort()
+        self.end(&format!("{waited}: one is dead, cut off, or slower than {TIMEOUT} says"))
+    }
+
+    /// Ends the job because this rank cannot go on.
+    pub fn abort_because(&self, problem: &str) -> ! {
+        self.end(&self.found(problem))
+    }
+
+    fn end(&self, problem: &str) -> ! {
+        eprintln!("error: {problem}{}", self.advice());
+        end_within(Duration::from_secs(3));
+        SimpleCommunicator::world().abort(1)
     }
 
     /// What this rank has to say, and when.
@@ -156,7 +163,7 @@ impl Mpi {
             0 => "before the first step".to_owned(),
             step => format!("at step {step}"),
         };
-        format!("rank {} of {}: {text} {place}", self.rank, self.size)
+        format!("rank {} of {}, {place}: {text}", self.rank, self.size)
     }
 
     fn advice(&self) -> String {
@@ -209,11 +216,6 @@ impl Communicator for Mpi {
 
     fn note_advice(&self, advice: &str) {
         advice.clone_into(&mut self.advice.lock().unwrap_or_else(PoisonError::into_inner));
-    }
-
-    fn abort(&self) -> ! {
-        end_within(Duration::from_secs(3));
-        SimpleCommunicator::world().abort(1)
     }
 }
 

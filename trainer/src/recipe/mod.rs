@@ -138,8 +138,8 @@ impl Recipe {
         Recipe::parse(name, &read(name, &SHIPPED)?, settings)
     }
 
-    /// A recipe from the text of a file of this name.
-    pub(crate) fn parse(
+    /// A recipe from the text of a file of this name, with some fields set as in [`Recipe::load`].
+    pub fn parse(
         name: &str,
         text: &str,
         settings: &[(String, String)],

@@ -34,7 +34,7 @@ fn settings_reach_every_field() {
 fn a_network_that_is_set_takes_the_place_of_the_other() {
     let layers = "[{ kind = 'flatten' }, { kind = 'linear' }]";
     let own = Recipe::load("fast", &settings(&[("model.layers", layers)])).unwrap();
-    assert_eq!((own.model.name(), own.model.layers(3).len()), (model::CUSTOM, 2));
+    assert_eq!((own.model.name(), own.model.layers(3).len()), ("custom", 2));
     let both = settings(&[("model.layers", layers), ("model.preset", "vgg")]);
     assert_eq!(Recipe::load("fast", &both).unwrap().model.name(), "vgg");
     let text = format!("[model]\npreset = 'vgg'\nlayers = {layers}");

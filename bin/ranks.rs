@@ -1,0 +1,268 @@
+//! Training as one of several ranks: all compute, rank 0 alone reads checkpoints, prints and writes.
+
+use crate::cli::{Failure, complain, end, run, usage};
+use crate::interrupt::Interrupt;
+use crate::recipes::recipe_failure;
+use crate::{Arguments, Job, check_continuation, out_failure, style, whole, word};
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
+use trainer::{
+    Checkpoint, Checkpoints, Communicator, Dataset, Destination, Event, Mpi, MpiError, Recipe,
+    RunDirectory, Stop, TrainError, Trainer, Workers, broadcast_text, gather_texts,
+    threads_per_rank,
+};
+
+/// Trains with the other ranks of the job.
+pub fn train(arguments: &Arguments) -> ExitCode {
+    let start = || {
+        let interrupt = Interrupt::watch().map_err(run)?;
+        let mpi = Mpi::start(interrupt.shared()).map_err(|error| match error {
+            MpiError::Timeout(_) => usage(error),
+            error => run(error),
+        })?;
+        Ok((interrupt, mpi))
+    };
+    let (interrupt, mpi) = match start() {
+        Ok(started) => started,
+        Err(failure) => return end(Err(failure)),
+    };
+    let job = Job { arguments, interrupt: &interrupt, style: style(&arguments.output) };
+    let result = Rank { job: &job, mpi: &mpi }.train();
+    let code = match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Quit { told: Some(failure), .. }) => end(Err(failure)),
+        Err(Quit { code, .. }) => ExitCode::from(code),
+    };
+    mpi.finish();
+    code
+}
+
+/// The end of all ranks for a reason that they share.
+struct Quit {
+    code: u8,
+    /// On the rank that is to tell.
+    told: Option<Failure>,
+}
+
+struct Rank<'a> {
+    job: &'a Job<'a>,
+    mpi: &'a Mpi,
+}
+
+/// Where a run is recorded; rank 0 knows.
+enum Place {
+    New(Destination),
+    Begun(RunDirectory, Box<Checkpoint>),
+}
+
+impl Rank<'_> {
+    fn train(&self) -> Result<(), Quit> {
+        self.agreed(self.check_command())?;
+        let (recipe, place) = match &self.job.arguments.resume {
+            None => self.agreed(self.begin())?,
+            Some(directory) => self.go_on(directory)?,
+        };
+        let threads = threads_per_rank(self.mpi);
+        let open =
+            || Ok((self.job.open(&recipe)?, self.job.arguments.threads.start_with(threads)?));
+        let (data, workers) = self.agreed(open())?;
+        let trainer = self.trainer(&recipe, place.as_ref(), &data, &workers);
+        let mut trainer = self.agreed(trainer)?;
+        self.agreed(trainer.join_ranks(self.mpi).map_err(run))?;
+        self.warn_of_idle_ranks(&trainer);
+        let directory = self.directory(&recipe, place)?;
+        self.run(&mut trainer, directory.as_ref())
+    }
+
+    fn is_first(&self) -> bool {
+        self.mpi.rank() == 0
+    }
+
+    /// What ranks cannot do together, and whether they have been asked for the same.
+    fn check_command(&self) -> Result<(), Failure> {
+        let arguments = self.job.arguments;
+        let alone = [
+            (arguments.sweep.is_some(), "--sweep"),
+            (arguments.seeds.is_some(), "--seeds"),
+            (arguments.output.describe, "--describe"),
+        ];
+        if let Some((_, flag)) = alone.iter().find(|(given, _)| *given) {
+            return Err(usage(format!(
+                "{flag}: expected one process, not {} ranks",
+                self.mpi.size()
+            )));
+        }
+        let own = match &arguments.resume {
+            None => "a new run".to_owned(),
+            Some(directory) => {
+                let settings = arguments.fields.settings()?;
+                format!("--resume {} {settings:?}", directory.display())
+            }
+        };
+        let all = gather_texts(self.mpi, &own);
+        match all.iter().position(|other| *other != all[0]) {
+            None => Ok(()),
+            Some(rank) => Err(usage(format!(
+                "the ranks do not do the same: rank {rank} of {} is to do {}, rank 0 {}",
+                all.len(),
+                all[rank],
+                all[0]
+            ))),
+        }
+    }
+
+    /// The recipe of a new run, and on rank 0 its place.
+    fn begin(&self) -> Result<(Recipe, Option<Place>), Failure> {
+        let arguments = self.job.arguments;
+        let name = self.job.recipe_name();
+        let recipe = Recipe::load(name, &arguments.fields.settings()?)
+            .map_err(|error| recipe_failure(&arguments.fields, name, error))?;
+        let recipe = self.job.own(recipe)?;
+        let place = match self.is_first() {
+            true => Some(Place::New(self.job.destination(&self.job.base_name())?)),
+            false => None,
+        };
+        Ok((recipe, place))
+    }
+
+    /// The recipe of a run that goes on, and its place: rank 0 reads both.
+    fn go_on(&self, path: &Path) -> Result<(Recipe, Option<Place>), Quit> {
+        let read = || {
+            if !self.is_first() {
+                return Ok(None);
+            }
+            let fields = &self.job.arguments.fields;
+            let directory = RunDirectory::open(path).map_err(run)?;
+            let name = directory.recipe().display().to_string();
+            let recipe = Recipe::load(&name, &fields.settings()?)
+                .map_err(|error| recipe_failure(fields, &name, error))?;
+            let recipe = self.job.own(recipe)?;
+            let checkpoint = whole(Checkpoints::new(directory.checkpoints(), 1).latest())?;
+            check_continuation(&checkpoint, &recipe, |field| fields.origin(field, &name))?;
+            Ok(Some((recipe, Place::Begun(directory, Box::new(checkpoint)))))
+        };
+        let (recipe, place) = self.agreed(read())?.unzip();
+        let text = recipe.as_ref().map(Recipe::to_toml).unwrap_or_default();
+        let text = broadcast_text(self.mpi, &text);
+        let recipe = || match recipe {
+            Some(recipe) => Ok(recipe),
+            None => self.job.own(Recipe::parse("recipe of rank 0", &text, &[]).map_err(usage)?),
+        };
+        Ok((self.agreed(recipe())?, place))
+    }
+
+    /// The state that training begins with is that of rank 0: the others need no file of it.
+    fn trainer<'d>(
+        &self,
+        recipe: &Recipe,
+        place: Option<&Place>,
+        data: &'d Dataset,
+        workers: &'d Workers,
+    ) -> Result<Trainer<'d>, Failure> {
+        match place {
+            None => Trainer::to_join(recipe, data, workers).map_err(run),
+            Some(Place::New(_)) => self.job.trainer(recipe, self.job.recipe_name(), data, workers),
+            Some(Place::Begun(_, checkpoint)) => {
+                Trainer::resume(recipe, data, workers, checkpoint).map_err(run)
+            }
+        }
+    }
+
+    fn warn_of_idle_ranks(&self, trainer: &Trainer<'_>) {
+        let (idle, size) = (trainer.idle_ranks(), self.mpi.size());
+        if idle == 0 || !self.is_first() {
+            return;
+        }
+        let (batch, shard) = (trainer.recipe().data.batch_size, trainer.recipe().shard());
+        complain(
+            "warning",
+            &format!(
+                "a batch of {batch} images, in shards of {shard}, is too small for {size} ranks: {idle} \
+                 of them have nothing to do"
+            ),
+        );
+    }
+
+    /// Makes the run directory, on rank 0; all learn how to go on.
+    fn directory(
+        &self,
+        recipe: &Recipe,
+        place: Option<Place>,
+    ) -> Result<Option<RunDirectory>, Quit> {
+        let make = |place| match place {
+            Place::New(destination) => destination.make(recipe).map_err(out_failure),
+            Place::Begun(directory, _) => {
+                directory.write_recipe(recipe).map_err(run).map(|()| directory)
+            }
+        };
+        let directory = self.agreed(place.map(make).transpose())?;
+        let path = directory.as_ref().map(|directory| directory.path().display().to_string());
+        let path = PathBuf::from(broadcast_text(self.mpi, &path.unwrap_or_default()));
+        self.mpi.note_advice(&format!("go on with: train --resume {}", word(&path)));
+        Ok(directory)
+    }
+
+    /// Trains, and on rank 0 records it.
+    fn run(&self, trainer: &mut Trainer<'_>, directory: Option<&RunDirectory>) -> Result<(), Quit> {
+        let ended = match directory {
+            Some(directory) => self.job.run(trainer, directory).map(|outcome| outcome.stop),
+            None => follow(trainer, self.job.interrupt.flag()),
+        };
+        let stop = match ended {
+            Ok(stop) => stop,
+            Err(error) if error.is_common() => return self.agreed(Err(run(error))),
+            Err(error) => self.fail(&error),
+        };
+        if stop != Stop::Interrupted {
+            return Ok(());
+        }
+        // One of them may have had the signal alone.
+        let signals = gather_texts(self.mpi, &self.job.interrupt.signal().to_string());
+        let signal = signals.iter().filter_map(|signal| signal.parse().ok()).max().unwrap_or(0);
+        let told = directory.map(|directory| {
+            let step = trainer.progress().step;
+            let path = word(directory.path());
+            let text = format!("interrupted after step {step}; go on with: train --resume {path}");
+            Failure::Interrupted(text, signal)
+        });
+        Err(Quit { code: 128 + signal, told })
+    }
+
+    /// The end of the job for a reason of this rank alone: the others are waiting for it.
+    fn fail(&self, error: &TrainError) -> ! {
+        self.mpi.abort_because(&error.to_string())
+    }
+
+    /// What all ranks have, if all have it; else the lowest that has a problem tells it.
+    fn agreed<T>(&self, result: Result<T, Failure>) -> Result<T, Quit> {
+        let (rank, size) = (self.mpi.rank(), self.mpi.size());
+        let own = match &result {
+            Ok(_) => String::new(),
+            Err(Failure::Usage(text)) => format!("2{text}"),
+            Err(Failure::Run(text) | Failure::Interrupted(text, _)) => format!("1{text}"),
+        };
+        let all = gather_texts(self.mpi, &own);
+        let Some(first) = all.iter().position(|text| !text.is_empty()) else {
+            return result.map_err(|failure| Quit { code: 1, told: Some(failure) });
+        };
+        let everyone = all.iter().all(|text| *text == all[0]);
+        let place = if everyone { String::new() } else { format!("rank {first} of {size}: ") };
+        let (code, text) = all[first].split_at(1);
+        let text = format!("{place}{text}");
+        let (code, failure) =
+            if code == "2" { (2, Failure::Usage(text)) } else { (1, Failure::Run(text)) };
+        Err(Quit { code, told: (first == rank).then_some(failure) })
+    }
+}
+
+/// Trains without a word.
+fn follow(trainer: &mut Trainer<'_>, interrupt: &AtomicBool) -> Result<Stop, TrainError> {
+    trainer.run_observed(&mut |_: &Trainer<'_>, _: Event<'_>| {
+        Ok(match interrupt.load(Ordering::Relaxed) {
+            true => ControlFlow::Break(()),
+            false => ControlFlow::Continue(()),
+        })
+    })
+}

@@ -1,0 +1,220 @@
+//! `--seeds` and `--sweep`: tables, and what is left of an interruption.
+
+use crate::scratch::*;
+use serde_json::Value;
+use std::fs;
+
+const SWEEP: &str = "recipe = 'base.toml'\n[values]\n'optimizer.lr' = [0.02, 0.01]\n\
+    'data.batch_size' = [50, 100]\n";
+
+/// With a sweep of four runs beside its recipe.
+fn with_sweep() -> Scratch {
+    let scratch = Scratch::with_data(1);
+    fs::create_dir(scratch.work("own")).unwrap();
+    fs::write(scratch.work("own/base.toml"), "seed = 1\n[stop]\nepochs = 1\n").unwrap();
+    fs::write(scratch.work("own/grid.toml"), SWEEP).unwrap();
+    scratch
+}
+
+/// In the order of the runs.
+const RUNS: [&str; 4] = [
+    "batch_size=50,lr=0.02",
+    "batch_size=50,lr=0.01",
+    "batch_size=100,lr=0.02",
+    "batch_size=100,lr=0.01",
+];
+
+const ARGUMENTS: [&str; 6] = ["--data", "../data", "--sweep", "own/grid.toml", "--out", "all"];
+
+/// Records of RFC 4180, which end with CRLF.
+fn records(text: &str) -> Vec<Vec<String>> {
+    assert!(text.ends_with("\r\n"), "{text:?}");
+    let record = |line: &str| {
+        let mut fields = vec![String::new()];
+        let mut quoted = false;
+        for character in line.chars() {
+            match character {
+                '"' => quoted = !quoted,
+                ',' if !quoted => fields.push(String::new()),
+                character => fields.last_mut().unwrap().push(character),
+            }
+        }
+        fields
+    };
+    text.strip_suffix("\r\n").unwrap().split("\r\n").map(record).collect()
+}
+
+#[test]
+fn a_sweep_runs_every_combination() {
+    let scratch = with_sweep();
+    let printed = succeeded(scratch.command().args(ARGUMENTS).output().unwrap());
+    for run in RUNS {
+        assert_eq!(entries(&scratch.work("all").join(run)), COMPLETE, "{run}");
+    }
+    let read = |name: &str| fs::read_to_string(scratch.work("all").join(name)).unwrap();
+    let text = read("sweep.txt");
+    assert!(printed.ends_with(&format!("\n\n{text}")), "{printed}");
+    // Columns end where their headings end; the last, which is the directory, begins where it begins.
+    let lines: Vec<&str> = text.lines().collect();
+    let ends = |line: &str| -> Vec<usize> {
+        let characters: Vec<char> = line.chars().collect();
+        let ends = (1..characters.len()).filter(|&i| {
+            characters[i] == ' ' && characters[i - 1] != ' ' && characters[i + 1] == ' '
+        });
+        ends.collect()
+    };
+    assert_eq!(lines.len(), 5);
+    assert!(lines.iter().all(|line| ends(line).last() == ends(lines[0]).last()), "{text}");
+
+    let csv = records(&read("sweep.csv"));
+    let heading = "data.batch_size,optimizer.lr,epochs,loss,accuracy,validation_loss,top1,\
+                   images_per_second,directory";
+    assert_eq!(csv[0], heading.split(',').collect::<Vec<_>>());
+    let json: Value = serde_json::from_str(&read("sweep.json")).unwrap();
+    assert_eq!(json["event"], "results");
+    for (i, run) in RUNS.iter().enumerate() {
+        let directory = format!("all/{run}");
+        let (row, object) = (&csv[i + 1], &json["runs"][i]);
+        assert_eq!((&*row[8], &object["directory"]), (&*directory, &directory.clone().into()));
+        assert_eq!(row[0], object["settings"]["data.batch_size"].as_str().unwrap());
+        let metrics = read(&format!("{run}/metrics.jsonl"));
+        let end: Value = serde_json::from_str(metrics.lines().last().unwrap()).unwrap();
+        for (column, key) in [(3, "loss"), (5, "validation_loss"), (6, "top1")] {
+            let value = end[key].as_f64().unwrap();
+            assert_eq!(row[column].parse(), Ok(value), "{key}");
+            assert_eq!(object[key], value, "{key}");
+        }
+        let cells: Vec<&str> = lines[i + 1].split_whitespace().collect();
+        let loss = format!("{:.4}", end["loss"].as_f64().unwrap());
+        assert_eq!((cells[0], cells[1], cells[2], cells[3]), (&*row[0], &*row[1], "1", &*loss));
+        assert_eq!(cells[8], directory);
+    }
+    assert!(json.get("summary").is_none(), "{json}");
+}
+
+#[test]
+fn a_sweep_goes_on_with_what_is_not_done() {
+    let scratch = with_sweep();
+    succeeded(scratch.command().args(ARGUMENTS).output().unwrap());
+    let read = |name: &str| fs::read(scratch.work("all").join(name)).unwrap();
+    let csv = read("sweep.csv");
+    let model = |run: &str| read(&format!("{run}/model.safetensors"));
+    let models = RUNS.map(model);
+    // As if it had been killed in its third run, before the end, and in the fourth at once.
+    for name in ["sweep.txt", "sweep.csv", "sweep.json"] {
+        fs::remove_file(scratch.work("all").join(name)).unwrap();
+    }
+    let third = scratch.work("all").join(RUNS[2]);
+    for file in ["model.safetensors", "report.html", "checkpoints/step-0000000003.safetensors"] {
+        fs::remove_file(third.join(file)).unwrap();
+    }
+    fs::remove_dir_all(scratch.work("all").join(RUNS[3]).join("checkpoints")).unwrap();
+    fs::remove_file(scratch.work("all").join(RUNS[3]).join("report.html")).unwrap();
+    let first = scratch.work("all").join(RUNS[0]).join("model.safetensors");
+    let age = fs::metadata(&first).unwrap().modified().unwrap();
+
+    let printed = succeeded(scratch.command().args(ARGUMENTS).output().unwrap());
+    assert!(printed.starts_with(&format!("\nrun 1 of 4: {}, which is done\n", RUNS[0])));
+    assert!(printed.contains(&format!("\nrun 3 of 4: {}\n", RUNS[2])), "{printed}");
+    assert_eq!(fs::metadata(&first).unwrap().modified().unwrap(), age);
+    assert!(RUNS.map(model) == models);
+    let columns = |csv: &[u8]| -> Vec<Vec<String>> {
+        let rows = records(std::str::from_utf8(csv).unwrap());
+        rows.into_iter().map(|row| [&row[..7], &row[8..]].concat()).collect()
+    };
+    assert_eq!(columns(&read("sweep.csv")), columns(&csv));
+
+    // Another sweep in its place is refused, and replaces it if told to.
+    let other = [&ARGUMENTS[..], &["--seed", "2"]].concat();
+    scratch.refused(1, &other, &["all/batch_size=50,lr=0.02: exists and is not empty", "--force"]);
+    succeeded(scratch.command().args(other).arg("--force").output().unwrap());
+    assert!(RUNS.map(model).iter().zip(&models).all(|(a, b)| a != b));
+}
+
+#[test]
+fn seeds_have_a_mean_and_a_deviation() {
+    let scratch = Scratch::with_data(1);
+    let printed = scratch.train(&["--seeds", "3", "--seed", "5", "--out", "all"]);
+    let json = fs::read_to_string(scratch.work("all/seeds.json")).unwrap();
+    let json: Value = serde_json::from_str(&json).unwrap();
+    let runs = json["runs"].as_array().unwrap();
+    let seeds: Vec<&Value> = runs.iter().map(|run| &run["settings"]["seed"]).collect();
+    assert_eq!(seeds, ["5", "6", "7"]);
+    for key in ["top1", "validation_loss", "loss"] {
+        let values: Vec<f64> = runs.iter().map(|run| run[key].as_f64().unwrap()).collect();
+        let [a, b, c] = values[..] else { panic!("{values:?}") };
+        let mean = (a + b + c) / 3.0;
+        let squares = (a - mean).powi(2) + (b - mean).powi(2) + (c - mean).powi(2);
+        let summary: Vec<f64> =
+            json["summary"][key].as_array().unwrap().iter().map(|v| v.as_f64().unwrap()).collect();
+        assert!((summary[0] - mean).abs() < 1e-12, "{key}: {summary:?}");
+        assert!((summary[1] - (squares / 2.0).sqrt()).abs() < 1e-12, "{key}: {summary:?}");
+        let words = match key {
+            "top1" => format!(
+                "\ntop-1 {:.2} ± {:.2} % over 3 seeds\n",
+                100.0 * summary[0],
+                100.0 * summary[1]
+            ),
+            key => {
+                let name = key.replace('_', " ");
+                format!("\n{name} {:.4} ± {:.4}\n", summary[0], summary[1])
+            }
+        };
+        assert!(printed.contains(&words), "{words}: {printed}");
+    }
+    // A seed's run is that of the recipe with this seed.
+    scratch.train(&["--seed", "6", "--out", "alone"]);
+    let model = |run: &str| fs::read(scratch.work(run).join("model.safetensors")).unwrap();
+    assert!(model("all/seed=6") == model("alone"));
+    // More of them join those that are done.
+    scratch.train(&["--seeds", "4", "--seed", "5", "--out", "all"]);
+    assert!(entries(&scratch.work("all")).contains(&"seed=8".to_owned()));
+}
+
+/// Whatever is wrong with a run is found before the first.
+#[test]
+fn sweeps_are_checked() {
+    let scratch = with_sweep();
+    let cases: [(&str, i32, &[&str]); 9] = [
+        (
+            "'optimizer.lr' = [0.1, 0, 0.2]",
+            2,
+            &["`optimizer.lr` is 0", "expected a positive number"],
+        ),
+        ("'optimizer.lr' = [0.1, 'x']", 2, &["`optimizer.lr` is \"x\"", "expected a number"]),
+        ("'optimizer.speed' = [1]", 2, &["`optimizer.speed`: unknown field", "`lr`"]),
+        ("'optimizer.lr' = 0.1", 2, &["`values.optimizer.lr` is 0.1: expected a list of values"]),
+        ("'optimizer.lr' = []", 2, &["`values.optimizer.lr` is []: expected a list of values"]),
+        ("'optimizer.lr' = [0.1, 0.2, 0.1]", 2, &["`values.optimizer.lr` is", "each once"]),
+        ("", 2, &["`values` is ", "expected fields with lists of values"]),
+        ("'model.preset' = ['lenet', 'none']", 2, &["`model.preset` is \"none\"", "vgg"]),
+        ("'data.validation' = [10, 300]", 2, &["`data.validation` is 300", "fewer than the 300"]),
+    ];
+    for (values, code, words) in cases {
+        let text = format!("recipe = 'base.toml'\n[values]\n{values}\n");
+        fs::write(scratch.work("own/grid.toml"), text).unwrap();
+        scratch.refused(code, &ARGUMENTS, words);
+    }
+    fs::write(scratch.work("own/grid.toml"), SWEEP).unwrap();
+    let twice = [&ARGUMENTS[..], &["--lr", "0.1"]].concat();
+    scratch.refused(2, &twice, &["--lr: `optimizer.lr` is 0.1: expected not set, as the sweep"]);
+    fs::write(scratch.work("own/grid.toml"), SWEEP.replace("base", "none")).unwrap();
+    scratch.refused(2, &ARGUMENTS, &["own/none.toml: cannot read the recipe"]);
+    scratch.refused(2, &["--sweep", "fast"], &["unknown", "`fast`", "sweep-li"]);
+    fs::write(scratch.work("file"), "").unwrap();
+    let out = [&SHORT[..], &["--seeds", "2", "--out", "file"]].concat();
+    scratch.refused(1, &out, &["file: cannot make the run directory: "]);
+}
+
+/// Values that differ in what files cannot be called by.
+#[test]
+fn runs_of_a_sweep_have_names_of_their_own() {
+    let scratch = with_sweep();
+    let groups = "[[{ match = 'conv*.*' }], [{ match = 'conv?.*' }]]";
+    let text = format!("recipe = 'base.toml'\n[values]\n'optimizer.groups' = {groups}\n");
+    fs::write(scratch.work("own/grid.toml"), text).unwrap();
+    succeeded(scratch.command().args(ARGUMENTS).output().unwrap());
+    let names = entries(&scratch.work("all"));
+    assert!(names[0].starts_with("1-groups=") && names[1].starts_with("2-groups="), "{names:?}");
+    assert_eq!(names[2..], ["sweep.csv", "sweep.json", "sweep.txt"]);
+}
