@@ -3,6 +3,7 @@
 use crate::cli::{Failure, complain, end, run, usage};
 use crate::interrupt::Interrupt;
 use crate::recipes::recipe_failure;
+use crate::show::Style;
 use crate::{Arguments, Job, check_continuation, out_failure, style, whole, word};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -28,7 +29,12 @@ pub fn train(arguments: &Arguments) -> ExitCode {
         Ok(started) => started,
         Err(failure) => return end(Err(failure)),
     };
-    let job = Job { arguments, interrupt: &interrupt, style: style(&arguments.output) };
+    let style = match style(&arguments.output) {
+        // Open MPI gives ranks a terminal even if nobody sees it.
+        Style::Terminal => Style::Plain,
+        style => style,
+    };
+    let job = Job { arguments, interrupt: &interrupt, style };
     let result = Rank { job: &job, mpi: &mpi }.train();
     let code = match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -183,7 +189,7 @@ impl Rank<'_> {
             "warning",
             &format!(
                 "a batch of {batch} images, in shards of {shard}, is too small for {size} ranks: {idle} \
-                 of them have nothing to do"
+                 of them without work"
             ),
         );
     }

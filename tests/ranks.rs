@@ -11,10 +11,10 @@ use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::Duration;
-use support::data::{Part, open};
+use support::data::{Part, open, random, recipe};
+use tempfile::TempDir;
 use trainer::{
-    Communicator, Dataset, Evaluation, Event, Progress, Recipe, Source, Stop, TrainError, Trainer,
-    Workers, broadcast_text, gather_texts,
+    Checkpoints, Communicator, Dataset, Evaluation, Event, Progress, Recipe, Stop, Trainer, Workers,
 };
 
 /// A rank that is a thread.
@@ -97,12 +97,6 @@ fn state(trainer: &Trainer<'_>) -> State {
     (weights, optimizer, ema, trainer.progress().clone())
 }
 
-fn recipe(settings: &[(&str, &str)]) -> Recipe {
-    let setting = |&(field, value): &(&str, &str)| (field.to_owned(), value.to_owned());
-    let settings: Vec<_> = settings.iter().map(setting).collect();
-    Recipe::load("fast", &settings).unwrap()
-}
-
 /// Trains on ranks whose weights are not those of rank 0 before they join; returns the state of each
 /// and its validations.
 fn train(recipe: &Recipe, data: &Dataset, size: usize) -> Vec<(State, Vec<Evaluation>)> {
@@ -126,16 +120,17 @@ fn train(recipe: &Recipe, data: &Dataset, size: usize) -> Vec<(State, Vec<Evalua
     })
 }
 
+/// 330 and 200 images of twelve by twelve in three classes.
+fn small() -> (TempDir, Dataset) {
+    let part = |images, seed| Part::random(images, [1, 12, 12], 3, seed);
+    open(&part(330, 1), Some(&part(200, 2)))
+}
+
 #[test]
 fn weights_are_those_of_one_process() {
-    let (train_part, test) =
-        (Part::random(330, [1, 12, 12], 3, 1), Part::random(200, [1, 12, 12], 3, 2));
-    let (_directory, data) = open(&train_part, Some(&test));
-    let small = r#"[{ kind = "conv", out = 4, kernel = 3 }, "batch_norm", "relu", { kind = "pool" },
-        "flatten", { kind = "linear", out = 3 }]"#;
-    let _ = small;
+    let (_directory, data) = small();
     let base = [("stop.epochs", "2"), ("data.validation", "test"), ("model.preset", "cnn-bn")];
-    let changes: [&[(&str, &str)]; 4] = [
+    let changes: [&[(&str, &str)]; 5] = [
         // Shards of 16: seven of a full batch, and two of the last one, of which one is short.
         &[("data.batch_size", "100"), ("data.shard", "16")],
         &[("data.batch_size", "32"), ("data.shard", "16"), ("optimizer.ema", "0.9")],
@@ -149,6 +144,13 @@ fn weights_are_those_of_one_process() {
         ],
         // A batch is a shard: all ranks but one have nothing to do.
         &[("data.batch_size", "60"), ("data.shard", "64")],
+        // So many parameters that four ranks of a root each send slices.
+        &[
+            ("model.layers", LARGE),
+            ("data.batch_size", "64"),
+            ("data.shard", "16"),
+            ("optimizer.lr", "0.01"),
+        ],
     ];
     for change in changes {
         let recipe = recipe(&[&base[..], change].concat());
@@ -160,4 +162,92 @@ fn weights_are_those_of_one_process() {
             }
         }
     }
+}
+
+/// A hidden layer of 1000: 148,003 parameters.
+const LARGE: &str = "[{ kind = 'flatten' }, { kind = 'linear', outputs = 1000 }, { kind = 'relu' }, \
+    { kind = 'linear' }]";
+
+/// One rank alone asks for the end; what goes on from there alone has the bits of a run that was never
+/// interrupted.
+#[test]
+fn all_ranks_end_after_the_same_step() {
+    let (directory, data) = small();
+    let recipe = recipe(&[("stop.epochs", "2"), ("data.batch_size", "40"), ("data.shard", "16")]);
+    let whole = train(&recipe, &data, 1).remove(0).0;
+    let checkpoints = Checkpoints::new(directory.path().join("checkpoints"), 1);
+    let steps = on_ranks(3, |rank| {
+        let workers = Workers::new(Isa::detect(), 1).unwrap();
+        let mut trainer = Trainer::new(&recipe, &data, &workers).unwrap();
+        trainer.join_ranks(rank).unwrap();
+        let stop = trainer.run_observed(&mut |trainer: &Trainer<'_>, _: Event<'_>| {
+            Ok(match rank.rank() == 1 && trainer.progress().step == 5 {
+                true => ControlFlow::Break(()),
+                false => ControlFlow::Continue(()),
+            })
+        });
+        assert_eq!(stop.unwrap(), Stop::Interrupted);
+        if rank.rank() == 0 {
+            checkpoints.save(&trainer).unwrap();
+        }
+        trainer.progress().step
+    });
+    assert_eq!(steps, [6; 3]);
+    let (checkpoint, _) = checkpoints.latest().unwrap();
+    for size in [1, 2] {
+        let states = on_ranks(size, |rank| {
+            let workers = Workers::new(Isa::detect(), 1).unwrap();
+            let mut trainer = match rank.rank() {
+                0 => Trainer::resume(&recipe, &data, &workers, &checkpoint).unwrap(),
+                _ => Trainer::to_join(&recipe, &data, &workers).unwrap(),
+            };
+            trainer.join_ranks(rank).unwrap();
+            trainer.run(|_| {}).unwrap();
+            state(&trainer)
+        });
+        assert!(states.iter().all(|state| *state == whole), "resumed on {size}");
+    }
+}
+
+#[test]
+fn ranks_that_do_not_do_the_same_are_refused() {
+    let (_directory, data) = small();
+    let (_other_directory, other) = open(&Part::random(330, [1, 12, 12], 3, 7), None);
+    let base = recipe(&[("data.validation", "none")]);
+    let faster = recipe(&[("data.validation", "none"), ("optimizer.lr", "0.3")]);
+    let join = |size, recipe_of: &(dyn Fn(usize) -> &'static str + Sync)| {
+        on_ranks(size, |rank| {
+            let workers = Workers::new(Isa::detect(), 1).unwrap();
+            let what = recipe_of(rank.rank());
+            let recipe = if what == "faster" { &faster } else { &base };
+            let data = if what == "other" { &other } else { &data };
+            let mut trainer = Trainer::new(recipe, data, &workers).unwrap();
+            trainer.join_ranks(rank).map_err(|error| error.to_string())
+        })
+    };
+    assert!(join(2, &|_| "base").iter().all(Result::is_ok));
+    let start = "the ranks do not do the same: ";
+    for found in join(3, &|rank| if rank == 2 { "faster" } else { "base" }) {
+        let words = "rank 2 of 3: `optimizer.lr` of its recipe is 0.3, that of rank 0 0.001";
+        assert_eq!(found.unwrap_err(), format!("{start}{words}"));
+    }
+    for found in join(2, &|rank| if rank == 1 { "other" } else { "base" }) {
+        let words =
+            "rank 1 of 2: its data are not those of rank 0: images, labels or classes differ";
+        assert_eq!(found.unwrap_err(), format!("{start}{words}"));
+    }
+}
+
+#[test]
+fn ranks_without_a_shard_are_counted() {
+    let (_directory, data) = random(100, [1, 12, 12], 3);
+    let recipe = recipe(&[("data.batch_size", "60"), ("data.shard", "32")]);
+    let idle = on_ranks(5, |rank| {
+        let workers = Workers::new(Isa::detect(), 1).unwrap();
+        let mut trainer = Trainer::new(&recipe, &data, &workers).unwrap();
+        assert_eq!(trainer.idle_ranks(), 0);
+        trainer.join_ranks(rank).unwrap();
+        trainer.idle_ranks()
+    });
+    assert_eq!(idle, [3; 5]);
 }

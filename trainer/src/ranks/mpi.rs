@@ -186,7 +186,8 @@ impl Communicator for Mpi {
         let Counts { received, last, .. } = &mut *state;
         set(received, counts);
         let [counts, starts] = received.each_ref().map(Vec::as_slice);
-        let mut all = PartitionMut::new(all, counts, starts);
+        let (own, mut nothing) = (placed(own), [0]);
+        let mut all = PartitionMut::new(placed_mut(all, &mut nothing), counts, starts);
         request::scope(|scope| {
             let world = SimpleCommunicator::world();
             let request = world.immediate_all_gather_varcount_into(scope, own, &mut all);
@@ -200,9 +201,10 @@ impl Communicator for Mpi {
         set(to, sent);
         set(from, received);
         let [counts, starts] = to.each_ref().map(Vec::as_slice);
-        let own = Partition::new(own, counts, starts);
+        let own = Partition::new(placed(own), counts, starts);
         let [counts, starts] = from.each_ref().map(Vec::as_slice);
-        let mut all = PartitionMut::new(all, counts, starts);
+        let mut nothing = [0];
+        let mut all = PartitionMut::new(placed_mut(all, &mut nothing), counts, starts);
         request::scope(|scope| {
             let world = SimpleCommunicator::world();
             let request = world.immediate_all_to_all_varcount_into(scope, &own, &mut all);
@@ -246,6 +248,18 @@ fn set([counts, starts]: &mut [Vec<Count>; 2], bytes: &[usize]) {
         starts.push(as_count(start));
         start += bytes;
     }
+}
+
+/// The slice; an empty one at the address of something. That of Rust's empty slices is 1, which Open MPI
+/// takes for `MPI_IN_PLACE`.
+fn placed(slice: &[u8]) -> &[u8] {
+    static NOTHING: [u8; 1] = [0];
+    if slice.is_empty() { &NOTHING[..0] } else { slice }
+}
+
+/// [`placed`], of what is written.
+fn placed_mut<'s>(slice: &'s mut [u8], nothing: &'s mut [u8; 1]) -> &'s mut [u8] {
+    if slice.is_empty() { &mut nothing[..0] } else { slice }
 }
 
 /// Does what may wait for other processes in its own way, and ends the process if that takes too long.
