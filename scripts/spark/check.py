@@ -22,7 +22,7 @@ PROGRAMS = Path(os.environ["BOBBIN_PROGRAMS"])
 HOME = ROOT / "target" / "spark" / "check"
 MODEL = "model.safetensors"
 _PAPER = 0.8439
-_LONG = ["--recipe", "paper", "--epochs", "40"]
+_LONG = ["--recipe", "paper", "--epochs", "24"]
 
 
 def main() -> None:

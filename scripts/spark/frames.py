@@ -33,6 +33,7 @@ def main() -> None:
         train, test = parquet(spark, home, "train"), parquet(spark, home, "t10k")
         same_weights(spark, home, train, test)
         estimator(spark, home, train, test)
+        partitioned(spark, home, train, test)
         wrong_frames(spark, test)
     finally:
         spark.stop()
@@ -97,6 +98,23 @@ def estimator(spark: SparkSession, home: Path, train: str, test: str) -> None:
     more = again.fit(train, epochs=1, validation_data=test).evaluate(rows)
     print(f"   a second epoch from the saved weights: {on_cluster['top1']} → {more['top1']}")
     assert more["loss"] < on_cluster["loss"]
+
+
+def partitioned(spark: SparkSession, home: Path, train: str, test: str) -> None:
+    """Each worker has rows of its own: the same weights again, by the same partitioning."""
+    models = []
+    for attempt in ("first", "second"):
+        out = home / f"partitioned-{attempt}"
+        training = Training(
+            recipe="fast", workers=2, placement="partitioned", columns=COLUMNS, out=str(out)
+        )
+        network = Estimator(spark, training).fit(train, epochs=4, validation_data=test)
+        models.append((out / MODEL).read_bytes())
+    top1 = network.get_validation_summary("Top1Accuracy")[-1][1]
+    assert models[0] == models[1], "another run of the same partitions has other weights"
+    assert models[0] != (home / "frame" / MODEL).read_bytes()
+    assert top1 > 0.87
+    print(f"   partitioned: {top1} after 4 epochs, and the same weights again")
 
 
 def wrong_frames(spark: SparkSession, test: str) -> None:

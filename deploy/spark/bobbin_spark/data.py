@@ -7,6 +7,7 @@ depend on it.
 
 from __future__ import annotations
 
+import itertools
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -17,8 +18,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+from pyspark import RDD
 from pyspark.errors import AnalysisException
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import types as T
 
 from . import idx
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 
 Data = str | DataFrame
 Shape = tuple[int, int, int]
+_AT_ONCE = 10_000
 _WHOLE = (T.ByteType, T.ShortType, T.IntegerType, T.LongType)
 
 
@@ -111,17 +114,50 @@ class Source:
             return None
         scratch = Path(tempfile.mkdtemp(prefix="bobbin-data-"))
         try:
-            for part, data in ((idx.TRAIN, train), (idx.TEST, validation)):
-                if data is not None:
-                    frame = read(self._spark, data) if isinstance(data, str) else data
-                    write_in_order(frame, self._columns, scratch, part)
-            if self._columns.classes:
-                names = "".join(f"{name}\n" for name in self._columns.classes)
-                (scratch / "labels.txt").write_text(names)
+            write_in_order(self._frame(train), self._columns, scratch, idx.TRAIN)
+            self._write_common(validation, scratch)
             self._bundle.add(scratch, "data")
         finally:
             shutil.rmtree(scratch)
         return None
+
+    def part(self, train: Data | None, validation: Data | None) -> RDD:
+        """The rows of the training images, a partition per worker; the rest is put into the bundle."""
+        if train is None or idx_directory(train) is not None:
+            raise BobbinError(
+                f"--placement partitioned: found {train or 'no --data'}, expected Parquet or a data "
+                "frame, whose rows have places"
+            )
+        if not self._columns.classes:
+            raise BobbinError(
+                "--placement partitioned: expected the names of all classes (--classes), as no worker "
+                "sees all labels"
+            )
+        scratch = Path(tempfile.mkdtemp(prefix="bobbin-data-"))
+        try:
+            self._write_common(validation, scratch)
+            self._bundle.add(scratch, "data")
+        finally:
+            shutil.rmtree(scratch)
+        frame = self._frame(train)
+        columns = self._columns
+        columns.check(frame, [columns.image, columns.label, columns.id])
+        rows = frame.select(columns.id, columns.image, columns.label)
+        if rows.rdd.getNumPartitions() != self._workers:
+            rows = rows.repartitionByRange(self._workers, columns.id)
+        # Within a partition Spark may hand out rows in another order when it does so again.
+        return rows.sortWithinPartitions(columns.id).rdd
+
+    def _write_common(self, validation: Data | None, directory: Path) -> None:
+        """Writes what all workers have alike: validation images, and the names of classes."""
+        if validation is not None:
+            write_in_order(self._frame(validation), self._columns, directory, idx.TEST)
+        if self._columns.classes:
+            names = "".join(f"{name}\n" for name in self._columns.classes)
+            (directory / "labels.txt").write_text(names)
+
+    def _frame(self, data: Data) -> DataFrame:
+        return read(self._spark, data) if isinstance(data, str) else data
 
     def _is_everywhere(self, directory: Path) -> bool:
         """Whether the tasks that a quick look reached see the directory. A task that does not, later,
@@ -148,6 +184,20 @@ def write_in_order(frame: DataFrame, columns: Columns, directory: Path, part: st
         writer.write(bytes(row.images), bytes(row.labels))
     if writer is None:
         raise BobbinError("the data frame has no rows: expected images")
+    writer.close()
+
+
+def write_partition(rows: Iterator[Row], columns: Columns, directory: Path, number: int) -> None:
+    """Writes the rows of a partition as training images."""
+    writer: idx.IdxWriter | None = None
+    names = [columns.id, columns.image, columns.label]
+    while some := list(itertools.islice(rows, _AT_ONCE)):
+        batch = pd.DataFrame.from_records(some, columns=names)
+        pixels, shape = image_bytes(batch, columns)
+        writer = writer or idx.IdxWriter(directory, idx.TRAIN, shape)
+        writer.write(pixels, label_bytes(batch, columns))
+    if writer is None:
+        raise BobbinError(f"partition {number} has no rows: expected fewer workers or more rows")
     writer.close()
 
 

@@ -199,7 +199,7 @@ class _Work:
             index = f"0..{len(batch) - 1}"
             command = [*self._program("predict"), "--top", "1", "--index", index]
             lines = _json_lines([*command, "--threads", str(self.threads), str(writer.close())])
-            return [line["predictions"][0]["class"] for line in lines]
+            return [line["predictions"][0]["label"] for line in lines]
 
     def evaluate(self, batches: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
         """One row: how many images the partition has, and the means over them."""

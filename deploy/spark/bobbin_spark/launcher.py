@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
-
 from pyspark.sql import SparkSession
 
 from . import cluster, data, task
@@ -49,6 +47,8 @@ def train(
 ) -> tuple[Path, task.Outcome]:
     """Trains on the cluster; returns the run directory and what the leader said.
 
+    Replicated, every worker has the whole set, and the weights are those of one machine. Partitioned,
+    each has the rows of one partition and shuffles within it: the weights depend on the partitioning.
     Without data it is the Fashion-MNIST that comes with Bobbin. Where the driver does not see the
     directory that the executors wrote, the files of the run, but for its checkpoints, are copied.
     """
@@ -65,10 +65,14 @@ def train(
     try:
         job = _job(training, bundle, cluster.threads_per_task(context))
         source = data.Source(spark, training.workers, bundle, training.columns)
-        job = replace(job, data=source.place(train_data or str(BUNDLED), validation_data))
+        if training.placement == PARTITIONED:
+            rows = source.part(train_data, validation_data)
+            job = replace(job, columns=training.columns)
+        else:
+            job = replace(job, data=source.place(train_data or str(BUNDLED), validation_data))
+            rows = context.parallelize(range(training.workers), training.workers)
         bundle.send(context)
-        rows = context.parallelize(range(training.workers), training.workers)
-        outcome = cluster.run_together(context, rows, job, _work)
+        outcome = cluster.run_together(context, rows, job, task.run)
     finally:
         bundle.remove()
     if outcome.problem is not None:
@@ -76,10 +80,6 @@ def train(
     out = Path(job.out)
     _copy(outcome, out)
     return out, outcome
-
-
-def _work(job: task.Job, _: Iterator[Any]) -> Iterator[task.Outcome]:
-    return task.run(job)
 
 
 def _job(training: Training, bundle: cluster.Bundle, threads: int) -> task.Job:

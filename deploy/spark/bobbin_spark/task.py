@@ -28,6 +28,7 @@ from typing import Any
 from pyspark import BarrierTaskContext, SparkFiles
 
 from . import network
+from .data import Columns, write_partition
 from .errors import BobbinError
 
 STARTUP_SECONDS = 60
@@ -56,6 +57,9 @@ class Job:
     """Whether the run in ``out`` is to go on."""
     force: bool = False
     """Whether a run in ``out`` may be replaced."""
+    columns: Columns | None = None
+    """Of the rows that tasks write to IDX files themselves, each its partition, as its part of the
+    training images; the directory of data has the rest."""
     attempt: int = 0
     """Beyond the first, the run goes on from the last checkpoint."""
 
@@ -86,12 +90,12 @@ class RankLost(Exception):
     """A rank, a daemon or a machine is gone: Spark is to start the stage again."""
 
 
-def run(job: Job) -> Iterator[Outcome]:
+def run(job: Job, rows: Iterator[Any]) -> Iterator[Outcome]:
     """The work of a task. The leader yields the outcome; the others nothing."""
     end_with_parent()
     scratch = Path(tempfile.mkdtemp(prefix="bobbin-"))
     try:
-        yield from _Task(job, scratch).run()
+        yield from _Task(job, scratch, rows).run()
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
@@ -102,7 +106,8 @@ def end_with_parent() -> None:
 
 
 class _Task:
-    def __init__(self, job: Job, scratch: Path) -> None:
+    def __init__(self, job: Job, scratch: Path, rows: Iterator[Any]) -> None:
+        self.rows = rows
         self.job = job
         self.scratch = scratch
         self.context = BarrierTaskContext.get()
@@ -119,6 +124,9 @@ class _Task:
         # Only where the last checkpoint is can a run go on, unless all see the same directory.
         leader = max(range(len(tasks)), key=lambda p: (tasks[p]["step"], -p))
         order = [leader, *(p for p in range(len(tasks)) if p != leader)]
+        if self.job.columns is not None:
+            # Whose images are whose is part of the run: rank 0 is partition 0, come what may.
+            leader, order = 0, list(range(len(tasks)))
         goes_on = self.job.resume or tasks[leader]["step"] >= 0
         start = self.write_start(goes_on)
         environment = self.environment(start, order.index(self.partition))
@@ -160,6 +168,9 @@ class _Task:
         directory = self.data()
         if not directory.is_dir():
             raise BobbinError(f"{directory}: no such directory: expected the IDX files of --data")
+        if self.job.columns is not None:
+            directory = self.write_part(directory, self.job.columns)
+        self.directory = directory
         self.check_out()
         host = self.context.getTaskInfos()[self.partition].address.rsplit(":", 1)[0]
         address = network.address_of(host)
@@ -168,6 +179,15 @@ class _Task:
 
     def data(self) -> Path:
         return Path(self.job.data) if self.job.data else self.bundle / "data"
+
+    def write_part(self, rest: Path, columns: Columns) -> Path:
+        """Writes this partition's rows to a directory of their own, beside what all ranks have."""
+        directory = self.scratch / "data"
+        directory.mkdir()
+        for file in rest.iterdir():
+            (directory / file.name).symlink_to(file)
+        write_partition(self.rows, columns, directory, self.partition)
+        return directory
 
     def check_out(self) -> None:
         """Whether the run directory can be made and written from here."""
@@ -200,7 +220,9 @@ class _Task:
         else:
             # A run that stopped before its first checkpoint is begun again.
             where = ["--out", job.out, *(["--force"] if job.force or self.job.attempt > 0 else [])]
-        data = ["--data", str(self.data()), "--threads", str(job.threads)]
+        data = ["--data", str(self.directory), "--threads", str(job.threads)]
+        if job.columns is not None:
+            data.append("--partitioned")
         command = [program(self.bundle, "train"), *data, *where, *arguments]
         start = self.scratch / "start"
         # Rank 0, the leader's, has something to print, and mpirun would give it a terminal.
