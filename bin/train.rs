@@ -75,7 +75,7 @@ struct Output {
     /// Print the layers of the network, and do not train
     #[arg(long, conflicts_with_all = ["resume", "sweep", "seeds", "json", "quiet", "profile"])]
     describe: bool,
-    /// Print a JSON object per line: those of metrics.jsonl
+    /// Print a JSON object per line: those of metrics.jsonl (see docs/metrics.md)
     #[arg(long, conflicts_with = "quiet")]
     json: bool,
     /// Print nothing but errors

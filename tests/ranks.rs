@@ -120,6 +120,9 @@ fn train(recipe: &Recipe, data: &Dataset, size: usize) -> Vec<(State, Vec<Evalua
     })
 }
 
+/// A network for small images, with batch norm.
+const CNN: (&str, &str) = ("model.preset", "cnn-bn");
+
 /// 330 and 200 images of twelve by twelve in three classes.
 fn small() -> (TempDir, Dataset) {
     let part = |images, seed| Part::random(images, [1, 12, 12], 3, seed);
@@ -129,7 +132,7 @@ fn small() -> (TempDir, Dataset) {
 #[test]
 fn weights_are_those_of_one_process() {
     let (_directory, data) = small();
-    let base = [("stop.epochs", "2"), ("data.validation", "test"), ("model.preset", "cnn-bn")];
+    let base = [CNN, ("stop.epochs", "2"), ("data.validation", "test")];
     let changes: [&[(&str, &str)]; 5] = [
         // Shards of 16: seven of a full batch, and two of the last one, of which one is short.
         &[("data.batch_size", "100"), ("data.shard", "16")],
@@ -173,7 +176,8 @@ const LARGE: &str = "[{ kind = 'flatten' }, { kind = 'linear', outputs = 1000 },
 #[test]
 fn all_ranks_end_after_the_same_step() {
     let (directory, data) = small();
-    let recipe = recipe(&[("stop.epochs", "2"), ("data.batch_size", "40"), ("data.shard", "16")]);
+    let recipe =
+        recipe(&[CNN, ("stop.epochs", "2"), ("data.batch_size", "40"), ("data.shard", "16")]);
     let whole = train(&recipe, &data, 1).remove(0).0;
     let checkpoints = Checkpoints::new(directory.path().join("checkpoints"), 1);
     let steps = on_ranks(3, |rank| {
@@ -213,8 +217,8 @@ fn all_ranks_end_after_the_same_step() {
 fn ranks_that_do_not_do_the_same_are_refused() {
     let (_directory, data) = small();
     let (_other_directory, other) = open(&Part::random(330, [1, 12, 12], 3, 7), None);
-    let base = recipe(&[("data.validation", "none")]);
-    let faster = recipe(&[("data.validation", "none"), ("optimizer.lr", "0.3")]);
+    let base = recipe(&[CNN, ("data.validation", "none")]);
+    let faster = recipe(&[CNN, ("data.validation", "none"), ("optimizer.lr", "0.3")]);
     let join = |size, recipe_of: &(dyn Fn(usize) -> &'static str + Sync)| {
         on_ranks(size, |rank| {
             let workers = Workers::new(Isa::detect(), 1).unwrap();
@@ -241,7 +245,7 @@ fn ranks_that_do_not_do_the_same_are_refused() {
 #[test]
 fn ranks_without_a_shard_are_counted() {
     let (_directory, data) = random(100, [1, 12, 12], 3);
-    let recipe = recipe(&[("data.batch_size", "60"), ("data.shard", "32")]);
+    let recipe = recipe(&[CNN, ("data.batch_size", "60"), ("data.shard", "32")]);
     let idle = on_ranks(5, |rank| {
         let workers = Workers::new(Isa::detect(), 1).unwrap();
         let mut trainer = Trainer::new(&recipe, &data, &workers).unwrap();

@@ -128,12 +128,7 @@ fn recipe(settings: &[(&str, &str)]) -> Recipe {
         ),
         ("stop.epochs", "3"),
     ];
-    let set = [&features[..], settings].concat();
-    let set: Vec<_> = set.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
-    let path = TempDir::new().unwrap();
-    let path = path.path().join("base.toml");
-    fs::write(&path, "seed = 3\n").unwrap();
-    Recipe::load(path.to_str().unwrap(), &set).unwrap()
+    data::recipe(&[&features[..], settings].concat())
 }
 
 #[test]

@@ -86,6 +86,43 @@ fn a_signal_ends_a_run_in_good_order() {
     }
 }
 
+/// Of several runs those that are done stay, and the rest follows.
+#[test]
+fn several_runs_go_on() {
+    let scratch = Scratch::with_data(1);
+    let seeds = [&LONG[..], &["--seeds", "3"]].concat();
+    succeeded(scratch.command().args(&seeds).args(["--out", "whole"]).output().unwrap());
+    let mut command = scratch.command();
+    command.args(&seeds).arg("--json").stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    lines
+        .by_ref()
+        .find(|line| line.as_ref().unwrap().contains("\"name\":\"seed=2\""))
+        .unwrap()
+        .unwrap();
+    signal(&child, "INT");
+    let rest: Vec<String> = lines.map(Result::unwrap).collect();
+    let mut message = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut message).unwrap();
+    assert_eq!(wait(&mut child).code(), Some(130), "{message}");
+    assert!(rest.last().unwrap().contains("\"interrupted\""), "{rest:?}");
+    let (_, command) = message.split_once("; go on with: ").unwrap();
+    assert!(command.ends_with(" --json --out runs/fast-seeds-1\n"), "{command}");
+
+    let mut shell = scratch.set_up(Command::new("sh"));
+    let printed = succeeded(shell.args(["-c", command]).output().unwrap());
+    let starts = |seed: &str| printed.contains(&format!("\"name\":\"seed={seed}\""));
+    assert_eq!([starts("1"), starts("2"), starts("3")], [false, true, true]);
+    assert!(printed.lines().last().unwrap().starts_with("{\"event\":\"results\","), "{printed}");
+    for seed in ["seed=1", "seed=2", "seed=3"] {
+        assert_same(
+            &scratch.work("whole").join(seed),
+            &scratch.work("runs/fast-seeds-1").join(seed),
+        );
+    }
+}
+
 /// The first signal finds a run that waits for a reader of what it prints, so the good order would
 /// last for ever.
 #[test]

@@ -169,6 +169,31 @@ fn data_is_checked() {
     scratch.refused(1, &["--data", &file], &[&file, "cannot read the data directory"]);
 }
 
+/// What `--init` does not begin with.
+#[test]
+fn weights_are_checked() {
+    let scratch = Scratch::with_data(1);
+    scratch.train(&["--model", "cnn-bn"]);
+    let file = scratch.work("runs/fast-1/model.safetensors");
+    let bytes = fs::read(&file).unwrap();
+    fs::write(scratch.work("cut.safetensors"), &bytes[..bytes.len() / 2]).unwrap();
+    fs::write(scratch.work("text.safetensors"), "no weights").unwrap();
+    fs::write(scratch.work("empty.safetensors"), "").unwrap();
+    fs::create_dir(scratch.work("folder.safetensors")).unwrap();
+    let mut huge = bytes.clone();
+    huge[..8].fill(0xff);
+    fs::write(scratch.work("huge.safetensors"), huge).unwrap();
+    for name in ["cut", "text", "empty", "folder", "huge", "none"] {
+        let init = format!("{name}.safetensors");
+        let arguments = [&SHORT[..], &["--model", "cnn-bn", "--init", &init]].concat();
+        scratch.refused(1, &arguments, &[&format!("work/{init}: ")]);
+    }
+    // Those of another network.
+    let init = "runs/fast-1/model.safetensors";
+    let arguments = [&SHORT[..], &["--init", init]].concat();
+    scratch.refused(1, &arguments, &[init, "conv1.weight"]);
+}
+
 /// Tests may run as the superuser, who may write anywhere but below a file.
 #[test]
 fn places_that_cannot_be_written() {
@@ -193,6 +218,14 @@ fn places_that_cannot_be_written() {
     scratch.pack(TRAIN_IMAGES, &gzip(&images));
     let arguments = [&SHORT[..], &["--cache", "file"]].concat();
     scratch.refused(1, &arguments, &["file: cannot write to the cache directory", "--cache DIR"]);
+
+    // A run that goes on where it cannot write any more.
+    scratch.train(&["--out", "run", "--cache", "../cache"]);
+    fs::remove_file(scratch.work("run/metrics.jsonl")).unwrap();
+    fs::create_dir(scratch.work("run/metrics.jsonl")).unwrap();
+    let output = scratch.command().args(["--resume", "run"]).output().unwrap();
+    let message = failed(1, &output);
+    assert!(message.starts_with("error: run/metrics.jsonl: cannot "), "{message}");
 
     fs::write(scratch.work("runs"), "").unwrap();
     let words = ["runs: cannot make the run directory: ", "choose another place with --out"];

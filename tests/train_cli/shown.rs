@@ -27,6 +27,12 @@ fn json_lines_have_stable_keys() {
     let printed = scratch.train(&["--json", "--out", "run"]);
     let written = std::fs::read_to_string(scratch.work("run/metrics.jsonl")).unwrap();
     assert_eq!(printed, written);
+    let documented = include_str!("../../docs/metrics.md");
+    for (event, keys) in KEYS {
+        let row = documented.lines().find(|line| line.starts_with(&format!("| `{event}` |")));
+        let row = row.unwrap_or_else(|| panic!("{event}"));
+        assert!(keys.split_whitespace().all(|key| row.contains(&format!("`{key}`"))), "{row}");
+    }
     let mut seen = BTreeMap::new();
     for line in printed.lines() {
         let object: Value = serde_json::from_str(line).unwrap();

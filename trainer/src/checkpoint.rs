@@ -131,8 +131,8 @@ impl Checkpoints {
     /// `step` is deleted if there is an older one.
     pub(crate) fn last_good(&self, step: usize) -> Result<Option<PathBuf>, FileError> {
         let mut files = self.files()?;
-        if files.len() > 1
-            && let Some((_, bad)) = files.pop_if(|(number, _)| *number == step)
+        if let Some((_, bad)) = files.pop_if(|(number, _)| *number == step)
+            && !files.is_empty()
         {
             remove(&bad)?;
         }
