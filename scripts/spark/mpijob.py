@@ -1,7 +1,4 @@
-"""Whether deploy/kubernetes/mpijob.yaml has fields that the custom resource MPIJob has, of their types.
-
-    python scripts/spark/mpijob.py deploy/kubernetes/mpijob.yaml
-"""
+"""Whether an MPIJob has the fields of that custom resource, of their types: mpijob.py FILE."""
 
 from __future__ import annotations
 
@@ -11,10 +8,9 @@ from typing import Any
 
 import yaml
 
-# Of kubeflow/mpi-operator on GitHub: manifests/base/kubeflow.org_mpijobs.yaml, and the same fields in
-# sdk/python/v2beta1/docs/V2beta1MPIJobSpec.md; the schema is that of
-# version v2beta1, spec.versions[0].schema.openAPIV3Schema. Of pods, what the file uses, from the
-# API of Kubernetes 1.32 (PodTemplateSpec). A dict has fields, a list one kind of item, a tuple the values
+# Published by kubeflow/mpi-operator on GitHub: manifests/base/kubeflow.org_mpijobs.yaml, version
+# v2beta1, and sdk/python/v2beta1/docs/V2beta1MPIJobSpec.md. Of pods, what the file uses, from the API
+# of Kubernetes 1.32 (PodTemplateSpec). A dict has fields, a list one kind of item, a tuple the values
 # that are allowed.
 _RESOURCES = {"limits": {"cpu": str, "memory": str}, "requests": {"cpu": str, "memory": str}}
 _CONTAINER = {

@@ -41,7 +41,7 @@ def context_of(spark: SparkSession) -> SparkContext:
             "classic Spark, as barrier stages are not part of Spark Connect"
         )
     context = spark.sparkContext
-    if context.master.startswith("local") and "PYSPARK_PYTHON" not in os.environ:
+    if _is_local(context) and "PYSPARK_PYTHON" not in os.environ:
         context.pythonExec = sys.executable  # Its packages are there, which python3 may not have.
     return context
 
@@ -58,7 +58,8 @@ class Bundle:
     def __init__(self, programs: list[str]) -> None:
         self.name = f"bobbin-{uuid.uuid4().hex[:12]}"
         self._directory = Path(tempfile.mkdtemp(prefix="bobbin-bundle-"))
-        self._tar = tarfile.open(self._directory / f"{self.name}.tar", "w")
+        self._path = self._directory / f"{self.name}.tar"
+        self._tar = tarfile.open(self._path, "w")
         for program in programs:
             path = programs_directory() / program
             if not path.is_file():
@@ -76,7 +77,7 @@ class Bundle:
     def send(self, context: SparkContext) -> None:
         """Has Spark give it to every executor."""
         self._tar.close()
-        context.addArchive(f"{self._tar.name}#{self.name}")
+        context.addArchive(f"{self._path}#{self.name}")
 
     def remove(self) -> None:
         """Removes it from the driver; what executors have unpacked goes with the application."""
@@ -84,10 +85,14 @@ class Bundle:
         shutil.rmtree(self._directory, ignore_errors=True)
 
 
+def _is_local(context: SparkContext) -> bool:
+    return str(context.master).startswith("local")
+
+
 def send_package(context: SparkContext) -> None:
     """Has every executor know this package, once for each application."""
     name = "bobbin_spark"
-    if any(Path(sent).name.startswith(name) for sent in context._python_includes):
+    if any(Path(sent).name.startswith(name) for sent in context._python_includes or []):
         return
     directory = Path(tempfile.mkdtemp(prefix="bobbin-package-"))
     atexit.register(shutil.rmtree, directory, ignore_errors=True)
@@ -113,7 +118,7 @@ def require_slots(context: SparkContext, workers: int) -> None:
         raise BobbinError(
             "spark.dynamicAllocation.enabled is true: expected false, as all workers must run at once"
         )
-    local = context.master.startswith("local")
+    local = _is_local(context)
     begin = grown = time.monotonic()
     found = _slots(context)
     while found < workers and not local:

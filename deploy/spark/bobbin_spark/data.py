@@ -144,7 +144,8 @@ class Source:
         columns.check(frame, [columns.image, columns.label, columns.id])
         rows = frame.select(columns.id, columns.image, columns.label)
         if rows.rdd.getNumPartitions() != self._workers:
-            rows = rows.repartitionByRange(self._workers, columns.id)
+            # By a hash of the id: ranges would depend on a sample, so on more than the rows.
+            rows = rows.repartition(self._workers, columns.id)
         # Within a partition Spark may hand out rows in another order when it does so again.
         return rows.sortWithinPartitions(columns.id).rdd
 
@@ -204,9 +205,7 @@ def write_partition(rows: Iterator[Row], columns: Columns, directory: Path, numb
 class _Packed:
     """A batch of rows as bytes."""
 
-    schema = (
-        "images binary, labels binary, shape array<int>, first string, last string, problem string"
-    )
+    schema = "images binary, labels binary, shape array<int>, first string, last string, problem string"
 
 
 def _pack(batches: Iterator[pd.DataFrame], columns: Columns) -> Iterator[pd.DataFrame]:
@@ -221,7 +220,7 @@ def _pack(batches: Iterator[pd.DataFrame], columns: Columns) -> Iterator[pd.Data
             images, shape = image_bytes(batch, columns)
             labels = label_bytes(batch, columns)
             last = ids.iloc[-1]
-            row = (images, labels, list(shape), str(ids.iloc[0]), str(last), None)
+            row: tuple[object, ...] = (images, labels, list(shape), str(ids.iloc[0]), str(last), None)
         except BobbinError as error:
             row = (None, None, None, None, None, str(error))
         yield pd.DataFrame([row], columns=_Packed.schema.replace(",", "").split()[::2])
@@ -233,7 +232,8 @@ def _twice(columns: Columns, value: object) -> str:
 
 def image_bytes(batch: pd.DataFrame, columns: Columns) -> tuple[bytes, Shape]:
     """The images of a batch, one after another, and the size of one."""
-    images, first, length = [], 0, 0
+    images: list[bytes] = []
+    length = 0
     for row, image in enumerate(batch[columns.image]):
         where = f"column `{columns.image}`, {_row(batch, columns, row)}"
         pixels = _pixels(image, where)
@@ -253,9 +253,7 @@ def _pixels(image: object, where: str) -> bytes:
         return bytes(image)
     values = np.asarray(image)
     if values.size and not (0 <= values.min() and values.max() <= 255):
-        raise BobbinError(
-            f"{where}: values from {values.min()} to {values.max()}, expected 0 to 255"
-        )
+        raise BobbinError(f"{where}: values from {values.min()} to {values.max()}, expected 0 to 255")
     return values.astype(np.uint8).tobytes()
 
 

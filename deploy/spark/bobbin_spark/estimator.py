@@ -66,9 +66,9 @@ class Estimator:
         arguments = list(training.arguments)
         if epochs is not None:
             arguments += ["--epochs", str(epochs)]
-        if validation_data is None and not (data is None or idx_directory(data)):
-            if not any(text.startswith(("--validation", "data.validation=")) for text in arguments):
-                arguments += ["--validation", "none"]
+        unasked = not any(t.startswith(("--validation", "data.validation=")) for t in arguments)
+        if validation_data is None and data is not None and not idx_directory(data) and unasked:
+            arguments += ["--validation", "none"]
         init = training.init if self._model is None else str(self._model)
         out = training.out if self._log is None else str(self._log)
         training = replace(training, arguments=arguments, init=init, out=out)
@@ -78,8 +78,8 @@ class Estimator:
     def evaluate(self, data: Data | None = None) -> dict[str, float]:
         """``images``, ``loss``, ``top1`` and ``top5`` (parts of one) of labelled images: of a data
         frame or Parquet where its rows are, or of a directory of IDX files (its test images) here."""
-        directory = launcher.BUNDLED if data is None else idx_directory(data)
-        if directory is not None:
+        data = str(launcher.BUNDLED) if data is None else data
+        if (directory := idx_directory(data)) is not None:
             evaluate = cluster.programs_directory() / "evaluate"
             return _measured([str(evaluate), "--weights", str(self._trained())], directory, None)
         frame = self._frame(data)
@@ -210,7 +210,7 @@ class _Work:
                 if not self._write(batches, directory):
                     return
                 scores = _measured(self._program("evaluate"), directory, self.threads)
-                row = (*(scores[name] for name in names[:-1]), None)
+                row: tuple[object, ...] = (*(scores[name] for name in names[:-1]), None)
             except BobbinError as error:
                 row = (0, 0.0, 0.0, 0.0, str(error))
         yield pd.DataFrame([row], columns=names)

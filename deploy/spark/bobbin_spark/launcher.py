@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+
 from pyspark.sql import SparkSession
 
 from . import cluster, data, task

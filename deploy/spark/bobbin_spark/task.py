@@ -214,8 +214,10 @@ class _Task:
         job = self.job
         arguments = [text.replace("{bundle}", str(self.bundle)) for text in job.train]
         if goes_on:
-            recipe = arguments.index("--recipe")
-            del arguments[recipe : recipe + 2]
+            for flag in ("--recipe", "--init"):
+                if flag in arguments:
+                    place = arguments.index(flag)
+                    del arguments[place : place + 2]
             where = ["--resume", job.out]
         else:
             # A run that stopped before its first checkpoint is begun again.
@@ -321,9 +323,7 @@ def _start(command: list[str], environment: dict[str, str], log: Path) -> subpro
     """A child that ends with this process, whatever ends it."""
     with log.with_suffix(".out").open("wb") as out, log.with_suffix(".err").open("wb") as err:
         tied = ["setpriv", "--pdeathsig", "KILL", *command]
-        return subprocess.Popen(
-            tied, stdin=subprocess.DEVNULL, stdout=out, stderr=err, env=environment
-        )
+        return subprocess.Popen(tied, stdin=subprocess.DEVNULL, stdout=out, stderr=err, env=environment)
 
 
 def _read(path: Path) -> str:
