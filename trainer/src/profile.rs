@@ -61,6 +61,8 @@ pub struct Totals {
     pub threads: usize,
     /// Ranks that train together, each on as many threads; the profile is of one.
     pub ranks: usize,
+    /// Bytes that the other ranks have sent.
+    pub received: u64,
     /// Steps.
     pub steps: usize,
     /// Training images, each as often as it was seen.
@@ -179,7 +181,8 @@ fn row(network: &Network, time: &OperationTime, images: usize) -> Row {
 
 impl fmt::Display for Profile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Totals { threads, steps, images, training, validation, peak, .. } = self.totals;
+        let Totals { threads, ranks, received, steps, images, training, validation, peak } =
+            self.totals;
         let whole = |name: &str, time: Duration| Row {
             layer: name.into(),
             total: time * threads as u32,
@@ -201,6 +204,10 @@ impl fmt::Display for Profile {
              measured in the run: {:.1} GFLOP/s",
             peak / 1e9
         )?;
+        if ranks > 1 {
+            let bytes = received / steps.max(1) as u64;
+            writeln!(f, "one of {ranks} ranks; the others send it {bytes} bytes per step")?;
+        }
         writeln!(f, "times in µs per step, the threads added up; rates are those of a thread")?;
         let column = |i: usize| lines.iter().map(|line| line[i].chars().count()).max();
         let widths: [usize; COLUMNS] = std::array::from_fn(|i| column(i).unwrap_or(0));

@@ -40,6 +40,8 @@ pub(crate) struct Ranks<'a> {
     roots: Vec<Option<Sums>>,
     sent: Message,
     received: Message,
+    /// Bytes of gradients that the others have sent.
+    bytes: u64,
     /// Where in the received message the roots of all ranks are.
     places: Vec<usize>,
     /// Whether this rank asks for the end.
@@ -86,6 +88,11 @@ impl Message {
         self.floats.resize(self.counts.iter().sum::<usize>() / size_of::<f32>(), 0.0);
     }
 
+    fn bytes_of_others(&self, rank: usize) -> u64 {
+        let others = self.counts.iter().enumerate().filter(|(other, _)| *other != rank);
+        others.map(|(_, &count)| count as u64).sum()
+    }
+
     fn bytes(&self) -> &[u8] {
         bytemuck::cast_slice(&self.floats)
     }
@@ -99,6 +106,7 @@ impl<'a> Ranks<'a> {
             roots: vec![],
             sent: Message::default(),
             received: Message::default(),
+            bytes: 0,
             places: vec![],
             ask_end: false,
             end_asked: false,
@@ -107,6 +115,11 @@ impl<'a> Ranks<'a> {
 
     pub fn communicator(&self) -> &'a dyn Communicator {
         self.communicator
+    }
+
+    /// Bytes that the others have sent for gradients, as long as there is this.
+    pub fn bytes_received(&self) -> u64 {
+        self.bytes
     }
 
     /// The sums over a batch, the same on all ranks. To be called inside [`Workers::run`].
@@ -170,6 +183,7 @@ impl<'a> Ranks<'a> {
         let roots = self.plans[plan].own.iter().map(Range::len);
         self.received.resize(roots.map(|roots| HEAD + roots * (part.len() + TAIL)));
         self.sent.clear();
+        self.bytes += self.received.bytes_of_others(rank);
         let Message { floats, counts } = &mut self.received;
         match way {
             Way::Whole => {
@@ -185,13 +199,15 @@ impl<'a> Ranks<'a> {
             }
         }
         let (first, loss, correct) = self.finish(plan, isa, part.len());
-        let Message { floats, counts } = &mut self.received;
-        let sum = &floats[first..first + part.len()];
         match way {
-            Way::Whole => gradients.copy_from_slice(sum),
+            Way::Whole => gradients.copy_from_slice(&self.received.floats[first..first + len]),
             Way::Sliced => {
-                counts.clear();
-                counts.extend((0..size).map(|r| size_of::<f32>() * slice(len, r, size).len()));
+                let slices = (0..size).map(|rank| size_of::<f32>() * slice(len, rank, size).len());
+                self.received.counts.clear();
+                self.received.counts.extend(slices);
+                self.bytes += self.received.bytes_of_others(rank);
+                let Message { floats, counts } = &self.received;
+                let sum = &floats[first..first + part.len()];
                 let all = bytemuck::cast_slice_mut(&mut gradients);
                 communicator.gather(bytemuck::cast_slice(sum), counts, all);
             }

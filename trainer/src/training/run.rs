@@ -128,7 +128,7 @@ impl Trainer<'_> {
         observer: &mut impl Observer,
     ) -> Result<(Stop, Profile), TrainError> {
         let (workers, steps) = (self.workers, self.progress.step);
-        let ranks = self.communicator().size();
+        let (ranks, received) = (self.communicator().size(), self.ranks.bytes_received());
         let mut totals = Totals { threads: workers.threads(), ranks, ..Totals::default() };
         self.chores = Some(Chores::default());
         workers.start_profile();
@@ -145,6 +145,7 @@ impl Trainer<'_> {
         let chores = self.chores.take().expect("put there above");
         let stop = result?;
         totals.steps = self.progress.step - steps;
+        totals.received = self.ranks.bytes_received() - received;
         Ok((stop, Profile::new(&self.network, operations, &chores, totals)))
     }
 
