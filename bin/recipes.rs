@@ -83,15 +83,19 @@ impl Fields {
         Ok(settings)
     }
 
+    /// Whether `--set` sets a field, or a part of it, or what it is a part of.
+    pub fn sets(&self, field: &str) -> bool {
+        let part = |a: &str, b: &str| a.strip_prefix(b).is_some_and(|rest| rest.starts_with('.'));
+        let sets = |path: &str| path == field || part(field, path) || part(path, field);
+        self.set.iter().filter_map(|setting| setting.split_once('=')).any(|(p, _)| sets(p.trim()))
+    }
+
     /// What set a field: of several the last, as that is what counts; else the recipe of this name.
     pub fn origin(&self, field: &str, name: &str) -> String {
-        let sets = |setting: &String| {
-            setting.split_once('=').is_some_and(|(path, _)| path.trim() == field)
-        };
         let given =
             |(_, path, value): &(_, &str, Option<String>)| *path == field && value.is_some();
         match self.flags().into_iter().find(given) {
-            _ if self.set.iter().any(sets) => "--set".to_owned(),
+            _ if self.sets(field) => "--set".to_owned(),
             Some((flag, _, _)) => flag.to_owned(),
             None => format!("recipe {name}"),
         }

@@ -212,7 +212,8 @@ impl Job<'_> {
     /// The recipe with the files that the command names, wherever it is run from again.
     fn own(&self, mut recipe: Recipe) -> Result<Recipe, Failure> {
         let absolute = |path: &PathBuf| std::path::absolute(path).map_err(run);
-        if let Some(directory) = &self.arguments.data {
+        let set = self.arguments.fields.sets("data.directory");
+        if let Some(directory) = self.arguments.data.as_ref().filter(|_| !set) {
             recipe.data.directory = Some(absolute(directory)?);
         }
         for path in [&mut recipe.data.directory, &mut recipe.model.weights] {
@@ -247,6 +248,8 @@ impl Job<'_> {
         let fields = &self.arguments.fields;
         Trainer::new(recipe, data, workers).map_err(|error| match error {
             TrainError::Recipe(error) => recipe_failure(fields, name, error),
+            // Layers of one's own are the recipe's; a preset is as it is.
+            error @ TrainError::Shape { .. } if recipe.model.layers.is_some() => usage(error),
             error => run(error),
         })
     }

@@ -194,7 +194,7 @@ fn missing_parts_are_named() {
 fn images_too_small_for_the_network() {
     let (_directory, data) = data::random(20, [1, 12, 28], 4);
     let message = refusal(&data::recipe(&[]), &data);
-    let words = "the images do not fit the network: layer conv2 (convolution 5×5): \
+    let words = "the network does not fit its images: layer conv2 (convolution 5×5): \
         the window does not fit; its input is 6×4×12 (channels × rows × columns)";
     assert_eq!(message, format!("{}: {words}", data.directory().display()));
     train(&data::recipe(&[("model.preset", "cnn-bn"), ("stop.epochs", "1")]), &data).unwrap();

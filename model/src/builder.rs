@@ -186,7 +186,9 @@ impl Builder {
                 let (shortcut, beside) =
                     self.sequence(shortcut, &format!("{name}.shortcut."), *input, depth)?;
                 if after != beside {
-                    let problem = format!("body gives {after:?} and shortcut {beside:?}");
+                    let [after, beside] =
+                        [after, beside].map(|shape| shape.map(|n| n.to_string()).join("×"));
+                    let problem = format!("body gives {after} and shortcut {beside}");
                     return Err(site.wrong(&problem));
                 }
                 (Step::Residual { body, shortcut }, after)

@@ -53,6 +53,23 @@ fn flags_are_checked() {
     scratch.refuses(2, &mut command, &["BOBBIN_ISA=sse9", "expected avx512, avx2 or portable"]);
 }
 
+/// Of --data and --set the later one holds, and layers of one's own are the recipe's fault.
+#[test]
+fn the_command_is_at_fault() {
+    let scratch = Scratch::with_data(1);
+    let data = ["--data", "../data"];
+    let set = ["--set", "data.directory=/no/such"];
+    scratch.refused(1, &[&data[..], &set].concat(), &["/no/such: cannot read the data directory"]);
+    for (layers, words) in [
+        ("[]", "`model.layers` is []: expected at least one layer"),
+        ("[{kind='flatten'}]", "it gives 256 outputs for 3 classes"),
+        ("[{kind='conv', outputs=1, kernel=99}, {kind='linear'}]", "the window does not fit"),
+    ] {
+        let layers = format!("model.layers={layers}");
+        scratch.refused(2, &[&data[..], &["--set", &layers]].concat(), &[words]);
+    }
+}
+
 /// What the parser of arguments finds itself: it may add a hint on lines of its own.
 #[test]
 fn the_command_line_is_checked() {
@@ -84,7 +101,10 @@ fn recipe_files_are_checked() {
     let scratch = Scratch::with_data(1);
     let cases: [(&str, &[&str]); 5] = [
         ("seed = 1\n[optimizer]\nlr = = 2\n", &["own.toml: line 3: extra `=`"]),
-        ("[optimizer]\nspeed = 2\n", &["own.toml: line 2: unknown field `speed`", "`lr`"]),
+        (
+            "[optimizer]\nspeed = 2\n",
+            &["own.toml: line 2: `optimizer.speed`: unknown field `speed`", "`lr`"],
+        ),
         ("[data]\nbatch_size = 'x'\n", &["own.toml: line 2: ", "expected a whole number"]),
         ("[optimizer]\nlr = nan\n", &["recipe own.toml: `optimizer.lr` is NaN", "positive"]),
         ("[model]\npreset = 'none'\n", &["recipe own.toml: `model.preset` is \"none\"", "vgg"]),
@@ -152,7 +172,11 @@ fn data_is_checked() {
                 scratch.write(&format!("data/{TRAIN_IMAGES}"), &small);
                 scratch.write(&format!("data/{TEST_IMAGES}"), &small_test);
             },
-            &["../data: the images do not fit", "conv2 (convolution 5×5)", "input is 6×2×2"],
+            &[
+                "../data: the network does not fit its images",
+                "conv2 (convolution 5×5)",
+                "input is 6×2×2",
+            ],
         ),
     ];
     assert_eq!(labels.len(), 8 + 300);

@@ -36,7 +36,7 @@ pub enum TrainError {
         error: NotFiniteOutput,
     },
     /// The network does not fit the images.
-    #[error("{}: the images do not fit the network: {error}", directory.display())]
+    #[error("{}: the network does not fit its images: {error}", directory.display())]
     Shape {
         /// The directory of the images.
         directory: PathBuf,

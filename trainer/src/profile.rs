@@ -305,6 +305,8 @@ mod tests {
         chores.0[Chore::Summing as usize].store(40_000, Relaxed);
         let totals = Totals {
             threads: 2,
+            ranks: 1,
+            received: 0,
             steps: 4,
             images: 32,
             training: Duration::from_micros(1000),

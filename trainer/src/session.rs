@@ -7,7 +7,6 @@ use crate::error::TrainError;
 use crate::log::metrics::{self, Line, MetricsWriter, read_metrics};
 use crate::log::tensorboard::EventWriter;
 use crate::profile::Profile;
-use crate::recipe::Validation;
 use crate::run_directory::RunDirectory;
 use crate::training::{Event, Observed, Observer, Step, Stop, Trainer, Validated};
 use model::{FileError, remove_unfinished};
@@ -272,7 +271,7 @@ impl Recorder<'_> {
             log.scalars(step, now(), &scalars)?;
         }
         // Only images that are held out may choose.
-        let selects = matches!(trainer.recipe().data.validation, Validation::HeldOut(_));
+        let selects = trainer.recipe().may_select();
         if validated.improved && selects {
             trainer.model().save(&self.recording.directory.best())?;
         }

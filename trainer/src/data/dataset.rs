@@ -70,7 +70,8 @@ impl Dataset {
     /// Opens and checks all parts of a set.
     ///
     /// Its classes are those that `labels.txt` (or `PREFIX-labels.txt`) in the directory names, one
-    /// a line. Without such a file they are the numbers up to the highest label of any part.
+    /// a line. Without such a file they are the numbers up to the highest label of the training images,
+    /// or of the test images of a set that has no others.
     pub fn open(source: &Source) -> Result<Dataset, DataError> {
         let Files { stem, train, test } = discover(&source.directory, source.prefix.as_deref())?;
         let open = |files| Split::open(files, source.cache.as_deref());
@@ -237,9 +238,13 @@ fn common_shape(splits: &[&Split]) -> Result<[usize; 3], DataError> {
 
 /// The name of each class. Afterwards no label is beyond them.
 fn class_names(directory: &Path, stem: &str, splits: &[&Split]) -> Result<Vec<String>, DataError> {
-    let Some((path, names)) = read_class_names(directory, stem)? else {
-        let highest = splits.iter().flat_map(|split| &split.labels).max();
-        return Ok((0..=*highest.unwrap_or(&0)).map(|label| label.to_string()).collect());
+    let (limit, names) = match read_class_names(directory, stem)? {
+        Some((path, names)) => (format!("the number of names in {}", path.display()), names),
+        None => {
+            let highest = splits[0].labels.iter().max().copied().unwrap_or(0);
+            let names = (0..=highest).map(|label| label.to_string()).collect();
+            (format!("as in {}", splits[0].files.labels.display()), names)
+        }
     };
     for split in splits {
         if let Some(index) = split.labels.iter().position(|&label| label as usize >= names.len()) {
@@ -247,7 +252,7 @@ fn class_names(directory: &Path, stem: &str, splits: &[&Split]) -> Result<Vec<St
                 path: split.files.labels.clone(),
                 index,
                 label: split.labels[index],
-                names: path,
+                limit,
                 classes: names.len(),
             });
         }

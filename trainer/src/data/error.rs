@@ -95,9 +95,9 @@ pub enum DataError {
     Shapes { path: PathBuf, found: [usize; 3], expected: [usize; 3] },
     #[error(
         "{path}: found label {label} at index {index}, \
-         expected labels below {classes}, the number of names in {names}"
+         expected labels below {classes}, {limit}"
     )]
-    Label { path: PathBuf, index: usize, label: u8, names: PathBuf, classes: usize },
+    Label { path: PathBuf, index: usize, label: u8, classes: usize, limit: String },
     #[error("{path}: found {found}, expected 1 to 256 class names, one a line")]
     ClassNames { path: PathBuf, found: String },
 }

@@ -16,7 +16,7 @@ pub use stop::{EventsSection, Every, Monitor, StopSection};
 
 use check::require;
 use serde::{Deserialize, Serialize};
-use settings::{difference, in_words, set, wrong_setting};
+use settings::{difference, field_at_fault, in_words, set, wrong_setting};
 use std::path::Path;
 use thiserror::Error;
 use toml::Table;
@@ -145,8 +145,14 @@ impl Recipe {
         settings: &[(String, String)],
     ) -> Result<Recipe, RecipeError> {
         let wrong = |error: toml::de::Error| malformed(name, text, &error);
-        let mut recipe: Recipe = toml::from_str(text).map_err(wrong)?;
         let mut table: Table = toml::from_str(text).map_err(wrong)?;
+        let mut recipe: Recipe = toml::from_str(text).map_err(|error| {
+            let RecipeError::Malformed { path, line, problem } = wrong(error) else {
+                unreachable!("what `malformed` makes")
+            };
+            let problem = field_at_fault(&table, &problem).map_or(problem, |e| e.to_string());
+            RecipeError::Malformed { path, line, problem }
+        })?;
         // One after another, so that a problem is that of the last.
         for (field, value) in settings {
             set(&mut table, field, value)?;
@@ -192,6 +198,12 @@ impl Recipe {
         self.stop.check()?;
         self.events.check()?;
         self.check_selection()
+    }
+
+    /// Whether validation is on images that neither training nor the final test sees, so that it may
+    /// choose.
+    pub fn may_select(&self) -> bool {
+        self.data.may_select()
     }
 
     /// What chooses by the test set would make its result too good: that needs images of its own.

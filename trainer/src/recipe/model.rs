@@ -79,6 +79,8 @@ impl ModelSection {
             let expected = "none, as the recipe has `model.layers`";
             require(self.layers.is_none(), "model.preset", format!("\"{name}\""), expected)?;
         }
+        let some = self.layers.as_ref().is_none_or(|layers| !layers.layers(1).is_empty());
+        require(some, "model.layers", "[]", "at least one layer")?;
         below_one("model.label_smoothing", self.label_smoothing)
     }
 }

@@ -1,6 +1,7 @@
 //! Settings of single fields, and what the parser says of them in words.
 
-use super::{LARGEST, RecipeError};
+use super::check::COUNT;
+use super::{LARGEST, Recipe, RecipeError};
 use toml::{Table, Value};
 
 /// Sets `section.key` of a table. Sections that are not there are made, and a value in the place of
@@ -42,6 +43,8 @@ pub(super) fn wrong_setting(field: &str, value: &str, problem: &str) -> RecipeEr
             RecipeError::Field { field: field.to_owned(), problem }
         }
         Some((_, expected)) if !misplaced && !problem.starts_with("unknown field") => {
+            let counts = ["data.batch_size", "schedule.step_size", "stop.epochs", "stop.patience"];
+            let expected = if counts.contains(&field) { COUNT } else { expected };
             RecipeError::value(field, value, expected)
         }
         _ if misplaced => {
@@ -50,6 +53,29 @@ pub(super) fn wrong_setting(field: &str, value: &str, problem: &str) -> RecipeEr
         }
         _ => RecipeError::Field { field: field.to_owned(), problem },
     }
+}
+
+/// The field that the parser had this to say of: alone it gives the same message.
+pub(super) fn field_at_fault(table: &Table, problem: &str) -> Option<RecipeError> {
+    for (section, value) in table {
+        let fields: Vec<(String, &Value)> = match value {
+            Value::Table(fields) => {
+                fields.iter().map(|(k, v)| (format!("{section}.{k}"), v)).collect()
+            }
+            value => vec![(section.clone(), value)],
+        };
+        for (field, value) in fields {
+            let mut alone = Table::new();
+            set(&mut alone, &field, &value.to_string()).ok()?;
+            match alone.try_into::<Recipe>() {
+                Err(error) if in_words(error.message()) == problem => {
+                    return Some(wrong_setting(&field, &value.to_string(), error.message()));
+                }
+                _ => {}
+            }
+        }
+    }
+    None
 }
 
 /// A message of the parser without the names of Rust's types, on one line.
@@ -62,6 +88,7 @@ pub(super) fn in_words(problem: &str) -> String {
         ("expected usize", &whole),
         ("expected a boolean", "expected true or false"),
         ("expected a sequence", "expected a list"),
+        ("expected path string", "expected a path"),
     ] {
         text = text.replace(name, words);
     }

@@ -50,12 +50,29 @@ pub struct EventsSection {
 
 /// How often.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", expecting = "expected { epochs = N } or { iterations = N }")]
+#[serde(rename_all = "kebab-case", from = "Written")]
 pub enum Every {
     /// At the end of every so many epochs.
     Epochs(usize),
     /// After every so many optimiser steps.
     Iterations(usize),
+}
+
+/// [`Every`] as a recipe has it; a type of its own for the sake of what is said of others.
+#[derive(Deserialize)]
+#[serde(untagged, deny_unknown_fields, expecting = "expected { epochs = N } or { iterations = N }")]
+enum Written {
+    Epochs { epochs: usize },
+    Iterations { iterations: usize },
+}
+
+impl From<Written> for Every {
+    fn from(written: Written) -> Every {
+        match written {
+            Written::Epochs { epochs } => Every::Epochs(epochs),
+            Written::Iterations { iterations } => Every::Iterations(iterations),
+        }
+    }
 }
 
 impl Default for StopSection {

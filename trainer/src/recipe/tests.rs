@@ -139,10 +139,22 @@ fn unusable_files_are_named() {
     for (text, words) in [
         ("seed = 1\n[optimizer]\nlr = = 2\n", "r.toml: line 3: extra `=`"),
         ("seed = 1\n[optimizer\nlr = 2\n", "r.toml: line 2: "),
-        ("[optimizer]\nspeed = 2\n", "r.toml: line 2: unknown field `speed`"),
-        ("[data]\n\nbatch_size = 1.5", "r.toml: line 3: invalid type: floating point `1.5`"),
+        ("[optimizer]\nspeed = 2\n", "r.toml: line 2: `optimizer.speed`: unknown field `speed`"),
+        (
+            "[data]\n\nbatch_size = 1.5",
+            "r.toml: line 3: `data.batch_size` is 1.5: expected a whole number from 1 to 1048576",
+        ),
         ("seed = 1\nseed = 2", "r.toml: line 2: duplicate key"),
-        ("optimizer = 3", "r.toml: line 1: invalid type: integer `3`, expected a section"),
+        (
+            "[optimizer]\nlr = 'fast'",
+            "r.toml: line 2: `optimizer.lr` is \"fast\": expected a number",
+        ),
+        ("[schedule]\nkind = 'cos'", "r.toml: line 2: `schedule.kind` is \"cos\": expected one of"),
+        ("[data]\nnormalize = 3", "r.toml: line 2: `data.normalize` is 3: expected \"auto\" or {"),
+        ("[data]\ndirectory = 5", "r.toml: line 2: `data.directory` is 5: expected a path"),
+        ("[events]\nvalidate = 3", "r.toml: line 2: `events.validate` is 3: expected { epochs"),
+        ("[events]\nvalidate = {}", "r.toml: line 2: `events.validate` is {}: expected { epochs"),
+        ("optimizer = 3", "r.toml: line 1: `optimizer` is 3: expected a section"),
     ] {
         let message = Recipe::parse("r.toml", text, &[]).unwrap_err().to_string();
         assert!(message.starts_with(words), "{text}: {message}");

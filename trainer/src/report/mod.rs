@@ -13,6 +13,7 @@ mod summary;
 use crate::data::Split;
 use crate::metrics::{self, Line};
 use crate::scores::Scores;
+use crate::training::Best;
 use format::{escape, name};
 use model::Model;
 use std::collections::BTreeMap;
@@ -28,6 +29,8 @@ pub struct Report<'a> {
     pub repeat: &'a str,
     /// The trained network.
     pub model: &'a Model,
+    /// The best validation, by what the recipe monitors, if it was on images that may choose.
+    pub best: Option<Best>,
     /// What it makes of images that it was not trained on.
     pub scores: Option<Scored<'a>>,
 }

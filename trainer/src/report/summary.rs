@@ -1,8 +1,8 @@
 //! The head of the page: what was trained, and what came of it.
 
 use super::format::{duration, escape, name, percent, thousands};
-use super::{History, Report, Validated};
-use crate::training::Stop;
+use super::{History, Report};
+use crate::training::{Best, Stop};
 
 pub(super) fn html(report: &Report<'_>, history: &History<'_>) -> String {
     let title = history.start.map_or("run", |start| &start.name);
@@ -40,14 +40,11 @@ fn results(report: &Report<'_>, history: &History<'_>) -> Vec<Tile> {
         tiles.push(("Training accuracy", percent(epoch.accuracy), note()));
         tiles.push(("Training loss", format!("{:.4}", epoch.loss), note()));
     }
-    // The first of those that are as good.
-    let better = |a: &(&usize, &Validated), b: &(&usize, &Validated)| {
-        a.1.top1.total_cmp(&b.1.top1).then(b.0.cmp(a.0))
-    };
-    if let Some((&step, found)) = history.validations.iter().max_by(better) {
+    if let Some(Best { step, evaluation: found, .. }) = report.best {
         let place = history.place(step);
         let digits = usize::from(place.fract() > 1e-9);
-        let note = format!("top-1 {} when validated", percent(found.top1));
+        let (loss, top1) = (found.loss, percent(found.accuracy));
+        let note = format!("held-out images: loss {loss:.4}, top-1 {top1}");
         tiles.push(("Best epoch", format!("{place:.digits$}"), note));
     }
     tiles

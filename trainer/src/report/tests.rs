@@ -1,6 +1,7 @@
 //! Pages of small runs, whose names of classes are those of an enemy.
 
 use super::*;
+use crate::batch::Evaluation;
 use crate::data::{Dataset, Source};
 use crate::metrics::{Epoch, Progress, Start, Validation};
 use crate::scores::{ClassScores, Mistake};
@@ -135,9 +136,18 @@ fn report(shape: [usize; 3], classes: usize, mistakes: usize, lines: &[Line]) ->
     let (scores, model) = (scores(classes, mistakes), model(shape, classes));
     let split = data.test().unwrap();
     let scored = Scored { scores: &scores, split, of: "test images" };
+    let evaluation = Evaluation { loss: 0.5, accuracy: 0.8, top5: None };
+    let best = Best { step: 20, epoch: 2, evaluation };
     let (recipe, repeat) = ("# <script>\nseed = 1\n", "train --recipe '<b>'");
-    let html =
-        Report { metrics: lines, recipe, repeat, model: &model, scores: Some(scored) }.html();
+    let html = Report {
+        metrics: lines,
+        recipe,
+        repeat,
+        model: &model,
+        best: Some(best),
+        scores: Some(scored),
+    }
+    .html();
     check_safe(&html);
     html
 }
@@ -152,7 +162,7 @@ fn everything_is_on_the_page() {
     let expected = [
         "<title>&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt;&quot;&amp;\u{fffd} – Bobbin</title>",
         "90.00\u{a0}%<small>30 test images, ±\u{a0}10.74 at 95\u{a0}% confidence",
-        "<dt>Best epoch</dt><dd>2<small>top-1 80.00\u{a0}% when validated",
+        "<dt>Best epoch</dt><dd>2<small>held-out images: loss 0.5000, top-1 80.00\u{a0}%",
         "<dd>12,346<small>median, 2 threads, avx2",
         "<dd>2 min 00 s<small>4 epochs, 40 steps<",
         "<bdi>fashion</bdi><small>640 images, 8×8 grey, 3 classes",
@@ -177,8 +187,15 @@ fn everything_is_on_the_page() {
 fn what_is_absent_is_said() {
     let model = model([8, 8, 1], 3);
     let page = |metrics: &[Line]| {
-        let html =
-            Report { metrics, recipe: "", repeat: "train", model: &model, scores: None }.html();
+        let html = Report {
+            metrics,
+            recipe: "",
+            repeat: "train",
+            model: &model,
+            best: None,
+            scores: None,
+        }
+        .html();
         check_safe(&html);
         html
     };

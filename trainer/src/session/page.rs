@@ -41,6 +41,7 @@ pub(super) fn write_page(
         recipe: &trainer.recipe().to_toml(),
         repeat: &format!("train --recipe {}", directory.recipe().display()),
         model: &model,
+        best: trainer.progress().best.filter(|_| trainer.recipe().may_select()),
         scores: scored,
     };
     Ok(write_file(&directory.report(), report.html().as_bytes())?)

@@ -143,6 +143,20 @@ fn classes_are_named_by_labels_txt() {
     assert_contains(&directory.message(), &["labels.txt", "UTF-8"]);
 }
 
+/// Without names the training labels say how many classes there are.
+#[test]
+fn a_test_label_makes_no_class() {
+    let directory = Directory::empty();
+    directory.write(TRAIN_IMAGES, &images(&[2, 4, 5]));
+    directory.write(TRAIN_LABELS, &labels(&[0, 2]));
+    directory.write(TEST_IMAGES, &images(&[2, 4, 5]));
+    directory.write(TEST_LABELS, &labels(&[2, 1]));
+    assert_eq!(directory.open().unwrap().classes(), 3);
+    directory.write(TEST_LABELS, &labels(&[2, 77]));
+    let words = [TEST_LABELS, "label 77 at index 1", "labels below 3, as in", TRAIN_LABELS];
+    assert_contains(&directory.message(), &words);
+}
+
 #[test]
 fn a_set_may_have_its_own_labels_txt() {
     let directory = Directory::empty();
