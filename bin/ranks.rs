@@ -11,7 +11,7 @@ use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 use trainer::{
     Checkpoint, Checkpoints, Communicator, Dataset, Destination, Event, Mpi, MpiError, Recipe,
-    RunDirectory, Stop, TrainError, Trainer, Workers, broadcast_text, gather_texts,
+    RunDirectory, Stop, TrainError, Trainer, Workers, broadcast_text, gather_texts, join_shares,
     threads_per_rank,
 };
 
@@ -73,7 +73,10 @@ impl Rank<'_> {
         let threads = threads_per_rank(self.mpi);
         let open =
             || Ok((self.job.open(&recipe)?, self.job.arguments.threads.start_with(threads)?));
-        let (data, workers) = self.agreed(open())?;
+        let (mut data, workers) = self.agreed(open())?;
+        if self.job.arguments.partitioned {
+            self.agreed(join_shares(self.mpi, &mut data).map_err(run))?;
+        }
         let trainer = self.trainer(&recipe, place.as_ref(), &data, &workers);
         let mut trainer = self.agreed(trainer)?;
         self.agreed(trainer.join_ranks(self.mpi).map_err(run))?;

@@ -38,6 +38,9 @@ struct Arguments {
     /// Directory of IDX files, plain or gzipped [default: the bundled Fashion-MNIST]
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
+    /// Each rank of an MPI job has its own part of the training images in --data
+    #[arg(long, requires = "data")]
+    partitioned: bool,
     /// Directory to write, new or empty [default: runs/RECIPE-NUMBER]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
