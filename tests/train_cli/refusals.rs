@@ -70,6 +70,22 @@ fn the_command_is_at_fault() {
     }
 }
 
+/// What `mpirun` says of its ranks in the environment.
+#[cfg(not(feature = "mpi"))]
+#[test]
+fn ranks_need_the_feature() {
+    let scratch = Scratch::with_data(1);
+    for (name, ranks) in [("OMPI_COMM_WORLD_SIZE", "2"), ("PMI_SIZE", "16")] {
+        let mut command = scratch.command();
+        command.args(SHORT).env(name, ranks);
+        let words = [&*format!("one of {ranks} ranks"), "cargo build --release --features mpi"];
+        scratch.refuses(1, &mut command, &words);
+    }
+    let mut command = scratch.command();
+    command.args(SHORT).env("OMPI_COMM_WORLD_SIZE", "1");
+    succeeded(command.output().unwrap());
+}
+
 /// What the parser of arguments finds itself: it may add a hint on lines of its own.
 #[test]
 fn the_command_line_is_checked() {
