@@ -130,7 +130,7 @@ impl Rank<'_> {
             .map_err(|error| recipe_failure(&arguments.fields, name, error))?;
         let recipe = self.job.own(recipe)?;
         let place = match self.is_first() {
-            true => Some(Place::New(self.job.destination(&self.job.base_name())?)),
+            true => Some(Place::New(self.job.destination(&self.job.base_name(), Destination::at)?)),
             false => None,
         };
         Ok((recipe, place))
@@ -203,7 +203,7 @@ impl Rank<'_> {
         let make = |place| match place {
             Place::New(destination) => destination.make(recipe).map_err(out_failure),
             Place::Begun(directory, _) => {
-                directory.write_recipe(recipe).map_err(run).map(|()| directory)
+                directory.rewrite_recipe(recipe).map_err(run).map(|()| directory)
             }
         };
         let directory = self.agreed(place.map(make).transpose())?;
