@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -35,6 +36,7 @@ def main() -> None:
         estimator(spark, home, train, test)
         partitioned(spark, home, train, test)
         wrong_frames(spark, test)
+        wrong_places(spark, home)
     finally:
         spark.stop()
 
@@ -139,6 +141,33 @@ def wrong_frames(spark: SparkSession, test: str) -> None:
         (r"there is no model yet", lambda: network.predict(rows)),
         (r"tag: found loss, expected one of Loss", lambda: network.get_train_summary("loss")),
     ]
+    expect(cases)
+
+
+def wrong_places(spark: SparkSession, home: Path) -> None:
+    """One message each, that names the place."""
+
+    def fit(data: str | None = None, **training: Any) -> Callable[[], object]:
+        return lambda: Estimator(spark, Training(**training)).fit(data)
+
+    taken = home / "taken"
+    taken.mkdir()
+    (taken / "thesis.txt").write_text("all of it")
+    expect(
+        [
+            (r"taken: exists and is not empty", fit(out=str(taken))),
+            (r"nothing: neither a directory of IDX files nor Parquet", fit(str(home / "nothing"))),
+            (r"--placement: found near, expected replicated or part", fit(placement="near")),
+            (r"--placement partitioned: found no --data", fit(placement="partitioned")),
+            (r"--workers: found 0, expected at least 1", fit(workers=0)),
+            (r"none.toml: no such file", fit(recipe=str(home / "none.toml"))),
+        ]
+    )
+    assert (taken / "thesis.txt").read_text() == "all of it"
+
+
+def expect(cases: list[tuple[str, Callable[[], object]]]) -> None:
+    """That each call fails with a message that says this."""
     for says, call in cases:
         try:
             call()
