@@ -21,6 +21,7 @@ use crate::workers::Workers;
 use autograd::Buffer;
 use kernels::{Isa, add_assign};
 use std::ops::Range;
+use std::slice;
 
 /// Bytes that slices must spare each rank to be worth a second exchange.
 const WORTH_SLICING: usize = 256 * 1024;
@@ -148,9 +149,9 @@ impl<'a> Ranks<'a> {
         join: impl Fn(Found, Found) -> Found,
     ) -> Found {
         if self.communicator.size() == 1 {
-            let mut found = [None];
-            find(std::slice::from_ref(&(0..shards)), &mut found);
-            return found[0].expect("the whole tree is the only root");
+            let mut whole = [None];
+            find(slice::from_ref(&(0..shards)), &mut whole);
+            return whole[0].expect("the only range");
         }
         let Plan { roots, own, joins, .. } = Plan::new(shards, self.communicator.size());
         let mine = own[self.communicator.rank()].clone();
@@ -181,38 +182,38 @@ impl<'a> Ranks<'a> {
         let (len, communicator) = (gradients.len(), self.communicator);
         let (rank, size) = (communicator.rank(), communicator.size());
         let way = way(len, self.plans[plan].roots.len(), size);
-        let part = match way {
+        let own_part = match way {
             Way::Whole => 0..len,
-            Way::Sliced => slice(len, rank, size),
+            Way::Sliced => part(len, rank, size),
         };
         let roots = self.plans[plan].own.iter().map(Range::len);
-        self.received.resize(roots.map(|roots| HEAD + roots * (part.len() + TAIL)));
+        self.received.resize(roots.map(|roots| HEAD + roots * (own_part.len() + TAIL)));
         self.sent.clear();
         self.bytes += self.received.bytes_of_others(rank);
         let Message { floats, counts } = &mut self.received;
         match way {
             Way::Whole => {
-                self.sent.add(self.ask_end, &self.roots, part.clone());
+                self.sent.add(self.ask_end, &self.roots, own_part.clone());
                 communicator.gather(self.sent.bytes(), counts, bytemuck::cast_slice_mut(floats));
             }
             Way::Sliced => {
                 for to in 0..size {
-                    self.sent.add(self.ask_end, &self.roots, slice(len, to, size));
+                    self.sent.add(self.ask_end, &self.roots, part(len, to, size));
                 }
                 let (sent, all) = (self.sent.bytes(), bytemuck::cast_slice_mut(floats));
                 communicator.exchange(sent, &self.sent.counts, all, counts);
             }
         }
-        let (first, loss, correct) = self.finish(plan, isa, part.len());
+        let (first, loss, correct) = self.finish(plan, isa, own_part.len());
         match way {
             Way::Whole => gradients.copy_from_slice(&self.received.floats[first..first + len]),
             Way::Sliced => {
-                let slices = (0..size).map(|rank| size_of::<f32>() * slice(len, rank, size).len());
+                let slices = (0..size).map(|rank| size_of::<f32>() * part(len, rank, size).len());
                 self.received.counts.clear();
                 self.received.counts.extend(slices);
                 self.bytes += self.received.bytes_of_others(rank);
                 let Message { floats, counts } = &self.received;
-                let sum = &floats[first..first + part.len()];
+                let sum = &floats[first..first + own_part.len()];
                 let all = bytemuck::cast_slice_mut(&mut gradients);
                 communicator.gather(bytemuck::cast_slice(sum), counts, all);
             }
@@ -262,7 +263,7 @@ fn way(len: usize, roots: usize, size: usize) -> Way {
 }
 
 /// The part of a network that a rank sums.
-fn slice(len: usize, rank: usize, size: usize) -> Range<usize> {
+fn part(len: usize, rank: usize, size: usize) -> Range<usize> {
     len * rank / size..len * (rank + 1) / size
 }
 
