@@ -19,7 +19,7 @@ use weights::{Loaded, WeightsFlags};
 
 /// Measures a trained network on labelled images: how often it is right, and what it confuses.
 #[derive(Parser)]
-#[command(name = "evaluate", version, after_help = AFTER_HELP)]
+#[command(name = "evaluate", version, args_override_self = true, after_help = AFTER_HELP)]
 struct Arguments {
     #[command(flatten)]
     weights: WeightsFlags,
@@ -71,7 +71,10 @@ enum TestTimeAugmentation {
 }
 
 fn main() -> ExitCode {
-    cli::end(evaluate(&Arguments::parse()))
+    match Arguments::try_parse() {
+        Ok(arguments) => cli::end(evaluate(&arguments)),
+        Err(error) => cli::stop(&error),
+    }
 }
 
 fn evaluate(arguments: &Arguments) -> Result<(), Failure> {

@@ -15,7 +15,7 @@ use weights::{Loaded, WeightsFlags};
 
 /// Writes a trained network as an ONNX file, for ONNX Runtime and whatever else reads such.
 #[derive(Parser)]
-#[command(name = "export", version, after_help = AFTER_HELP)]
+#[command(name = "export", version, args_override_self = true, after_help = AFTER_HELP)]
 struct Arguments {
     #[command(flatten)]
     weights: WeightsFlags,
@@ -46,7 +46,10 @@ array of names), normalize.mean and normalize.std, model, input.
 Exit codes: 0 written; 1 the weights, the data or a file is wrong; 2 the command is wrong.";
 
 fn main() -> ExitCode {
-    cli::end(export(&Arguments::parse()))
+    match Arguments::try_parse() {
+        Ok(arguments) => cli::end(export(&arguments)),
+        Err(error) => cli::stop(&error),
+    }
 }
 
 fn export(arguments: &Arguments) -> Result<(), Failure> {

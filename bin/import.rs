@@ -19,7 +19,7 @@ const LARGEST: usize = 1024;
 
 /// Makes a data set to train on of a folder that has a folder of pictures for each class.
 #[derive(Parser)]
-#[command(name = "import", version, after_help = AFTER_HELP)]
+#[command(name = "import", version, args_override_self = true, after_help = AFTER_HELP)]
 struct Arguments {
     /// Folder of class folders, each named as its class, with PNG, JPEG or BMP pictures in it
     #[arg(value_name = "DIR")]
@@ -75,7 +75,7 @@ Examples:
   train --data data/shop --model cnn-bn                 then trains on it
 
 Exit codes: 0 imported; 1 the folder or a file is wrong; 2 the command is wrong; 130 Ctrl-C (nothing
-is left).";
+is left; again, more than a second later: at once).";
 
 #[derive(Clone, Copy, ValueEnum)]
 enum Shape {
@@ -85,7 +85,10 @@ enum Shape {
 }
 
 fn main() -> ExitCode {
-    cli::end(run_import(&Arguments::parse()))
+    match Arguments::try_parse() {
+        Ok(arguments) => cli::end(run_import(&arguments)),
+        Err(error) => cli::stop(&error),
+    }
 }
 
 fn run_import(arguments: &Arguments) -> Result<(), Failure> {

@@ -1,21 +1,27 @@
 //! Many runs by one command: a sweep, or several seeds.
 
-use crate::cli::{Failure, run, say};
+use crate::cli::{Failure, run, say, usage};
 use crate::recipes::recipe_failure;
 use crate::show::Style;
 use crate::{Job, out_failure, quoted, whole, word};
 use std::path::{Path, PathBuf};
-use trainer::metrics::Epoch;
-use trainer::sweep::{Begun, Results, Sweep, Variant, seeds as variants_of_seeds};
+use trainer::sweep::{Begun, Ended, Results, Sweep, Variant, seeds as variants_of_seeds};
 use trainer::{
-    CheckpointError, Checkpoints, Dataset, Destination, Outcome, Recipe, RunDirectory, Workers,
+    CheckpointError, Checkpoints, Dataset, Destination, Outcome, Recipe, RecipeError, RunDirectory,
+    TrainError, Workers,
 };
 
 /// Runs a recipe for every combination of the values of a sweep.
 pub fn sweep(job: &Job<'_>, name: &str) -> Result<(), Failure> {
     let fields = &job.arguments.fields;
     let failure = |error| recipe_failure(fields, name, error);
-    let variants = Sweep::load(name).map_err(failure)?.variants(&fields.settings()?);
+    let sweep = Sweep::load(name).map_err(|error| match error {
+        RecipeError::Unknown { name, known } => {
+            usage(format!("unknown sweep `{name}`: expected {known}, or a TOML file"))
+        }
+        error => failure(error),
+    });
+    let variants = sweep?.variants(&fields.settings()?);
     let base = Path::new(name).file_stem().unwrap_or_default().to_string_lossy().into_owned();
     Many::new(job, variants.map_err(failure)?, name, &base)?.run("sweep")
 }
@@ -55,8 +61,8 @@ impl<'a> Many<'a> {
         // A directory that has some of the runs is that of the same command, which goes on.
         let is_ours = |out: &PathBuf| variants.iter().any(|v| out.join(&v.name).exists());
         let destination = match out.as_ref().filter(|out| is_ours(out)) {
-            Some(out) => Destination::at(out, true).map_err(out_failure)?,
-            None => job.destination(base)?,
+            Some(out) => Destination::shared(out, true).map_err(out_failure)?,
+            None => job.destination(base, Destination::shared)?,
         };
         let begun = |variant: &Variant| {
             let Some(path) = out.as_ref().map(|out| out.join(&variant.name)) else {
@@ -88,13 +94,13 @@ impl<'a> Many<'a> {
             if matches!(style, Style::Plain | Style::Terminal) {
                 say(&format!("\nrun {number} of {count}: {}{done}", variant.name));
             }
-            let epoch = match begun {
-                Begun::Entirely(epoch) => Some(epoch.clone()),
+            let ended = match begun {
+                Begun::Entirely(ended) => Some(ended.clone()),
                 Begun::Partly(directory) => self.go_on(variant, directory)?,
                 Begun::No => self.begin(variant, self.job.arguments.force)?,
             };
-            if let Some(epoch) = epoch {
-                results.add(variant, &path, &epoch);
+            if let Some(ended) = ended {
+                results.add(variant, &path, &ended);
             }
             if table == "seeds" {
                 results.summarise();
@@ -106,35 +112,51 @@ impl<'a> Many<'a> {
             Style::Json => say(&results.json()),
             Style::Plain | Style::Terminal => say(&format!("\n{}", results.text().trim_end())),
         }
-        Ok(())
+        match results.failed().next() {
+            None => Ok(()),
+            Some(first) => {
+                let (directory, error) = (first.directory.display(), first.error.as_deref());
+                let (failed, of) = (results.failed().count(), self.runs.len());
+                let error = error.unwrap_or_default();
+                Err(run(format!("{failed} of {of} runs failed: {directory}: {error}")))
+            }
+        }
     }
 
     /// A run from its beginning.
-    fn begin(&self, variant: &Variant, replace: bool) -> Result<Option<Epoch>, Failure> {
+    fn begin(&self, variant: &Variant, replace: bool) -> Result<Option<Ended>, Failure> {
         let (job, recipe) = (self.job, &variant.recipe);
         let path = self.parent.join(&variant.name);
         let destination = Destination::at(&path, replace).map_err(out_failure)?;
         let directory = destination.make(recipe).map_err(out_failure)?;
         let mut trainer = job.trainer(recipe, self.name, &self.data, &self.workers)?;
-        let outcome = job.run(&mut trainer, &directory).map_err(run)?;
-        self.ended(outcome)
+        self.ended(job.run(&mut trainer, &directory), &directory)
     }
 
     /// The rest of a run.
-    fn go_on(&self, variant: &Variant, begun: &RunDirectory) -> Result<Option<Epoch>, Failure> {
+    fn go_on(&self, variant: &Variant, begun: &RunDirectory) -> Result<Option<Ended>, Failure> {
         let checkpoint = match Checkpoints::new(begun.checkpoints(), 1).latest() {
             // The program was killed before it had written one.
             Err(CheckpointError::None { .. }) => return self.begin(variant, true),
             checkpoint => whole(checkpoint)?,
         };
         let (data, workers) = (&self.data, &self.workers);
-        let outcome = self.job.go_on(&variant.recipe, begun, &checkpoint, data, workers)?;
-        self.ended(outcome)
+        self.ended(self.job.go_on(&variant.recipe, begun, &checkpoint, data, workers), begun)
     }
 
-    fn ended(&self, outcome: Outcome) -> Result<Option<Epoch>, Failure> {
-        self.job.interrupted(&outcome, &self.again())?;
-        Ok(outcome.epoch)
+    /// A run that diverges is a result as well; other errors would be those of the next run too.
+    fn ended(
+        &self,
+        outcome: Result<Outcome, TrainError>,
+        directory: &RunDirectory,
+    ) -> Result<Option<Ended>, Failure> {
+        match outcome {
+            Err(error) if error.divergence().is_some() => Ended::find(directory).map_err(run),
+            outcome => {
+                let outcome = self.job.ended(outcome, directory, &self.again())?;
+                Ok(outcome.epoch.map(Ended::Well))
+            }
+        }
     }
 
     /// The arguments that go on with what is not done yet.

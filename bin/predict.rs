@@ -12,6 +12,7 @@ use clap::{Parser, ValueEnum};
 use cli::{Failure, complain, printable, say, usage};
 use data::DataFlags;
 use serde_json::json;
+use std::fs::{self, File, Metadata};
 use std::io;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
@@ -25,7 +26,7 @@ const AT_ONCE: usize = 16;
 
 /// Says which classes a trained network sees in pictures, and how probable it finds them.
 #[derive(Parser)]
-#[command(name = "predict", version, after_help = AFTER_HELP)]
+#[command(name = "predict", version, args_override_self = true, after_help = AFTER_HELP)]
 struct Arguments {
     /// PNG, JPEG or BMP pictures; with --index IDX files; - is a picture from a pipe
     #[arg(value_name = "IMAGE", required = true)]
@@ -94,10 +95,16 @@ enum Invert {
 }
 
 fn main() -> ExitCode {
-    match predict(&Arguments::parse()) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(failure) => cli::end(Err(failure)),
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => return cli::stop(&error),
+    };
+    match predict(&arguments) {
+        Ok(false) => {
+            cli::end(Ok(()));
+            ExitCode::FAILURE
+        }
+        result => cli::end(result.map(drop)),
     }
 }
 
@@ -150,7 +157,7 @@ struct Answers<'a> {
 }
 
 impl Answers<'_> {
-    /// Whether all images with these numbers could be read.
+    /// Whether there are images with all of these numbers; else none is answered.
     fn idx_file(&self, path: &Path, ranges: &Ranges) -> bool {
         let file = match ImageFile::open(path, self.arguments.data.cache.as_deref()) {
             Ok(file) => file,
@@ -159,13 +166,17 @@ impl Answers<'_> {
                 return false;
             }
         };
+        let beyond = ranges.iter().find(|range| *range.end() >= file.images());
+        if let Some(range) = beyond
+            && let Err(error) = file.image(file.images().max(*range.start()))
+        {
+            complain("error", &error.to_string());
+            return false;
+        }
         let mut all = true;
         for range in ranges {
-            // One beyond the end stands for all that follow.
-            let end = file.images().max(*range.start());
-            let queries: Vec<Query> = (*range.start()..=*range.end().min(&end))
-                .map(|index| Query { path, index: Some(index) })
-                .collect();
+            let queries: Vec<Query> =
+                range.clone().map(|index| Query { path, index: Some(index) }).collect();
             all &= self.give(&queries, |query| {
                 let bytes = file.image(query.index.unwrap_or(0)).map_err(|e| e.to_string())?;
                 let picture = Picture::from_idx(bytes, file.shape());
@@ -176,9 +187,13 @@ impl Answers<'_> {
     }
 
     fn picture(&self, path: &Path) -> Result<Prepared, String> {
-        let picture = match is_pipe(path) {
-            true => Picture::read(io::stdin().lock(), "-"),
-            false => Picture::open(path),
+        let picture = if is_pipe(path) {
+            Picture::read(io::stdin().lock(), "-")
+        } else if is_named_pipe(path) {
+            let pipe = File::open(path).map_err(|cause| format!("{}: {cause}", path.display()))?;
+            Picture::read(pipe, &path.display().to_string())
+        } else {
+            Picture::open(path)
         };
         let auto = Inversion::of(self.predictor.model());
         picture.map(|picture| self.prepared(&picture, auto)).map_err(|e| e.to_string())
@@ -270,6 +285,16 @@ impl Answers<'_> {
 
 fn is_pipe(path: &Path) -> bool {
     path == Path::new("-")
+}
+
+/// Whether it is a pipe with a name, such as a shell's `<(…)`.
+fn is_named_pipe(path: &Path) -> bool {
+    #[cfg(unix)]
+    let is_pipe =
+        |metadata: Metadata| std::os::unix::fs::FileTypeExt::is_fifo(&metadata.file_type());
+    #[cfg(not(unix))]
+    let is_pipe = |_: Metadata| false;
+    fs::metadata(path).is_ok_and(is_pipe)
 }
 
 /// `0..9,42`: numbers and ranges of numbers, both ends included.

@@ -11,7 +11,7 @@ use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 use trainer::{
     Checkpoint, Checkpoints, Communicator, Dataset, Destination, Event, Mpi, MpiError, Recipe,
-    RunDirectory, Stop, TrainError, Trainer, Workers, broadcast_text, gather_texts,
+    RunDirectory, Stop, TrainError, Trainer, Workers, broadcast_text, gather_texts, join_shares,
     threads_per_rank,
 };
 
@@ -73,7 +73,10 @@ impl Rank<'_> {
         let threads = threads_per_rank(self.mpi);
         let open =
             || Ok((self.job.open(&recipe)?, self.job.arguments.threads.start_with(threads)?));
-        let (data, workers) = self.agreed(open())?;
+        let (mut data, workers) = self.agreed(open())?;
+        if self.job.arguments.partitioned {
+            self.agreed(join_shares(self.mpi, &mut data).map_err(run))?;
+        }
         let trainer = self.trainer(&recipe, place.as_ref(), &data, &workers);
         let mut trainer = self.agreed(trainer)?;
         self.agreed(trainer.join_ranks(self.mpi).map_err(run))?;
@@ -127,7 +130,7 @@ impl Rank<'_> {
             .map_err(|error| recipe_failure(&arguments.fields, name, error))?;
         let recipe = self.job.own(recipe)?;
         let place = match self.is_first() {
-            true => Some(Place::New(self.job.destination(&self.job.base_name())?)),
+            true => Some(Place::New(self.job.destination(&self.job.base_name(), Destination::at)?)),
             false => None,
         };
         Ok((recipe, place))
@@ -200,7 +203,7 @@ impl Rank<'_> {
         let make = |place| match place {
             Place::New(destination) => destination.make(recipe).map_err(out_failure),
             Place::Begun(directory, _) => {
-                directory.write_recipe(recipe).map_err(run).map(|()| directory)
+                directory.rewrite_recipe(recipe).map_err(run).map(|()| directory)
             }
         };
         let directory = self.agreed(place.map(make).transpose())?;

@@ -12,7 +12,7 @@ pub struct Fields {
     /// The network: a name from the list below
     #[arg(long, value_name = "NAME")]
     model: Option<String>,
-    /// Weights to start from, in order to fine-tune them: a safetensors file
+    /// Weights to fine-tune: a safetensors file, or a run directory
     #[arg(long, value_name = "FILE")]
     init: Option<PathBuf>,
     /// Passes over the training images
@@ -134,7 +134,8 @@ Examples:
   train --recipe paper --seeds 5              mean ± standard deviation
   train --sweep sweep-li                      a table of runs
 
-Ctrl-C ends a run in good order, and the command is printed that goes on with it. For --sweep and
+Ctrl-C ends a run in good order, and the command is printed that goes on with it; Ctrl-C again, more
+than a second later, stops at once, and the last checkpoint is what there is. For --sweep and
 --seeds that is the same command with their directory as --out: runs in it that are done stay.
 
 Exit codes: 0 trained; 1 the data, a file or the training failed; 2 the command or its recipe is

@@ -30,7 +30,7 @@ use trainer::{
 /// Trains a convolutional image classifier. Without arguments: LeNet on the Fashion-MNIST that comes
 /// with Bobbin.
 #[derive(Parser)]
-#[command(name = "train", version, next_help_heading = "Run")]
+#[command(name = "train", version, args_override_self = true, next_help_heading = "Run")]
 struct Arguments {
     /// What to do: a name from the list below, or a TOML file [default: fast]
     #[arg(long, value_name = "NAME|FILE")]
@@ -38,6 +38,9 @@ struct Arguments {
     /// Directory of IDX files, plain or gzipped [default: the bundled Fashion-MNIST]
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
+    /// Each rank of an MPI job has its own part of the training images in --data
+    #[arg(long, requires = "data")]
+    partitioned: bool,
     /// Directory to write, new or empty [default: runs/RECIPE-NUMBER]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -84,8 +87,11 @@ struct Output {
 }
 
 fn main() -> ExitCode {
-    let matches = Arguments::command().after_help(after_help()).get_matches();
-    let arguments = Arguments::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    let matches = Arguments::command().after_help(after_help()).try_get_matches();
+    let arguments = match matches.and_then(|matches| Arguments::from_arg_matches(&matches)) {
+        Ok(arguments) => arguments,
+        Err(error) => return cli::stop(&error),
+    };
     match launched_ranks() {
         1 => cli::end(train(&arguments)),
         #[cfg(feature = "mpi")]
@@ -116,7 +122,7 @@ fn train(arguments: &Arguments) -> Result<(), Failure> {
     if let Some(count) = arguments.seeds {
         return many::seeds(&job, &recipe, &base, count as usize);
     }
-    let destination = job.destination(&base)?;
+    let destination = job.destination(&base, Destination::at)?;
     let (data, workers) = (job.open(&recipe)?, arguments.threads.start()?);
     let mut trainer = job.trainer(&recipe, name, &data, &workers)?;
     if arguments.output.describe {
@@ -124,14 +130,15 @@ fn train(arguments: &Arguments) -> Result<(), Failure> {
         return Ok(());
     }
     let directory = destination.make(&recipe).map_err(out_failure)?;
-    let outcome = job.run(&mut trainer, &directory).map_err(run)?;
-    job.interrupted(&outcome, &format!("--resume {}", word(directory.path())))
+    let outcome = job.run(&mut trainer, &directory);
+    job.ended(outcome, &directory, &format!("--resume {}", word(directory.path()))).map(drop)
 }
 
 /// Goes on with a run from its latest checkpoint.
 fn resume(job: &Job<'_>, path: &Path) -> Result<(), Failure> {
     let arguments = job.arguments;
     let directory = RunDirectory::open(path).map_err(run)?;
+    directory.lock().map_err(run)?;
     let name = directory.recipe().display().to_string();
     let settings = arguments.fields.settings()?;
     let recipe = Recipe::load(&name, &settings)
@@ -140,8 +147,8 @@ fn resume(job: &Job<'_>, path: &Path) -> Result<(), Failure> {
     let checkpoint = whole(Checkpoints::new(directory.checkpoints(), 1).latest())?;
     check_continuation(&checkpoint, &recipe, |field| arguments.fields.origin(field, &name))?;
     let (data, workers) = (job.open(&recipe)?, arguments.threads.start()?);
-    let outcome = job.go_on(&recipe, &directory, &checkpoint, &data, &workers)?;
-    job.interrupted(&outcome, &format!("--resume {}", word(directory.path())))
+    let outcome = job.go_on(&recipe, &directory, &checkpoint, &data, &workers);
+    job.ended(outcome, &directory, &format!("--resume {}", word(directory.path()))).map(drop)
 }
 
 /// Whether a run of this recipe can go on from a checkpoint; `origin` says what set a field.
@@ -216,12 +223,19 @@ impl Job<'_> {
         for path in [&mut recipe.data.directory, &mut recipe.model.weights] {
             *path = path.as_ref().map(absolute).transpose()?;
         }
+        recipe.model.weights =
+            recipe.model.weights.as_deref().map(cli::weights_file).transpose()?;
         Ok(recipe)
     }
 
-    fn destination(&self, base: &str) -> Result<Destination, Failure> {
+    /// Where to write; `at` says whether the directory that the command names will do.
+    fn destination(
+        &self,
+        base: &str,
+        at: fn(&Path, bool) -> Result<Destination, RunDirectoryError>,
+    ) -> Result<Destination, Failure> {
         match &self.arguments.out {
-            Some(out) => Destination::at(out, self.arguments.force).map_err(out_failure),
+            Some(out) => at(out, self.arguments.force).map_err(out_failure),
             None => Ok(Destination::numbered(Path::new("runs"), base)),
         }
     }
@@ -232,7 +246,8 @@ impl Job<'_> {
             None => Source::bundled().map_err(run)?,
         };
         let (prefix, cache) = (recipe.data.prefix.clone(), self.arguments.cache.clone());
-        Dataset::open(&Source { prefix, cache, ..source }).map_err(run)
+        let data = Dataset::open(&Source { prefix, cache, ..source });
+        data.map_err(|error| cli::data_failure(&error, "--set data.prefix="))
     }
 
     fn trainer<'d>(
@@ -287,22 +302,36 @@ impl Job<'_> {
         checkpoint: &Checkpoint,
         data: &Dataset,
         workers: &Workers,
-    ) -> Result<Outcome, Failure> {
-        let mut trainer = Trainer::resume(recipe, data, workers, checkpoint).map_err(run)?;
-        directory.write_recipe(recipe).map_err(run)?;
-        self.run(&mut trainer, directory).map_err(run)
+    ) -> Result<Outcome, TrainError> {
+        let mut trainer = Trainer::resume(recipe, data, workers, checkpoint)?;
+        directory.rewrite_recipe(recipe)?;
+        self.run(&mut trainer, directory)
     }
 
-    /// The end of a run that a signal has asked for; the program goes on with it if called with these
-    /// arguments.
-    fn interrupted(&self, outcome: &Outcome, arguments: &str) -> Result<(), Failure> {
-        if outcome.stop != Stop::Interrupted {
-            return Ok(());
-        }
+    /// What to say of the end of a run if it is not complete; the program goes on with it if called
+    /// with these arguments.
+    fn ended(
+        &self,
+        outcome: Result<Outcome, TrainError>,
+        directory: &RunDirectory,
+        arguments: &str,
+    ) -> Result<Outcome, Failure> {
         let program = std::env::args_os().next().unwrap_or_else(|| "train".into());
-        let (step, program) = (outcome.step, word(Path::new(&program)));
-        let text = format!("interrupted after step {step}; go on with: {program} {arguments}");
-        Err(Failure::Interrupted(text, self.interrupt.signal()))
+        let program = word(Path::new(&program));
+        match outcome {
+            Ok(outcome) if outcome.stop == Stop::Interrupted => {
+                let step = outcome.step;
+                let text =
+                    format!("interrupted after step {step}; go on with: {program} {arguments}");
+                Err(Failure::Interrupted(text, self.interrupt.signal()))
+            }
+            Err(TrainError::File(error)) => {
+                let begun = Checkpoints::new(directory.checkpoints(), 1).latest().is_ok();
+                let hint = format!("; with that mended, go on with: {program} {arguments}");
+                Err(run(format!("{error}{}", if begun { &hint } else { "" })))
+            }
+            outcome => outcome.map_err(run),
+        }
     }
 }
 

@@ -120,7 +120,7 @@ fn refusals_leave_nothing() {
         (
             1,
             &["--weights", ".", "--onnx", "no/out.onnx"],
-            "no/out.onnx: cannot write: No such file",
+            "no/out.onnx: cannot write: the directory no does not exist",
         ),
         (1, &["--weights", ".", "--onnx", ".", "--force"], "cannot write: "),
         (
@@ -154,4 +154,14 @@ fn refusals_leave_nothing() {
     }
     let nothing = export(path, &[]);
     assert_eq!((nothing.status.code(), names(path)), (Some(2), before));
+}
+
+/// Nobody knows the temporary file that it would have been at first.
+#[test]
+fn a_directory_that_does_not_exist_is_named() {
+    let directory = scratch();
+    let output = export(directory.path(), &["--weights", ".", "--onnx", "none/out.onnx"]);
+    let message = String::from_utf8(output.stderr).unwrap();
+    let expected = "error: none/out.onnx: cannot write: the directory none does not exist\n";
+    assert_eq!((output.status.code(), &*message), (Some(1), expected));
 }

@@ -14,7 +14,8 @@ use std::time::Duration;
 use support::data::{Part, open, random, recipe};
 use tempfile::TempDir;
 use trainer::{
-    Checkpoints, Communicator, Dataset, Evaluation, Event, Progress, Recipe, Stop, Trainer, Workers,
+    Checkpoints, Communicator, Dataset, Evaluation, Event, Progress, Recipe, Stop, Trainer,
+    Workers, join_shares,
 };
 
 /// A rank that is a thread.
@@ -254,4 +255,63 @@ fn ranks_without_a_shard_are_counted() {
         trainer.idle_ranks()
     });
     assert_eq!(idle, [3; 5]);
+}
+
+/// Each rank has training images of its own: together they learn as from one set, which is scaled as
+/// one, and end with the same weights.
+#[test]
+fn training_images_that_are_shared_out() {
+    let shape = [1, 16, 16];
+    let (test, parts) = (Part::random(200, shape, 3, 2), [(220, 1), (110, 3)]);
+    let parts = parts.map(|(images, seed)| Part::random(images, shape, 3, seed));
+    let all = Part {
+        shape,
+        pixels: parts.iter().flat_map(|part| part.pixels.clone()).collect(),
+        labels: parts.iter().flat_map(|part| part.labels.clone()).collect(),
+    };
+    let recipe = recipe(&[
+        ("stop.epochs", "12"),
+        ("optimizer.lr", "0.05"),
+        ("data.batch_size", "64"),
+        ("data.shard", "16"),
+    ]);
+    let trained = on_ranks(2, |rank| {
+        let (_directory, mut data) = open(&parts[rank.rank()], Some(&test));
+        join_shares(rank, &mut data).unwrap();
+        let workers = Workers::new(Isa::detect(), 1).unwrap();
+        let mut trainer = Trainer::new(&recipe, &data, &workers).unwrap();
+        trainer.join_ranks(rank).unwrap();
+        assert_eq!((trainer.training_images(), trainer.steps_per_epoch()), (330, 6));
+        let mut accuracy = vec![];
+        trainer.run(|epoch| accuracy.push(epoch.validation.unwrap().accuracy)).unwrap();
+        let model = trainer.model();
+        (state(&trainer), (model.mean, model.std), accuracy)
+    });
+    assert_eq!(trained[0], trained[1]);
+    let (_, scaling, accuracy) = &trained[0];
+    assert!(accuracy.last().unwrap() > &0.9, "{accuracy:?}");
+    let (_directory, data) = open(&all, Some(&test));
+    let workers = Workers::new(Isa::detect(), 1).unwrap();
+    let model = Trainer::new(&recipe, &data, &workers).unwrap().model();
+    assert_eq!(*scaling, (model.mean, model.std));
+}
+
+#[test]
+fn shares_of_other_sets_are_refused() {
+    let part = |shape, classes, seed| Part::random(50, shape, classes, seed);
+    let (own, test) = (part([1, 12, 12], 3, 1), part([1, 12, 12], 3, 2));
+    let (more_classes, smaller) = (part([1, 12, 12], 4, 1), part([1, 10, 12], 3, 1));
+    for (other, other_test, says) in [
+        (&own, &part([1, 12, 12], 3, 5), "rank 1: its test images or classes (0, 1, 2) are not"),
+        (&more_classes, &test, "rank 1: its test images or classes (0, 1, 2, 3) are not"),
+        (&smaller, &part([1, 10, 12], 3, 2), "rank 1: images of [1, 10, 12], those of rank 0"),
+    ] {
+        let found = on_ranks(2, |rank| {
+            let (part, test) = if rank.rank() == 0 { (&own, &test) } else { (other, other_test) };
+            let (_directory, mut data) = open(part, Some(test));
+            join_shares(rank, &mut data).unwrap_err()
+        });
+        assert!(found[0].starts_with(says), "{}", found[0]);
+        assert_eq!(found[0], found[1]);
+    }
 }

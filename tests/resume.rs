@@ -81,7 +81,7 @@ fn go_on(
     assert!(damaged.is_empty(), "{damaged:?}");
     let workers = workers(threads);
     let mut trainer = Trainer::resume(recipe, data, &workers, &checkpoint).unwrap();
-    directory.write_recipe(recipe).unwrap();
+    directory.rewrite_recipe(recipe).unwrap();
     go(&mut trainer, &directory, keep, after)
 }
 

@@ -1,6 +1,6 @@
 //! The flags that say which data set.
 
-use crate::cli::{Failure, run};
+use crate::cli::{Failure, data_failure, run};
 use std::path::PathBuf;
 use trainer::{Dataset, Source};
 
@@ -26,6 +26,7 @@ impl DataFlags {
             None => Source::bundled().map_err(run)?,
         };
         let (prefix, cache) = (self.prefix.clone(), self.cache.clone());
-        Dataset::open(&Source { prefix, cache, ..source }).map_err(run)
+        let data = Dataset::open(&Source { prefix, cache, ..source });
+        data.map_err(|error| data_failure(&error, "--prefix="))
     }
 }

@@ -1,6 +1,6 @@
 //! The flags that say which model, be it of `train` or of PyTorch.
 
-use crate::cli::{Failure, run, usage};
+use crate::cli::{Failure, run, usage, weights_file};
 use model::{Architecture, CUSTOM, Model, StateDict, TensorFile, Usage};
 use std::borrow::Borrow;
 use std::fmt::Display;
@@ -38,13 +38,7 @@ impl WeightsFlags {
         &self,
         data: impl FnOnce() -> Result<D, Failure>,
     ) -> Result<Loaded, Failure> {
-        let directory = self.weights.is_dir();
-        let file =
-            if directory { self.weights.join("model.safetensors") } else { self.weights.clone() };
-        if directory && !file.exists() {
-            let problem = "no model.safetensors in it: expected a run that has ended, or a file";
-            return Err(run(format!("{}: {problem}", self.weights.display())));
-        }
+        let file = weights_file(&self.weights)?;
         let tensors = TensorFile::read(&file).map_err(run)?;
         if Model::is_in(&tensors) {
             if self.model.is_some() || self.normalize.is_some() {

@@ -81,10 +81,14 @@ impl Listener for Plain {
 /// What is about to happen.
 fn introduction(start: &Start) -> String {
     let [channels, height, width] = start.image_shape;
+    let threads = match start.threads {
+        1 => "1 thread".to_owned(),
+        threads => format!("{threads} threads"),
+    };
     let mut text = format!(
         "data: {}, images of {channels}×{height}×{width}, {} classes\n\
          model: {}, {} parameters\n\
-         training: batches of {} in shards of {}, {} threads, {}\n\
+         training: batches of {} in shards of {}, {}, {}\n\
          run directory: {}",
         start.data,
         start.classes,
@@ -92,7 +96,7 @@ fn introduction(start: &Start) -> String {
         start.parameters,
         start.batch_size,
         start.shard,
-        start.threads,
+        threads,
         start.isa,
         start.directory,
     );

@@ -1,6 +1,6 @@
 //! Files: written whole or not at all, and what can be wrong with them.
 
-use std::io::Write;
+use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use thiserror::Error;
 
@@ -53,17 +53,38 @@ pub fn write_file(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
         file.persist(path).map_err(|e| e.error)?;
         std::fs::File::open(folder)?.sync_all()
     };
-    write().map_err(|error| FileError::Io { path: path.to_owned(), action: "write", error })
+    write().map_err(|error| FileError::Io {
+        path: path.to_owned(),
+        action: "write",
+        error: match path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+            Some(folder) if error.kind() == ErrorKind::NotFound && !folder.exists() => {
+                let problem = format!("the directory {} does not exist", folder.display());
+                io::Error::new(ErrorKind::NotFound, problem)
+            }
+            _ => of_system(error),
+        },
+    })
+}
+
+/// What the system said, without the name of a temporary file, which the crate `tempfile` adds and nobody
+/// knows.
+pub fn of_system(error: io::Error) -> io::Error {
+    match error.to_string().split_once(" at path \"") {
+        Some((said, _)) if error.get_ref().is_some() => io::Error::new(error.kind(), said),
+        _ => error,
+    }
+}
+
+/// Whether it is what [`write_file`] had not finished when the program was killed.
+pub fn is_unfinished(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default();
+    name.as_encoded_bytes().starts_with(UNFINISHED.as_bytes())
 }
 
 /// Deletes what [`write_file`] had not finished in a folder when the program was killed.
 pub fn remove_unfinished(folder: &Path) -> Result<(), FileError> {
-    let unfinished = |path: &PathBuf| {
-        let name = path.file_name().unwrap_or_default();
-        name.as_encoded_bytes().starts_with(UNFINISHED.as_bytes())
-    };
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    for path in entries.map(|entry| entry.path()).filter(unfinished) {
+    for path in entries.map(|entry| entry.path()).filter(|path| is_unfinished(path)) {
         let deleted = std::fs::remove_file(&path);
         deleted.map_err(|error| FileError::Io { path, action: "delete", error })?;
     }

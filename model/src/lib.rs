@@ -18,7 +18,7 @@ mod presets;
 mod state_dict;
 mod tensors;
 
-pub use file::{FileError, remove_unfinished, write_file};
+pub use file::{FileError, is_unfinished, of_system, remove_unfinished, write_file};
 pub use init::Init;
 pub use layer::{
     Kind, Layer, avg_pool2d, batch_norm2d, conv2d, dropout, flatten, gelu, global_avg_pool2d,

@@ -127,6 +127,17 @@ fn what_does_not_fit_is_refused() {
     command.env("BOBBIN_CACHE", std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("cache"));
     scratch.refuses(1, &mut command, &words);
 
+    fs::create_dir(scratch.path("sets")).unwrap();
+    for (from, to) in [(TEST_IMAGES, "images-idx3"), (TEST_LABELS, "labels-idx1")] {
+        for prefix in ["alpha", "beta"] {
+            let to = scratch.path(&format!("sets/{prefix}-t10k-{to}-ubyte"));
+            fs::copy(scratch.path(&format!("data/{from}")), to).unwrap();
+        }
+    }
+    let words = ["several data sets: alpha, beta; choose one by its prefix", "--prefix=beta"];
+    refused(&scratch, 1, &["--weights", "run", "--data", "../sets"], &words);
+    run(&scratch, &["--weights", "run", "--data", "../sets", "--prefix=beta"]);
+
     scratch.write("data/labels.txt", b"a\nb\nc\nd\n");
     refused(&scratch, 1, &on_data, &["../data: it has 4 classes, the model 3; the model is run/"]);
     let named = model::Model { classes: ["a", "b", "x"].map(String::from).into(), ..model.clone() };
@@ -173,4 +184,29 @@ fn nobody_needs_to_listen() {
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     drop(child.stdout.take());
     succeeded(child.wait_with_output().unwrap());
+}
+
+/// Every write to this device fails as on a full disk.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_result_that_cannot_be_printed_is_an_error() {
+    let scratch = Scratch::with_data(1);
+    train(&scratch, "lenet");
+    let full = || fs::File::options().write(true).open("/dev/full").unwrap();
+    let predict = env!("CARGO_BIN_EXE_predict");
+    let images = format!("../data/{TEST_IMAGES}");
+    let cases: [(&str, &[&str]); 6] = [
+        (EVALUATE, &["--weights", "run", "--data", "../data", "--json"]),
+        (EVALUATE, &["--weights", "run", "--data", "../data"]),
+        (EVALUATE, &["--help"]),
+        (predict, &["--weights", "run", &images, "--index", "0..9"]),
+        (env!("CARGO_BIN_EXE_export"), &["--weights", "run", "--onnx", "lenet.onnx"]),
+        (env!("CARGO_BIN_EXE_train"), &["--version"]),
+    ];
+    for (program, arguments) in cases {
+        let output = scratch.program(program, arguments).stdout(full()).output().unwrap();
+        let message = failed(1, &output);
+        assert!(message.starts_with("error: standard output: cannot write: "), "{message}");
+    }
+    assert!(scratch.work("lenet.onnx").is_file());
 }

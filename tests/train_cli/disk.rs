@@ -34,6 +34,7 @@ fn fails_and_goes_on(scratch: &Scratch, bytes: u64, arguments: &[&str], file: &s
     let message = failed(1, &limited(scratch, bytes, arguments));
     let start = format!("error: run/{file}");
     assert!(message.starts_with(&start) && message.contains(": cannot write: "), "{message}");
+    assert!(message.ends_with("/train --resume run\n"), "{message}");
     for directory in ["run", "run/checkpoints"] {
         let left = entries(&scratch.work(directory));
         assert!(!left.iter().any(|name| name.starts_with("writing-")), "{left:?}");
@@ -83,7 +84,7 @@ fn no_room_for_a_first_checkpoint() {
     let arguments = [&SHORT[..], &["--out", "run"]].concat();
     let message = failed(1, &limited(&scratch, 64 << 10, &arguments));
     let start = "error: run/checkpoints/step-0000000000.safetensors: cannot write: ";
-    assert!(message.starts_with(start), "{message}");
+    assert!(message.starts_with(start) && !message.contains("--resume"), "{message}");
     assert_eq!(entries(&scratch.work("run/checkpoints")), [""; 0]);
     scratch.refused(1, &["--resume", "run"], &["run/checkpoints: no checkpoint to go on from"]);
 }
@@ -138,4 +139,21 @@ fn no_place_for_a_model() {
     fs::remove_dir(&model).unwrap();
     succeeded(scratch.command().args(["--resume", "run"]).output().unwrap());
     assert_eq!(entries(&scratch.work("run")), COMPLETE);
+}
+
+/// What is printed is lost, but not the run.
+#[cfg(target_os = "linux")]
+#[test]
+fn no_room_for_what_is_printed() {
+    let scratch = with_recipe();
+    let recipe = [&RECIPE[..], &["--epochs", "1"]].concat();
+    for more in [&["--describe"][..], &["--out", "run"], &["--out", "json", "--json"]] {
+        let full = fs::File::options().write(true).open("/dev/full").unwrap();
+        let output = scratch.command().args(&recipe).args(more).stdout(full).output().unwrap();
+        let message = failed(1, &output);
+        assert!(message.starts_with("error: standard output: cannot write: "), "{message}");
+    }
+    for run in ["run", "json"] {
+        assert_eq!(entries(&scratch.work(run)), COMPLETE);
+    }
 }

@@ -68,7 +68,7 @@ fn a_sweep_runs_every_combination() {
 
     let csv = records(&read("sweep.csv"));
     let heading = "data.batch_size,optimizer.lr,epochs,loss,accuracy,validation_loss,top1,\
-                   images_per_second,directory";
+                   images_per_second,directory,error";
     assert_eq!(csv[0], heading.split(',').collect::<Vec<_>>());
     let json: Value = serde_json::from_str(&read("sweep.json")).unwrap();
     assert_eq!(json["event"], "results");
@@ -76,7 +76,8 @@ fn a_sweep_runs_every_combination() {
         let directory = format!("all/{run}");
         let (row, object) = (&csv[i + 1], &json["runs"][i]);
         assert_eq!((&*row[8], &object["directory"]), (&*directory, &directory.clone().into()));
-        assert_eq!(row[0], object["settings"]["data.batch_size"].as_str().unwrap());
+        assert_eq!(row[0], object["settings"]["data.batch_size"].as_u64().unwrap().to_string());
+        assert_eq!((&*row[9], &object["error"]), ("", &Value::Null));
         let metrics = read(&format!("{run}/metrics.jsonl"));
         let end: Value = serde_json::from_str(metrics.lines().last().unwrap()).unwrap();
         for (column, key) in [(3, "loss"), (5, "validation_loss"), (6, "top1")] {
@@ -139,14 +140,14 @@ fn seeds_have_a_mean_and_a_deviation() {
     let json: Value = serde_json::from_str(&json).unwrap();
     let runs = json["runs"].as_array().unwrap();
     let seeds: Vec<&Value> = runs.iter().map(|run| &run["settings"]["seed"]).collect();
-    assert_eq!(seeds, ["5", "6", "7"]);
+    assert_eq!(seeds, [5, 6, 7]);
     for key in ["top1", "validation_loss", "loss"] {
         let values: Vec<f64> = runs.iter().map(|run| run[key].as_f64().unwrap()).collect();
         let [a, b, c] = values[..] else { panic!("{values:?}") };
         let mean = (a + b + c) / 3.0;
         let squares = (a - mean).powi(2) + (b - mean).powi(2) + (c - mean).powi(2);
-        let summary: Vec<f64> =
-            json["summary"][key].as_array().unwrap().iter().map(|v| v.as_f64().unwrap()).collect();
+        let summary =
+            ["mean", "deviation"].map(|part| json["summary"][key][part].as_f64().unwrap());
         assert!((summary[0] - mean).abs() < 1e-12, "{key}: {summary:?}");
         assert!((summary[1] - (squares / 2.0).sqrt()).abs() < 1e-12, "{key}: {summary:?}");
         let words = match key {
@@ -200,7 +201,7 @@ fn sweeps_are_checked() {
     scratch.refused(2, &twice, &["--lr: `optimizer.lr` is 0.1: expected not set, as the sweep"]);
     fs::write(scratch.work("own/grid.toml"), SWEEP.replace("base", "none")).unwrap();
     scratch.refused(2, &ARGUMENTS, &["own/none.toml: cannot read the recipe"]);
-    scratch.refused(2, &["--sweep", "fast"], &["unknown", "`fast`", "sweep-li"]);
+    scratch.refused(2, &["--sweep", "fast"], &["unknown sweep `fast`", "sweep-li", "TOML file"]);
     fs::write(scratch.work("file"), "").unwrap();
     let out = [&SHORT[..], &["--seeds", "2", "--out", "file"]].concat();
     scratch.refused(1, &out, &["file: cannot make the run directory: "]);
@@ -217,4 +218,66 @@ fn runs_of_a_sweep_have_names_of_their_own() {
     let names = entries(&scratch.work("all"));
     assert!(names[0].starts_with("1-groups=") && names[1].starts_with("2-groups="), "{names:?}");
     assert_eq!(names[2..], ["sweep.csv", "sweep.json", "sweep.txt"]);
+}
+
+/// A run that diverges is a row like the others, and is not done again.
+#[test]
+fn a_sweep_goes_on_after_a_run_that_diverges() {
+    let scratch = with_sweep();
+    let values = "'optimizer.lr' = [1e30, 0.02]\n'model.preset' = ['lenet']";
+    let text = format!("recipe = 'base.toml'\n[values]\n{values}\n");
+    fs::write(scratch.work("own/grid.toml"), text).unwrap();
+    let runs = diverging_sweep(&scratch, "");
+    let reason = "the loss is ";
+    let text = fs::read_to_string(scratch.work("all/sweep.txt")).unwrap();
+    assert!(text.contains(&format!("\nfailed: all/{}: {reason}", runs[0])), "{text}");
+    assert!(text.contains(" lenet ") && !text.contains('"'), "{text}");
+    let csv = records(&fs::read_to_string(scratch.work("all/sweep.csv")).unwrap());
+    assert_eq!((&*csv[1][0], &*csv[1][3], &*csv[2][9]), ("lenet", "", ""));
+    assert!(csv[1][9].starts_with(reason), "{csv:?}");
+    let json = fs::read_to_string(scratch.work("all/sweep.json")).unwrap();
+    let json: Value = serde_json::from_str(&json).unwrap();
+    let settings = &json["runs"][0]["settings"];
+    assert_eq!(
+        (&settings["optimizer.lr"], &settings["model.preset"]),
+        (&1e30.into(), &"lenet".into())
+    );
+    let error = json["runs"][0]["error"].as_str().unwrap();
+    assert!(error.starts_with(reason) && error.contains(" at step 2 (epoch 1)"), "{error}");
+    assert_eq!((&json["runs"][0]["loss"], &json["runs"][1]["error"]), (&Value::Null, &Value::Null));
+    assert!(json["runs"][1]["loss"].is_f64(), "{json}");
+    let metrics = scratch.work("all").join(&runs[0]).join("metrics.jsonl");
+    let end = fs::read_to_string(metrics).unwrap();
+    let end: Value = serde_json::from_str(end.lines().last().unwrap()).unwrap();
+    assert_eq!((&end["event"], &end["reason"]), (&"end".into(), &"diverged".into()));
+    assert_eq!((&end["step"], &end["error"]), (&1.into(), &error.into()));
+    assert_eq!(diverging_sweep(&scratch, ", which is done"), runs);
+}
+
+/// A sweep of two runs whose first diverges; the names of both.
+fn diverging_sweep(scratch: &Scratch, note: &str) -> [String; 2] {
+    let output = scratch.command().args(ARGUMENTS).output().unwrap();
+    let message = failed(1, &output);
+    let start = "error: 1 of 2 runs failed: all/";
+    assert!(message.starts_with(start) && message.contains(": the loss is "), "{message}");
+    let printed = String::from_utf8(output.stdout).unwrap();
+    let name = |number: usize| {
+        let start = format!("run {number} of 2: ");
+        let line = printed.lines().find_map(|line| line.strip_prefix(&start)).unwrap();
+        line.strip_suffix(note).unwrap().to_owned()
+    };
+    let names = [name(1), name(2)];
+    assert_eq!(entries(&scratch.work("all").join(&names[1])), COMPLETE);
+    names
+}
+
+/// One seed has a mean.
+#[test]
+fn one_seed_has_no_deviation() {
+    let scratch = Scratch::with_data(1);
+    let printed = scratch.train(&["--seeds", "1", "--threads", "1", "--out", "all"]);
+    assert!(printed.contains(" % over 1 seed\n") && !printed.contains('±'), "{printed}");
+    assert!(printed.contains(", 1 thread, "), "{printed}");
+    let json = fs::read_to_string(scratch.work("all/seeds.json")).unwrap();
+    assert!(json.contains(r#","deviation":null}"#), "{json}");
 }

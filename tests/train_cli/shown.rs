@@ -18,7 +18,7 @@ const KEYS: [(&str, &str); 6] = [
         "epoch step loss accuracy validation_loss top1 top5 images_per_second learning_rate seconds",
     ),
     ("checkpoint", "epoch step file"),
-    ("end", "epoch step reason loss validation_loss top1 top5 seconds model"),
+    ("end", "epoch step reason loss validation_loss top1 top5 seconds model error"),
 ];
 
 #[test]

@@ -110,15 +110,17 @@ pub enum TrainError {
 }
 
 impl TrainError {
-    /// Whether training itself has gone wrong: a loss, a gradient or a weight is not finite.
-    pub(crate) fn is_divergence(&self) -> bool {
-        matches!(
-            self,
+    /// What has gone wrong with training itself, if that is it: a loss, a gradient or a weight is not
+    /// finite.
+    pub fn divergence(&self) -> Option<&TrainError> {
+        match self {
             TrainError::NotFinite { .. }
-                | TrainError::Update { .. }
-                | TrainError::Weights { .. }
-                | TrainError::Validation { .. }
-        )
+            | TrainError::Update { .. }
+            | TrainError::Weights { .. }
+            | TrainError::Validation { .. } => Some(self),
+            TrainError::Diverged { error, .. } => error.divergence(),
+            _ => None,
+        }
     }
 }
 

@@ -31,7 +31,7 @@ mod workers;
 
 pub use batch::{Evaluation, Scaling};
 pub use checkpoint::{Checkpoint, CheckpointError, Checkpoints};
-pub use data::{DataError, Dataset, ImageFile, Source, Split};
+pub use data::{DataError, Dataset, ImageFile, Share, Source, Split};
 pub use error::TrainError;
 pub use fit::{Misfit, check_fit};
 pub use log::{metrics, tensorboard};
@@ -43,7 +43,8 @@ pub use pictures::{
 pub use predictor::Predictor;
 pub use profile::{Profile, Row, Totals};
 pub use ranks::{
-    Communicator, Local, broadcast_text, gather_texts, launched_ranks, threads_per_rank,
+    Communicator, Local, broadcast_text, gather_texts, join_shares, launched_ranks,
+    threads_per_rank,
 };
 #[cfg(feature = "mpi")]
 pub use ranks::{Mpi, MpiError};

@@ -14,10 +14,11 @@
 //! that a run needs has been checked.
 
 use crate::recipe::Recipe;
-use model::{FileError, remove_unfinished, write_file};
-use std::fs;
+use model::{FileError, is_unfinished, remove_unfinished, write_file};
+use std::fs::{self, File, TryLockError};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use thiserror::Error;
 
 const RECIPE: &str = "recipe.toml";
@@ -35,6 +36,12 @@ pub enum RunDirectoryError {
     /// There is something already.
     #[error("{}: exists and is not empty: expected a new or empty directory", .0.display())]
     Taken(PathBuf),
+    /// What is there is not a run, so it is not replaced.
+    #[error("{}: not a run directory, so it stays: it has no {RECIPE}", .0.display())]
+    Foreign(PathBuf),
+    /// Another process is at it.
+    #[error("{}: a run is going on in it", .0.display())]
+    Busy(PathBuf),
     /// It cannot be made.
     #[error("{}: cannot make the run directory: {error}", path.display())]
     Make {
@@ -63,17 +70,34 @@ enum Place {
 
 /// A run directory that has been made.
 #[derive(Clone, Debug)]
-pub struct RunDirectory(PathBuf);
+pub struct RunDirectory {
+    path: PathBuf,
+    /// The directory itself, locked while a run goes on in it; the system releases it when the process
+    /// dies.
+    lock: Arc<Mutex<Option<File>>>,
+}
 
 impl Destination {
     /// This directory, which must be new or empty unless an older run in it is to be replaced.
     pub fn at(path: &Path, replace: bool) -> Result<Destination, RunDirectoryError> {
+        let destination = Destination::shared(path, replace)?;
+        let entries = fs::read_dir(path).into_iter().flatten().flatten();
+        // A program that was killed may have left an unfinished recipe.
+        let foreign = entries.map(|entry| entry.path()).any(|path| !is_unfinished(&path));
+        if foreign && !path.join(RECIPE).exists() {
+            return Err(RunDirectoryError::Foreign(path.into()));
+        }
+        Ok(destination)
+    }
+
+    /// A directory for several runs, which must be new or empty unless more are to join what is in it.
+    pub fn shared(path: &Path, join: bool) -> Result<Destination, RunDirectoryError> {
         let taken = match fs::read_dir(path) {
             Ok(mut entries) => entries.next().is_some(),
             Err(error) if error.kind() == ErrorKind::NotFound => false,
             Err(error) => return Err(RunDirectoryError::Make { path: path.into(), error }),
         };
-        if taken && !replace {
+        if taken && !join {
             return Err(RunDirectoryError::Taken(path.into()));
         }
         Ok(Destination(Place::Given(path.into())))
@@ -88,7 +112,8 @@ impl Destination {
     /// not of this recipe. After an error nothing new is left.
     pub fn make(&self, recipe: &Recipe) -> Result<RunDirectory, RunDirectoryError> {
         let mut made = Made::default();
-        let directory = RunDirectory(self.place(&mut made)?);
+        let directory = RunDirectory::new(&self.place(&mut made)?);
+        directory.lock()?;
         directory.clear()?;
         directory.write_recipe(recipe)?;
         made.0.clear();
@@ -118,73 +143,102 @@ impl Destination {
 }
 
 impl RunDirectory {
+    fn new(path: &Path) -> RunDirectory {
+        RunDirectory { path: path.into(), lock: Arc::default() }
+    }
+
+    /// Keeps other processes from running in it, until the run is over or this is dropped. Where the
+    /// system cannot lock directories nothing does.
+    pub fn lock(&self) -> Result<(), RunDirectoryError> {
+        let mut lock = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        if lock.is_none()
+            && let Ok(directory) = File::open(&self.path)
+        {
+            if let Err(TryLockError::WouldBlock) = directory.try_lock() {
+                return Err(RunDirectoryError::Busy(self.path.clone()));
+            }
+            *lock = Some(directory);
+        }
+        Ok(())
+    }
+
+    /// The run is over.
+    pub(crate) fn unlock(&self) {
+        *self.lock.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
     /// Its path.
     pub fn path(&self) -> &Path {
-        &self.0
+        &self.path
     }
 
     /// Of a run that has begun.
     pub fn open(path: &Path) -> Result<RunDirectory, RunDirectoryError> {
         match path.join(RECIPE).is_file() {
-            true => Ok(RunDirectory(path.into())),
+            true => Ok(RunDirectory::new(path)),
             false => Err(RunDirectoryError::NoRun(path.into())),
         }
     }
 
     /// The name of the run: that of the directory.
     pub fn name(&self) -> String {
-        let name = self.0.file_name().map(|name| name.to_string_lossy().into_owned());
+        let name = self.path.file_name().map(|name| name.to_string_lossy().into_owned());
         name.unwrap_or_else(|| "run".to_owned())
     }
 
     /// The recipe.
     pub fn recipe(&self) -> PathBuf {
-        self.0.join(RECIPE)
+        self.path.join(RECIPE)
     }
 
     /// What happened.
     pub fn metrics(&self) -> PathBuf {
-        self.0.join(METRICS)
+        self.path.join(METRICS)
     }
 
     /// TensorBoard's event files of training.
     pub fn train_events(&self) -> PathBuf {
-        self.0.join(TRAIN)
+        self.path.join(TRAIN)
     }
 
     /// TensorBoard's event files of validation.
     pub fn validation_events(&self) -> PathBuf {
-        self.0.join(VALIDATION)
+        self.path.join(VALIDATION)
     }
 
     /// The checkpoints.
     pub fn checkpoints(&self) -> PathBuf {
-        self.0.join(CHECKPOINTS)
+        self.path.join(CHECKPOINTS)
     }
 
     /// The best network so far.
     pub fn best(&self) -> PathBuf {
-        self.0.join(BEST)
+        self.path.join(BEST)
     }
 
     /// The trained network.
     pub fn model(&self) -> PathBuf {
-        self.0.join(MODEL)
+        self.path.join(MODEL)
     }
 
     /// The run on a page.
     pub fn report(&self) -> PathBuf {
-        self.0.join(REPORT)
+        self.path.join(REPORT)
     }
 
-    /// Writes the recipe of a run that is extended.
-    pub fn write_recipe(&self, recipe: &Recipe) -> Result<(), FileError> {
+    /// Writes the recipe of a run that is extended, from now on locked for it.
+    pub fn rewrite_recipe(&self, recipe: &Recipe) -> Result<(), RunDirectoryError> {
+        self.lock()?;
+        Ok(self.write_recipe(recipe)?)
+    }
+
+    fn write_recipe(&self, recipe: &Recipe) -> Result<(), FileError> {
         write_file(&self.recipe(), recipe.to_toml().as_bytes())
     }
 
     /// Deletes what runs write, but nothing else that may be there.
     fn clear(&self) -> Result<(), FileError> {
-        for directory in [self.0.clone(), self.checkpoints()] {
+        for directory in [self.path.clone(), self.checkpoints()] {
             remove_unfinished(&directory)?;
         }
         for file in [self.metrics(), self.best(), self.model(), self.report()] {
@@ -296,9 +350,43 @@ mod tests {
         let replacement = Recipe { seed: 5, ..Recipe::default() };
         let destination = Destination::at(&out, true).unwrap();
         assert_eq!(names(&out), [MODEL, "notes", RECIPE]);
-        destination.make(&replacement).unwrap();
+        drop(destination.make(&replacement).unwrap());
         assert_eq!(names(&out), ["notes", RECIPE]);
         assert!(fs::read_to_string(out.join(RECIPE)).unwrap().contains("seed = 5"));
+    }
+
+    #[test]
+    fn what_is_no_run_is_not_replaced() {
+        let (_guard, path) = scratch();
+        fs::create_dir_all(path.join("train")).unwrap();
+        fs::write(path.join("train/events.out.tfevents.1"), "of another program").unwrap();
+        let message = Destination::at(&path, true).unwrap_err().to_string();
+        assert!(message.ends_with(": not a run directory, so it stays: it has no recipe.toml"));
+        fs::remove_dir_all(path.join("train")).unwrap();
+        fs::write(path.join("writing-abc"), "half a rec").unwrap();
+        Destination::at(&path, true).unwrap().make(&Recipe::default()).unwrap();
+        assert_eq!(names(&path), [RECIPE]);
+    }
+
+    /// A lock is of what has opened the directory, so one process can stand for two.
+    #[test]
+    #[cfg(unix)]
+    fn one_run_at_a_time() {
+        let (_guard, path) = scratch();
+        let destination = Destination::at(&path, true).unwrap();
+        let first = destination.make(&Recipe::default()).unwrap();
+        fs::write(path.join(METRICS), "its lines").unwrap();
+        let refused = [
+            destination.make(&Recipe::default()).unwrap_err(),
+            RunDirectory::open(&path).unwrap().rewrite_recipe(&Recipe::default()).unwrap_err(),
+        ];
+        for error in refused {
+            assert!(error.to_string().ends_with(": a run is going on in it"), "{error}");
+        }
+        assert_eq!(names(&path), [METRICS, RECIPE]);
+        first.lock().unwrap();
+        first.unlock();
+        destination.make(&Recipe::default()).unwrap();
     }
 
     #[test]

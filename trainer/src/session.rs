@@ -61,6 +61,18 @@ pub fn record(
     listener: &mut dyn Listener,
 ) -> Result<Outcome, TrainError> {
     let directory = recording.directory;
+    directory.lock()?;
+    let outcome = record_locked(trainer, recording, listener);
+    directory.unlock();
+    outcome
+}
+
+fn record_locked(
+    trainer: &mut Trainer<'_>,
+    recording: Recording<'_>,
+    listener: &mut dyn Listener,
+) -> Result<Outcome, TrainError> {
+    let directory = recording.directory;
     let checkpoints = Checkpoints::new(directory.checkpoints(), recording.keep);
     let step = trainer.progress().step;
     remove_unfinished(directory.path())?;
@@ -331,18 +343,7 @@ impl Recorder<'_> {
 
     fn end(&mut self, trainer: &Trainer<'_>, stop: Stop) -> Result<(), TrainError> {
         let directory = self.recording.directory;
-        let (progress, last) = (trainer.progress(), self.epoch.as_ref());
-        let mut line = metrics::End {
-            epoch: progress.epoch,
-            step: progress.step,
-            reason: stop,
-            loss: last.map(|epoch| epoch.loss),
-            validation_loss: last.and_then(|epoch| epoch.validation_loss),
-            top1: last.and_then(|epoch| epoch.top1),
-            top5: last.and_then(|epoch| epoch.top5),
-            seconds: 0.0,
-            model: None,
-        };
+        let mut line = self.last_line(trainer, stop);
         if stop != Stop::Interrupted {
             let path = directory.model();
             trainer.model().save(&path)?;
@@ -358,10 +359,31 @@ impl Recorder<'_> {
         Ok(())
     }
 
+    fn last_line(&self, trainer: &Trainer<'_>, reason: Stop) -> metrics::End {
+        let (progress, last) = (trainer.progress(), self.epoch.as_ref());
+        metrics::End {
+            epoch: progress.epoch,
+            step: progress.step,
+            reason,
+            loss: last.map(|epoch| epoch.loss),
+            validation_loss: last.and_then(|epoch| epoch.validation_loss),
+            top1: last.and_then(|epoch| epoch.top1),
+            top5: last.and_then(|epoch| epoch.top5),
+            seconds: self.pace.started.elapsed().as_secs_f64(),
+            model: None,
+            error: None,
+        }
+    }
+
     /// What to say of an error: if training itself has gone wrong, also from where it was still right.
-    fn failure(&self, trainer: &Trainer<'_>, error: TrainError) -> TrainError {
-        if !error.is_divergence() {
+    fn failure(&mut self, trainer: &Trainer<'_>, error: TrainError) -> TrainError {
+        if error.divergence().is_none() {
             return error;
+        }
+        let line = self.last_line(trainer, Stop::Diverged);
+        let line = metrics::End { error: Some(error.to_string()), ..line };
+        if let Err(error) = self.write(Line::End(line)) {
+            return error.into();
         }
         let at_fault = matches!(error, TrainError::NotFinite { .. });
         let step = if at_fault { trainer.progress().step } else { usize::MAX };

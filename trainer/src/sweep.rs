@@ -6,6 +6,7 @@ use crate::run_directory::RunDirectory;
 use crate::training::Stop;
 use model::{FileError, write_file};
 use serde::{Deserialize, Serialize};
+use serde_json::Value as Json;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -57,30 +58,42 @@ pub struct Run {
     /// Its directory.
     pub directory: PathBuf,
     /// What it sets.
-    pub settings: BTreeMap<String, String>,
+    pub settings: BTreeMap<String, Json>,
     /// Epochs that were done.
     pub epochs: usize,
-    /// Mean loss of the training images in the last epoch.
-    pub loss: f64,
+    /// Mean loss of the training images in the last epoch; like all that follows nothing if the run
+    /// diverged.
+    pub loss: Option<f64>,
     /// The part of them that was classified correctly.
-    pub accuracy: f64,
+    pub accuracy: Option<f64>,
     /// Mean loss of the validation images in the end.
     pub validation_loss: Option<f64>,
     /// The part of them that was classified correctly.
     pub top1: Option<f64>,
     /// Training images per second in the last epoch.
-    pub images_per_second: f64,
+    pub images_per_second: Option<f64>,
+    /// Why it diverged, and at which step.
+    pub error: Option<String>,
 }
 
-/// Over several seeds.
+/// Over several seeds, those that diverged left out.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Summary {
-    /// Top-1 of the validation images: mean and standard deviation.
-    pub top1: Option<[f64; 2]>,
+    /// Top-1 of the validation images.
+    pub top1: Option<Sample>,
     /// Their loss.
-    pub validation_loss: Option<[f64; 2]>,
+    pub validation_loss: Option<Sample>,
     /// The loss of the training images.
-    pub loss: [f64; 2],
+    pub loss: Sample,
+}
+
+/// What several runs have found.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Sample {
+    /// Their mean.
+    pub mean: f64,
+    /// Their standard deviation, n − 1 in the denominator; one run has none.
+    pub deviation: Option<f64>,
 }
 
 impl Sweep {
@@ -162,8 +175,22 @@ pub enum Begun {
     No,
     /// In this directory there is one that has not ended.
     Partly(RunDirectory),
-    /// It has ended with this epoch.
-    Entirely(Epoch),
+    /// It has ended so.
+    Entirely(Ended),
+}
+
+/// How one of many runs has ended.
+#[derive(Clone, Debug)]
+pub enum Ended {
+    /// With this epoch.
+    Well(Epoch),
+    /// It diverged.
+    Diverged {
+        /// Epochs that were done.
+        epochs: usize,
+        /// Why, and at which step.
+        error: String,
+    },
 }
 
 impl Begun {
@@ -174,12 +201,23 @@ impl Begun {
         if Recipe::load(&name, &[]).ok().as_ref() != Some(recipe) {
             return Ok(Begun::No);
         }
+        Ok(Ended::find(&directory)?.map_or(Begun::Partly(directory), Begun::Entirely))
+    }
+}
+
+impl Ended {
+    /// How the run in a directory has ended, if it has.
+    pub fn find(directory: &RunDirectory) -> Result<Option<Ended>, FileError> {
         let lines = read_metrics(&directory.metrics())?;
-        let ended = matches!(lines.last(), Some(Line::End(end)) if end.reason != Stop::Interrupted);
+        let Some(Line::End(end)) = lines.last() else { return Ok(None) };
+        if let (Stop::Diverged, Some(error)) = (end.reason, &end.error) {
+            return Ok(Some(Ended::Diverged { epochs: end.epoch, error: error.clone() }));
+        }
         // The report is the last that a run writes.
-        let ended = ended && directory.model().is_file() && directory.report().is_file();
+        let whole = directory.model().is_file() && directory.report().is_file();
+        let ended = whole && end.reason != Stop::Interrupted;
         let epoch = lines.into_iter().rev().find_map(Line::into_epoch).filter(|_| ended);
-        Ok(epoch.map_or(Begun::Partly(directory), Begun::Entirely))
+        Ok(epoch.map(Ended::Well))
     }
 }
 
@@ -215,27 +253,39 @@ fn name(settings: &[(String, String)]) -> String {
 }
 
 impl Results {
-    /// Adds a run by its last epoch.
-    pub fn add(&mut self, variant: &Variant, directory: &Path, epoch: &Epoch) {
+    /// Adds a run.
+    pub fn add(&mut self, variant: &Variant, directory: &Path, ended: &Ended) {
+        let (epochs, epoch, error) = match ended {
+            Ended::Well(epoch) => (epoch.epoch, Some(epoch), None),
+            Ended::Diverged { epochs, error } => (*epochs, None, Some(error.clone())),
+        };
+        let settings = variant.settings.iter();
         self.runs.push(Run {
             directory: directory.into(),
-            settings: variant.settings.iter().cloned().collect(),
-            epochs: epoch.epoch,
-            loss: epoch.loss,
-            accuracy: epoch.accuracy,
-            validation_loss: epoch.validation_loss,
-            top1: epoch.top1,
-            images_per_second: epoch.images_per_second,
+            settings: settings.map(|(field, value)| (field.clone(), json(value))).collect(),
+            epochs,
+            loss: epoch.map(|epoch| epoch.loss),
+            accuracy: epoch.map(|epoch| epoch.accuracy),
+            validation_loss: epoch.and_then(|epoch| epoch.validation_loss),
+            top1: epoch.and_then(|epoch| epoch.top1),
+            images_per_second: epoch.map(|epoch| epoch.images_per_second),
+            error,
         });
+    }
+
+    /// The runs that diverged.
+    pub fn failed(&self) -> impl Iterator<Item = &Run> {
+        self.runs.iter().filter(|run| run.error.is_some())
     }
 
     /// Mean and standard deviation over the runs.
     pub fn summarise(&mut self) {
         let of = |value: &dyn Fn(&Run) -> Option<f64>| {
-            let values: Option<Vec<f64>> = self.runs.iter().map(value).collect();
-            values.filter(|values| !values.is_empty()).map(|values| mean_and_deviation(&values))
+            let runs = self.runs.iter().filter(|run| run.error.is_none());
+            let values: Option<Vec<f64>> = runs.map(value).collect();
+            values.filter(|values| !values.is_empty()).map(|values| Sample::of(&values))
         };
-        let Some(loss) = of(&|run| Some(run.loss)) else { return };
+        let Some(loss) = of(&|run| run.loss) else { return };
         let summary = Summary {
             top1: of(&|run| run.top1),
             validation_loss: of(&|run| run.validation_loss),
@@ -260,22 +310,28 @@ impl Results {
 
     /// A table for people: a line per run, and the summary.
     pub fn text(&self) -> String {
-        let mut text = align(&self.cells(&|value, digits| match value {
+        let mut cells = self.cells(&|value, digits| match value {
             Some(value) => format!("{value:.digits$}"),
             None => "–".to_owned(),
-        }));
+        });
+        // Errors are long, and have lines of their own.
+        cells.iter_mut().for_each(|row| _ = row.pop());
+        let mut text = align(&cells);
+        for run in self.failed() {
+            let error = run.error.as_deref().unwrap_or_default();
+            let _ = writeln!(text, "failed: {}: {error}", run.directory.display());
+        }
         if let Some(summary) = &self.summary {
-            let runs = self.runs.len();
+            let runs = self.runs.len() - self.failed().count();
+            let seeds = if runs == 1 { "seed" } else { "seeds" };
             let _ = writeln!(text);
-            if let Some([mean, deviation]) = summary.top1 {
-                let (mean, deviation) = (100.0 * mean, 100.0 * deviation);
-                let _ = writeln!(text, "top-1 {mean:.2} ± {deviation:.2} % over {runs} seeds");
+            if let Some(top1) = summary.top1 {
+                let _ = writeln!(text, "top-1 {} % over {runs} {seeds}", top1.text(100.0, 2));
             }
-            if let Some([mean, deviation]) = summary.validation_loss {
-                let _ = writeln!(text, "validation loss {mean:.4} ± {deviation:.4}");
+            if let Some(loss) = summary.validation_loss {
+                let _ = writeln!(text, "validation loss {}", loss.text(1.0, 4));
             }
-            let [mean, deviation] = summary.loss;
-            let _ = writeln!(text, "loss {mean:.4} ± {deviation:.4}");
+            let _ = writeln!(text, "loss {}", summary.loss.text(1.0, 4));
         }
         text
     }
@@ -298,18 +354,19 @@ impl Results {
         let mut header: Vec<String> = fields.iter().map(|field| (*field).clone()).collect();
         let rest = ["epochs", "loss", "accuracy", "validation_loss", "top1", "images_per_second"];
         header.extend(rest.map(str::to_owned));
-        header.push("directory".to_owned());
+        header.extend(["directory".to_owned(), "error".to_owned()]);
         let mut rows = vec![header];
         for run in &self.runs {
-            let mut row: Vec<String> = fields.iter().map(|f| run.settings[*f].clone()).collect();
+            let mut row: Vec<String> = fields.iter().map(|f| plain(&run.settings[*f])).collect();
             row.extend([
                 run.epochs.to_string(),
-                number(Some(run.loss), 4),
-                number(Some(run.accuracy), 4),
+                number(run.loss, 4),
+                number(run.accuracy, 4),
                 number(run.validation_loss, 4),
                 number(run.top1, 4),
-                number(Some(run.images_per_second), 0),
+                number(run.images_per_second, 0),
                 run.directory.display().to_string(),
+                run.error.clone().unwrap_or_default(),
             ]);
             rows.push(row);
         }
@@ -317,12 +374,35 @@ impl Results {
     }
 }
 
-/// Mean and standard deviation of a sample (of one: zero).
-fn mean_and_deviation(values: &[f64]) -> [f64; 2] {
-    let count = values.len() as f64;
-    let mean = values.iter().sum::<f64>() / count;
-    let squares: f64 = values.iter().map(|value| (value - mean) * (value - mean)).sum();
-    [mean, libm::sqrt(squares / (count - 1.0).max(1.0))]
+impl Sample {
+    fn of(values: &[f64]) -> Sample {
+        let count = values.len() as f64;
+        let mean = values.iter().sum::<f64>() / count;
+        let squares: f64 = values.iter().map(|value| (value - mean) * (value - mean)).sum();
+        let deviation = (values.len() > 1).then(|| libm::sqrt(squares / (count - 1.0)));
+        Sample { mean, deviation }
+    }
+
+    /// `mean ± deviation`, both times `unit`.
+    fn text(&self, unit: f64, digits: usize) -> String {
+        let mean = format!("{:.digits$}", unit * self.mean);
+        match self.deviation {
+            Some(deviation) => format!("{mean} ± {:.digits$}", unit * deviation),
+            None => mean,
+        }
+    }
+}
+
+/// A TOML value as JSON.
+fn json(value: &str) -> Json {
+    let table = toml::from_str::<toml::Table>(&format!("value = {value}")).ok();
+    let value = table.and_then(|mut table| serde_json::to_value(table.remove("value")?).ok());
+    value.unwrap_or_default()
+}
+
+/// A value as the cell of a table.
+fn plain(value: &Json) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
 /// Cells in columns: right-aligned, but the last.

@@ -61,7 +61,8 @@ fn unpack(
     entry: &Path,
 ) -> Result<(), DataError> {
     let damaged = |cause| DataError::Gzip { path: path.into(), cause };
-    let unwritable = |cause| DataError::Cache { directory: directory.into(), cause };
+    let unwritable =
+        |cause| DataError::Cache { directory: directory.into(), cause: model::of_system(cause) };
 
     let mut stream = MultiGzDecoder::new(packed);
     let mut front = Vec::new();

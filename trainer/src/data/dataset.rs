@@ -5,9 +5,11 @@ use super::bundled::bundled_directory;
 use super::cache;
 use super::discover::{Files, Pair, Part, customary_name, discover};
 use super::idx::{Idx, Role};
+use crate::recipe::Moments;
 use sha2::{Digest, Sha256};
 use std::fs;
 use std::io::ErrorKind;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 /// Where a data set is.
@@ -43,6 +45,25 @@ pub struct Dataset {
     test: Option<Split>,
     class_names: Vec<String>,
     image_shape: [usize; 3],
+    /// Where the training images are a part of more.
+    share: Option<Share>,
+}
+
+/// The training images of a rank among those of all ranks, which are numbered in order of the ranks.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Share {
+    /// The rank.
+    pub rank: usize,
+    /// How many ranks there are.
+    pub ranks: usize,
+    /// The numbers of its images.
+    pub own: Range<u32>,
+    /// How many images all ranks have.
+    pub images: usize,
+    /// Mean and deviation of all their pixels.
+    pub moments: Moments,
+    /// Stands for the images of all ranks, as [`Dataset::fingerprint`] does for those of one.
+    pub fingerprint: String,
 }
 
 impl Dataset {
@@ -61,7 +82,7 @@ impl Dataset {
         let splits: Vec<&Split> = train.iter().chain(&test).collect();
         let image_shape = common_shape(&splits)?;
         let class_names = class_names(&directory, &stem, &splits)?;
-        Ok(Dataset { directory, stem, train, test, class_names, image_shape })
+        Ok(Dataset { directory, stem, train, test, class_names, image_shape, share: None })
     }
 
     /// The training images; an error if the set has none.
@@ -90,8 +111,20 @@ impl Dataset {
     }
 
     /// A SHA-256 of every image, label and class name, in hexadecimal: two sets that agree in it train
-    /// the same weights.
+    /// the same weights. Of a set that is shared out, those of all ranks.
     pub fn fingerprint(&self) -> String {
+        match &self.share {
+            Some(share) => share.fingerprint.clone(),
+            None => self.fingerprint_of([&self.train, &self.test]),
+        }
+    }
+
+    /// The same without the training images.
+    pub(crate) fn fingerprint_but_training(&self) -> String {
+        self.fingerprint_of([&None, &self.test])
+    }
+
+    fn fingerprint_of(&self, parts: [&Option<Split>; 2]) -> String {
         let mut sha = Sha256::new();
         let mut add = |bytes: &[u8]| {
             sha.update((bytes.len() as u64).to_le_bytes());
@@ -99,11 +132,27 @@ impl Dataset {
         };
         add(&self.image_shape.map(|n| n as u64).map(u64::to_le_bytes).concat());
         add(self.class_names.join("\n").as_bytes());
-        for part in [&self.train, &self.test] {
+        for part in parts {
             add(part.as_ref().map_or(&[], |part| part.images.items()));
             add(part.as_ref().map_or(&[], |part| &part.labels));
         }
         sha.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// The share that the training images are, if they are not all.
+    pub fn share(&self) -> Option<&Share> {
+        self.share.as_ref()
+    }
+
+    /// Makes the training images a share of more. From now on they have its numbers.
+    ///
+    /// # Panics
+    /// If there are others.
+    pub(crate) fn set_share(&mut self, share: Share) {
+        let train = self.train.as_mut().expect("training images");
+        assert_eq!(share.own.len(), train.len());
+        train.first = share.own.start as usize;
+        self.share = Some(share);
     }
 
     /// The directory of its files.
@@ -127,6 +176,8 @@ pub struct Split {
     images: Idx,
     /// Copied out of the map, so that they stay the labels that were checked.
     labels: Vec<u8>,
+    /// The number of the first image: 0, unless this is a [`Share`].
+    first: usize,
 }
 
 impl Split {
@@ -141,7 +192,7 @@ impl Split {
                 images: images.header.count,
             });
         }
-        Ok(Split { files, images, labels: labels.items().to_vec() })
+        Ok(Split { files, images, labels: labels.items().to_vec(), first: 0 })
     }
 
     /// Number of images.
@@ -151,14 +202,14 @@ impl Split {
     }
 
     /// The bytes of image `i` as the file has them: rows of pixels, the channels of a pixel side by
-    /// side. Panics unless `i < len()`.
+    /// side. Panics unless `i < len()`, or `i` is a number of the [`Share`].
     pub fn image(&self, i: usize) -> &[u8] {
-        self.images.item(i)
+        self.images.item(i - self.first)
     }
 
-    /// The class of image `i`. Panics unless `i < len()`.
+    /// The class of image `i`. Panics where [`Split::image`] does.
     pub fn label(&self, i: usize) -> u8 {
-        self.labels[i]
+        self.labels[i - self.first]
     }
 
     /// The classes of all images.

@@ -27,13 +27,11 @@ pub enum DataError {
     #[error("{directory}: no IDX files found; expected {EXPECTED_FILES}")]
     NoFiles { directory: PathBuf },
     #[error(
-        "{directory}: found several data sets: {}; \
-         choose one by its prefix, for example --set data.prefix={}",
-        listed(.prefixes), .prefixes[.prefixes.len() - 1]
+        "{directory}: found several data sets: {}; choose one by its prefix", listed(.prefixes)
     )]
     SeveralSets { directory: PathBuf, prefixes: Vec<String> },
     #[error(
-        "{directory}: no data set with data.prefix={prefix:?}; found {}", listed(.prefixes)
+        "{directory}: no data set with the prefix {prefix:?}; found {}", listed(.prefixes)
     )]
     NoSuchSet { directory: PathBuf, prefix: String, prefixes: Vec<String> },
     #[error("{} and {} could both be the {part} {role}; remove one", .first.display(), .second.display())]

@@ -15,6 +15,6 @@ mod idx;
 mod images;
 mod mapped;
 
-pub use dataset::{Dataset, Source, Split};
+pub use dataset::{Dataset, Share, Source, Split};
 pub use error::DataError;
 pub use images::ImageFile;

@@ -155,6 +155,8 @@ pub struct End {
     pub seconds: f64,
     /// The file of the trained network.
     pub model: Option<String>,
+    /// What went wrong, if training diverged.
+    pub error: Option<String>,
 }
 
 impl Line {
@@ -307,6 +309,7 @@ mod tests {
             top5: None,
             seconds: 3.0,
             model: None,
+            error: None,
         })
     }
 

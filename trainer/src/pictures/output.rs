@@ -84,8 +84,11 @@ impl Place {
         // As any new directory: what the umask allows.
         #[cfg(unix)]
         builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o777));
-        let cannot =
-            |cause| ImportError::Io { path: self.to.clone(), action: "make the data set", cause };
+        let cannot = |cause| ImportError::Io {
+            path: self.to.clone(),
+            action: "make the data set",
+            cause: model::of_system(cause),
+        };
         // What is missing above the place is made at the end, once the work has been done.
         let mut above = self.parent.ancestors();
         let existing = above.find(|path| path.exists()).unwrap_or(Path::new("."));
@@ -145,6 +148,7 @@ impl Output {
     }
 
     fn error(&self, cause: io::Error) -> ImportError {
-        ImportError::Io { path: self.to.clone(), action: "write the data set", cause }
+        let (path, cause) = (self.to.clone(), model::of_system(cause));
+        ImportError::Io { path, action: "write the data set", cause }
     }
 }

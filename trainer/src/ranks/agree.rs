@@ -8,6 +8,10 @@ use std::fs;
 use std::num::NonZeroUsize;
 use std::thread::available_parallelism;
 
+/// Fields of a recipe that may differ: the data are compared themselves, and the weights to start from
+/// are those of rank 0.
+const OF_EACH_RANK: [&str; 2] = ["data.directory", "model.weights"];
+
 /// What each rank says, in order of the ranks.
 pub fn gather_texts(communicator: &dyn Communicator, own: &str) -> Vec<String> {
     let size = communicator.size();
@@ -122,7 +126,7 @@ impl Identity {
         let parse = |text: &str| Recipe::parse("recipe", text, &[]).ok();
         match (parse(&self.recipe), parse(&other.recipe)) {
             (Some(here), Some(there)) => {
-                let (field, here, there) = here.difference(&there, &["data.directory"])?;
+                let (field, here, there) = here.difference(&there, &OF_EACH_RANK)?;
                 Some(format!("`{field}` of its recipe is {there}, that of rank 0 {here}"))
             }
             _ => (self.recipe != other.recipe).then(|| "its recipe is another".to_owned()),

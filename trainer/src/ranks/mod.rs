@@ -9,6 +9,7 @@ mod launch;
 #[cfg(feature = "mpi")]
 mod mpi;
 mod reduce;
+mod share;
 mod tree;
 
 pub(crate) use agree::{Identity, broadcast};
@@ -17,6 +18,8 @@ pub use launch::launched_ranks;
 #[cfg(feature = "mpi")]
 pub use mpi::{Mpi, MpiError};
 pub(crate) use reduce::Ranks;
+pub use share::join_shares;
+pub(crate) use tree::shards_of;
 
 /// What connects the ranks of a job. Calls are collective: every rank makes the same ones in the same
 /// order, from one thread at a time.

@@ -11,7 +11,7 @@
 //!         (0 + 1)  2   3     4    5  (6 + 7)
 //!         └ rank 0 ┘   └ rank 1 ┘  └ rank 2 ┘      roots: 0–1 | 2–3, 4 | 5, 6–7
 //! ```
-//! (with the shares that [`share`] gives: two, three and three shards).
+//! (with the shares that [`shards_of`] gives: two, three and three shards).
 
 use crate::workers::middle;
 use std::ops::Range;
@@ -32,7 +32,7 @@ impl Plan {
         let mut plan = Plan { shards, roots: vec![], own: vec![], joins: vec![] };
         for rank in 0..size {
             let first = plan.roots.len();
-            add_roots(0..shards, &share(shards, rank, size), &mut plan.roots);
+            add_roots(0..shards, &shards_of(shards, rank, size), &mut plan.roots);
             plan.own.push(first..plan.roots.len());
         }
         add_joins(0..shards, &plan.roots, &mut 0, &mut plan.joins);
@@ -41,7 +41,7 @@ impl Plan {
 }
 
 /// The shards of a rank: as many as of any other, or one less.
-fn share(shards: usize, rank: usize, size: usize) -> Range<usize> {
+pub(crate) fn shards_of(shards: usize, rank: usize, size: usize) -> Range<usize> {
     shards * rank / size..shards * (rank + 1) / size
 }
 

@@ -80,6 +80,7 @@ fn why(reason: Stop) -> &'static str {
         Stop::MinLoss => ", until the loss was low enough",
         Stop::Patience => ", until it improved no more",
         Stop::Interrupted => ", then it was interrupted",
+        Stop::Diverged => ", then it diverged",
     }
 }
 

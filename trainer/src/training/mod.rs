@@ -147,7 +147,7 @@ impl<'a> Trainer<'a> {
         let train = data.train()?;
         let (training, validation) = divide(recipe, data, train)?;
         let channels = network.input()[0];
-        let moments = moments(recipe, train, &training, channels)?;
+        let moments = moments(recipe, train, &training, data.share(), channels)?;
         let steps_per_epoch = training.len().div_ceil(recipe.data.batch_size);
         let steps = recipe.stop.epochs * steps_per_epoch;
         let steps = steps.min(recipe.stop.iterations.unwrap_or(usize::MAX));
@@ -323,7 +323,10 @@ impl<'a> Trainer<'a> {
     /// scale, in rows of eight.
     pub fn first_images(&self, most: usize) -> Result<Raster, DataError> {
         let train = self.data.train()?;
-        let mut order = self.training.clone();
+        let mut order = match self.data.share() {
+            Some(share) => share.own.clone().collect(),
+            None => self.training.clone(),
+        };
         shuffle(self.recipe.seed, 0, &mut order);
         order.truncate(most.min(self.recipe.data.batch_size));
         let [channels, height, width] = self.network.input();

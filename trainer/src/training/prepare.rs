@@ -1,6 +1,6 @@
 //! What is trained on, what is validated on, and how pixels are scaled.
 
-use crate::data::{Dataset, Split};
+use crate::data::{Dataset, Share, Split};
 use crate::error::TrainError;
 use crate::moments::measure;
 use crate::recipe::{Moments, Normalize, Recipe, RecipeError, Validation, ValidationSet};
@@ -15,6 +15,9 @@ pub(super) fn divide<'a>(
     train: &'a Split,
 ) -> Result<Division<'a>, TrainError> {
     let all = |split: &Split| (0..split.len() as u32).collect::<Vec<_>>();
+    if let Some(share) = data.share() {
+        return divide_shared(recipe, data, share);
+    }
     match recipe.data.validation {
         Validation::Named(ValidationSet::None) => Ok((all(train), None)),
         Validation::Named(ValidationSet::Test) => {
@@ -32,12 +35,33 @@ pub(super) fn divide<'a>(
     }
 }
 
+/// The same for training images that are shared out: an epoch has as many as all ranks.
+fn divide_shared<'a>(
+    recipe: &Recipe,
+    data: &'a Dataset,
+    share: &Share,
+) -> Result<Division<'a>, TrainError> {
+    let training = (0..share.images as u32).collect();
+    match recipe.data.validation {
+        Validation::Named(ValidationSet::None) => Ok((training, None)),
+        Validation::Named(ValidationSet::Test) => {
+            let test = data.test().map_err(TrainError::NoTest)?;
+            Ok((training, Some((test, (0..test.len() as u32).collect()))))
+        }
+        Validation::HeldOut(held_out) => {
+            let expected = "\"test\" or \"none\", as no rank has all training images".to_owned();
+            Err(RecipeError::value("data.validation", held_out, expected).into())
+        }
+    }
+}
+
 /// Mean and std to normalise with: the recipe's, or those of the training images, whose sums are
 /// exact integers.
 pub(super) fn moments(
     recipe: &Recipe,
     train: &Split,
     indices: &[u32],
+    share: Option<&Share>,
     channels: usize,
 ) -> Result<Moments, TrainError> {
     if let Normalize::Fixed(moments) = &recipe.data.normalize {
@@ -48,5 +72,5 @@ pub(super) fn moments(
         }
         return Ok(moments.clone());
     }
-    Ok(measure(train, channels, indices))
+    Ok(share.map_or_else(|| measure(train, channels, indices), |share| share.moments.clone()))
 }

@@ -64,6 +64,8 @@ pub enum Stop {
     Patience,
     /// Whoever observes the run has asked for it.
     Interrupted,
+    /// A loss, a gradient or a weight is not finite.
+    Diverged,
 }
 
 impl Display for Stop {
@@ -75,6 +77,7 @@ impl Display for Stop {
             Stop::MinLoss => "the training loss is low enough",
             Stop::Patience => "validation no longer improves",
             Stop::Interrupted => "interrupted",
+            Stop::Diverged => "diverged",
         })
     }
 }

@@ -5,7 +5,7 @@ use super::{Step, Trainer};
 use crate::batch::{Evaluation, Images, evaluate};
 use crate::error::TrainError;
 use crate::profile::{Chores, Profile, Totals, fma_peak};
-use crate::sampler::shuffle;
+use crate::sampler::{deal, shuffle};
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
@@ -270,8 +270,7 @@ impl Trainer<'_> {
         let Progress { epoch, batch, .. } = self.progress;
         if self.order.epoch != Some(epoch) {
             self.data.train()?.check_unchanged()?;
-            self.order.images.clone_from(&self.training);
-            shuffle(self.recipe.seed, epoch as u32, &mut self.order.images);
+            self.find_order(epoch as u32);
             self.order.epoch = Some(epoch);
         }
         self.communicator().note_step(self.progress.step + 1);
@@ -287,6 +286,17 @@ impl Trainer<'_> {
         self.progress.images += step.images;
         step.time = started.elapsed();
         Ok(step)
+    }
+
+    /// Finds the training images in the order of an epoch.
+    fn find_order(&mut self, epoch: u32) {
+        let (seed, order) = (self.recipe.seed, &mut self.order.images);
+        if let Some(share) = self.data.share() {
+            let sizes = [self.recipe.data.batch_size, self.recipe.shard()];
+            return deal(seed, epoch, share, sizes, order);
+        }
+        order.clone_from(&self.training);
+        shuffle(seed, epoch, order);
     }
 
     fn validate(&self, epoch: usize) -> Result<Option<Evaluation>, TrainError> {

@@ -1,0 +1,8 @@
+"""Bobbin on Apache Spark: one barrier stage, a task per MPI rank."""
+
+from .data import Columns
+from .errors import BobbinError
+from .estimator import Estimator
+from .launcher import Training, train
+
+__all__ = ["BobbinError", "Columns", "Estimator", "Training", "train"]

@@ -1,0 +1,113 @@
+#!/usr/bin/env python3
+"""Trains on Apache Spark; the same recipe gives the same weights as on one machine.
+
+    spark-submit --master spark://HOST:7077 deploy/spark/train_on_spark.py --recipe paper --workers 2
+    python deploy/spark/train_on_spark.py --recipe paper --workers 2        on local[*]
+
+Flags of `train` that are not named here are handed on to it (--epochs 2, --set optimizer.lr=0.01).
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+# What makes no sense for one run on a cluster, or is settled by Spark.
+_NOT_HERE = ("--sweep", "--seeds", "--describe", "--threads")
+
+
+def main() -> int:
+    arguments, rest = parse()
+    try:
+        from pyspark.sql import SparkSession
+    except ModuleNotFoundError:
+        print("error: PySpark is not installed: pip install pyspark pandas pyarrow", file=sys.stderr)
+        return 2
+    from bobbin_spark import BobbinError, Columns, Training, train
+
+    training = Training(
+        recipe=arguments.recipe,
+        workers=arguments.workers,
+        placement=arguments.placement,
+        arguments=rest,
+        init=arguments.init,
+        out=arguments.out,
+        resume=arguments.resume,
+        force=arguments.force,
+        columns=Columns(
+            arguments.image, arguments.label, arguments.id, arguments.shape, arguments.classes
+        ),
+    )
+    spark = SparkSession.builder.appName("bobbin").getOrCreate()
+    try:
+        out, outcome = train(spark, training, arguments.data, arguments.validation_data)
+    except BobbinError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    finally:
+        spark.stop()
+    print(outcome.output, end="")
+    if outcome.attempts > 1:
+        print(f"attempts: {outcome.attempts}, the others were lost")
+    print(f"run directory of the driver: {out}")
+    return 0
+
+
+def parse() -> tuple[argparse.Namespace, list[str]]:
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("--recipe", default="fast", metavar="NAME|FILE", help="what to do [default: fast]")
+    add(
+        "--data",
+        metavar="PATH",
+        help="a directory of IDX files, or Parquet of images and labels [default: Fashion-MNIST]",
+    )
+    add("--validation-data", metavar="PATH", help="Parquet of the images to validate on")
+    add("--workers", type=int, default=2, metavar="N", help="ranks, each a task [default: 2]")
+    add(
+        "--placement",
+        default="replicated",
+        help="replicated: each worker holds the whole set; partitioned: its own part",
+    )
+    add("--out", metavar="DIR", help="a new directory that all executors reach, the checkpoints too")
+    add("--resume", metavar="DIR", help="go on with the run in this directory")
+    add("--force", action="store_true", help="replace the run that is in --out")
+    add("--init", metavar="FILE", help="weights to start from")
+    add("--image", default="image", metavar="NAME", help="column of images [default: image]")
+    add("--label", default="label", metavar="NAME", help="column of labels [default: label]")
+    add("--id", default="id", metavar="NAME", help="column to order the rows by [default: id]")
+    add("--shape", type=shape, metavar="ROWSxCOLUMNSxCHANNELS", help="of images that are not square")
+    add("--classes", type=names, default=(), metavar="FILE", help="names of classes, one a line")
+    arguments, rest = parser.parse_known_args()
+    for flag in _NOT_HERE:
+        if any(text == flag or text.startswith(flag + "=") for text in rest):
+            hint = "it is spark.task.cpus" if flag == "--threads" else "run `train` itself"
+            parser.error(f"{flag}: not on Spark: {hint}")
+    return arguments, rest
+
+
+def shape(text: str) -> tuple[int, int, int]:
+    sizes = [int(size) for size in text.split("x")]
+    if len(sizes) == 2:
+        sizes.append(1)
+    if len(sizes) != 3 or min(sizes) < 1:
+        raise argparse.ArgumentTypeError(f"found {text}, expected such as 28x28 or 32x32x3")
+    return sizes[0], sizes[1], sizes[2]
+
+
+def names(file: str) -> tuple[str, ...]:
+    try:
+        return tuple(Path(file).read_text().splitlines())
+    except (OSError, UnicodeDecodeError) as error:
+        raise argparse.ArgumentTypeError(f"{file}: {error}") from None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

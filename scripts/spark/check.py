@@ -1,0 +1,158 @@
+"""Trains on a standalone Spark cluster on this machine, and holds it against what `train` does alone.
+
+Run by scripts/check-spark, which installs what it needs.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from cluster import Cluster, executor_of, kill, ranks, wait_for, worker_of
+
+ROOT = Path(__file__).resolve().parents[2]
+PROGRAMS = Path(os.environ["BOBBIN_PROGRAMS"])
+HOME = ROOT / "target" / "spark" / "check"
+MODEL = "model.safetensors"
+_PAPER = 0.8439
+_LONG = ["--recipe", "paper", "--epochs", "24"]
+
+
+def main() -> None:
+    shutil.rmtree(HOME, ignore_errors=True)
+    HOME.mkdir(parents=True)
+    cluster = Cluster(HOME, workers=2, cores=2)
+    try:
+        for step in STEPS:
+            if sys.argv[1:] and step.__name__ not in sys.argv[1:]:
+                continue
+            started = time.monotonic()
+            print(f"== {step.__name__.replace('_', ' ')}", flush=True)
+            step(cluster)
+            print(f"   {time.monotonic() - started:.0f} s", flush=True)
+    finally:
+        cluster.stop()
+    wait_for("the end of all ranks", lambda: not ranks(), 10)
+
+
+def same_weights(cluster: Cluster) -> None:
+    """The paper's recipe: its accuracy, the bytes of one process, ranks below their executors."""
+    alone = train_alone("alone", "--recipe", "paper")
+    out = HOME / "paper"
+    job = cluster.submit("--recipe", "paper", "--workers", "2", "--out", str(out))
+    finish(job)
+    assert same(out / MODEL, alone / MODEL), "the weights are not those of one process"
+    accuracy = last(out, "epoch")["top1"]
+    print(f"   accuracy {100 * accuracy:.2f} %, weights as of one process")
+    assert accuracy >= _PAPER
+
+
+def a_lost_worker(cluster: Cluster) -> None:
+    """Ranks are below the executors of their tasks. The machine of rank 0 fails in the middle; the run
+    goes on, to the same weights."""
+    alone = train_alone("alone-long", *_LONG)
+    out = HOME / "lost"
+    job = cluster.submit(*_LONG, "--workers", "2", "--out", str(out))
+    found = wait_for("two ranks", lambda: len(now := ranks()) == 2 and now)
+    executors = {rank: executor_of(process)[1] for rank, process in found.items()}
+    assert executors == cluster.executors_by_task(), "a rank is not below the executor of its task"
+    print(f"   rank → executor: {executors}")
+    wait_for("a checkpoint", lambda: len(list(out.glob("checkpoints/step-*.safetensors"))) >= 2)
+    worker, executor = worker_of(found[0]), executor_of(found[0])[0]
+    kill(worker)
+    kill(executor)
+    killed = time.monotonic()
+    wait_for("the end of the killed job", lambda: not set(found.values()) & set(ranks().values()))
+    print(f"   all ranks gone {time.monotonic() - killed:.1f} s after their executor")
+    finish(job, r"attempts: 2")
+    starts = [line["step"] for line in lines(out) if line["event"] == "start"]
+    print(f"   went on from step {starts[-1]}")
+    assert starts[-1] > 0, "the second attempt began from nothing"
+    assert same(out / MODEL, alone / MODEL), "the weights are not those of one process"
+    cluster.add_worker()
+
+
+def bad_input(cluster: Cluster) -> None:
+    """One clear message each, soon."""
+    file = HOME / "file"
+    file.write_text("")
+    cases = [
+        (r"--workers 9: .* runs \d tasks at once .*at least 9", ["--workers", "9"]),
+        (r"/file/run: cannot write the run directory: Not a dir", ["--out", f"{file}/run"]),
+        (r"`optimizer.lr` is -1.0: expected", ["--set", "optimizer.lr=-1"]),
+    ]
+    for text, arguments in cases:
+        started = time.monotonic()
+        job = cluster.submit(*arguments)
+        problem(job, text)
+        assert time.monotonic() - started < 60
+
+
+def data_frames(cluster: Cluster) -> None:
+    """Parquet and the estimator, in a process of its own."""
+    script = ROOT / "scripts" / "spark" / "frames.py"
+    python(script, cluster)
+
+
+def notebook(cluster: Cluster) -> None:
+    """The notebook runs from the first cell to the last."""
+    del cluster
+    script = ROOT / "scripts" / "spark" / "run_notebook.py"
+    subprocess.run(
+        [sys.executable, str(script), "deploy/spark/fashion_mnist.ipynb"], check=True, timeout=300
+    )
+
+
+def python(script: Path, cluster: Cluster) -> None:
+    with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
+        json.dump({"spark.master": cluster.url} | cluster.configuration(), file)
+        file.flush()
+        subprocess.run([sys.executable, str(script), file.name, str(HOME)], check=True, timeout=300)
+
+
+def train_alone(name: str, *arguments: str) -> Path:
+    """The run directory of one process."""
+    out = HOME / name
+    command = [str(PROGRAMS / "train"), *arguments, "--out", str(out), "--quiet"]
+    subprocess.run(command, check=True)
+    return out
+
+
+def finish(job: subprocess.Popen[str], says: str = "") -> str:
+    output, errors = job.communicate(timeout=300)
+    assert job.returncode == 0, f"exit code {job.returncode}: {output}\n{errors[-5000:]}"
+    assert re.search(says, output), output
+    return output
+
+
+def problem(job: subprocess.Popen[str], says: str) -> None:
+    output, errors = job.communicate(timeout=120)
+    told = [line for line in (output + errors).splitlines() if line.startswith("error: ")]
+    assert job.returncode in (1, 2), output + errors
+    assert len(told) == 1 and re.search(says, told[0]), f"expected {says}:\n{output}{errors}"
+    print(f"   {told[0]}")
+
+
+def same(a: Path, b: Path) -> bool:
+    return a.read_bytes() == b.read_bytes()
+
+
+def lines(run: Path) -> list[dict]:
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+def last(run: Path, event: str) -> dict:
+    return [line for line in lines(run) if line["event"] == event][-1]
+
+
+STEPS = (same_weights, a_lost_worker, bad_input, data_frames, notebook)
+
+if __name__ == "__main__":
+    main()
