@@ -21,7 +21,6 @@ use crate::workers::Workers;
 use autograd::Buffer;
 use kernels::{Isa, add_assign};
 use std::ops::Range;
-use std::slice;
 
 /// Bytes that slices must spare each rank to be worth a second exchange.
 const WORTH_SLICING: usize = 256 * 1024;
@@ -149,9 +148,9 @@ impl<'a> Ranks<'a> {
         join: impl Fn(Found, Found) -> Found,
     ) -> Found {
         if self.communicator.size() == 1 {
-            let mut whole = [None];
-            find(slice::from_ref(&(0..shards)), &mut whole);
-            return whole[0].expect("the only range");
+            let mut found = [None];
+            find(std::slice::from_ref(&(0..shards)), &mut found);
+            return found[0].expect("the whole tree is the only root");
         }
         let Plan { roots, own, joins, .. } = Plan::new(shards, self.communicator.size());
         let mine = own[self.communicator.rank()].clone();
