@@ -13,6 +13,7 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -35,6 +36,7 @@ STARTUP_SECONDS = 60
 _PR_SET_PDEATHSIG = 1
 # A peer that is cut off is noticed within 10 + 3 × 5 seconds, not within minutes.
 _KEEPALIVE = {"time": 10, "intvl": 5, "probes": 3}
+_LOST = re.compile(r"error: rank \d+ of \d+: waited")
 _BIGGEST_LOG = 1_000_000
 
 
@@ -253,8 +255,9 @@ class _Task:
         output = _read(self.printed)
         complaints = _read(self.scratch / "mpirun.err")
         errors = [line for line in complaints.splitlines() if line.startswith("error: ")]
-        if code in (1, 2) and errors:
-            return Outcome(problem="\n".join(e.removeprefix("error: ") for e in errors))
+        # Of ranks that have lost another, a repetition may not.
+        if code in (1, 2) and errors and not any(_LOST.match(error) for error in errors):
+            return Outcome(problem="; ".join(dict.fromkeys(e.removeprefix("error: ") for e in errors)))
         if code != 0:
             raise RankLost(f"mpirun ended with exit code {code}\n{complaints[-2000:]}")
         files = {
