@@ -58,6 +58,7 @@ class Bundle:
     def __init__(self, programs: list[str]) -> None:
         self.name = f"bobbin-{uuid.uuid4().hex[:12]}"
         self._directory = Path(tempfile.mkdtemp(prefix="bobbin-bundle-"))
+        atexit.register(self.remove)
         self._path = self._directory / f"{self.name}.tar"
         self._tar = tarfile.open(self._path, "w")
         for program in programs:
