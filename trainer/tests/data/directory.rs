@@ -94,10 +94,7 @@ fn of_several_sets_one_is_chosen_by_its_prefix() {
     }
     assert_contains(
         &directory.message(),
-        &[
-            "one without a prefix, emnist-digits, emnist-letters",
-            "--set data.prefix=emnist-letters",
-        ],
+        &["one without a prefix, emnist-digits, emnist-letters", "choose one by its prefix"],
     );
     let open =
         |prefix: &str| Dataset::open(&Source { prefix: Some(prefix.into()), ..directory.source() });
