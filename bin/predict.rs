@@ -12,7 +12,7 @@ use clap::{Parser, ValueEnum};
 use cli::{Failure, complain, printable, say, usage};
 use data::DataFlags;
 use serde_json::json;
-use std::fs::{self, File, Metadata};
+use std::fs::File;
 use std::io;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
@@ -290,11 +290,12 @@ fn is_pipe(path: &Path) -> bool {
 /// Whether it is a pipe with a name, such as a shell's `<(…)`.
 fn is_named_pipe(path: &Path) -> bool {
     #[cfg(unix)]
-    let is_pipe =
-        |metadata: Metadata| std::os::unix::fs::FileTypeExt::is_fifo(&metadata.file_type());
-    #[cfg(not(unix))]
-    let is_pipe = |_: Metadata| false;
-    fs::metadata(path).is_ok_and(is_pipe)
+    if let Ok(metadata) = path.metadata() {
+        return std::os::unix::fs::FileTypeExt::is_fifo(&metadata.file_type());
+    }
+    // Other systems have none with names.
+    let _ = path;
+    false
 }
 
 /// `0..9,42`: numbers and ranges of numbers, both ends included.

@@ -4,7 +4,9 @@ use crate::scratch::*;
 use image::{GrayImage, Luma, Rgb, RgbImage};
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
+#[cfg(unix)]
+use std::process::Stdio;
 use trainer::{Dataset, Source};
 
 const IMPORT: &str = env!("CARGO_BIN_EXE_import");
