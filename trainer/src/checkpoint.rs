@@ -19,12 +19,12 @@
 //! A file appears whole or not at all, and the latest is the highest that is whole: there is no
 //! pointer that could point at nothing.
 
+use crate::digest;
 use crate::recipe::{Recipe, RecipeError};
 use crate::training::{Progress, Trainer};
 use model::{
     CHECKPOINT, FileError, OPTIMIZER, TensorFile, remove_unfinished, safetensors_bytes, write_file,
 };
-use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::ErrorKind;
@@ -242,10 +242,5 @@ fn bytes(trainer: &Trainer<'_>) -> Vec<u8> {
 }
 
 fn hash(progress: &str, recipe: &str, data: &str, values: &[u8]) -> String {
-    let mut sha = Sha256::new();
-    for part in [progress.as_bytes(), recipe.as_bytes(), data.as_bytes(), values] {
-        sha.update((part.len() as u64).to_le_bytes());
-        sha.update(part);
-    }
-    sha.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    digest::of_parts([progress.as_bytes(), recipe.as_bytes(), data.as_bytes(), values])
 }

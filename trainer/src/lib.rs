@@ -8,6 +8,7 @@ mod augment;
 mod batch;
 mod checkpoint;
 mod data;
+mod digest;
 mod error;
 mod fit;
 mod log;

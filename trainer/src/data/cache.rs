@@ -8,8 +8,8 @@
 use super::DataError;
 use super::idx::{Header, Idx, Role};
 use super::mapped::Mapped;
+use crate::digest;
 use flate2::read::MultiGzDecoder;
-use sha2::{Digest, Sha256};
 use std::env;
 use std::ffi::OsString;
 use std::fs;
@@ -23,8 +23,7 @@ pub(crate) fn open(path: &Path, role: Role, cache: Option<&Path>) -> Result<Idx,
     }
     let directory = cache_directory(cache, |name| env::var_os(name), env::home_dir())?;
     let packed = Mapped::open(path)?;
-    let hash: String = Sha256::digest(&*packed).iter().map(|byte| format!("{byte:02x}")).collect();
-    let entry = directory.join(hash + ".idx");
+    let entry = directory.join(digest::of_bytes(&packed) + ".idx");
     // An entry that is missing or not as long as its header says is made anew.
     if let Ok(idx) = Idx::open(&entry, role) {
         return Ok(idx);

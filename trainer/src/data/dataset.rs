@@ -5,8 +5,8 @@ use super::bundled::bundled_directory;
 use super::cache;
 use super::discover::{Files, Pair, Part, customary_name, discover};
 use super::idx::{Idx, Role};
+use crate::digest;
 use crate::recipe::Moments;
-use sha2::{Digest, Sha256};
 use std::fs;
 use std::io::ErrorKind;
 use std::ops::Range;
@@ -125,18 +125,13 @@ impl Dataset {
     }
 
     fn fingerprint_of(&self, parts: [&Option<Split>; 2]) -> String {
-        let mut sha = Sha256::new();
-        let mut add = |bytes: &[u8]| {
-            sha.update((bytes.len() as u64).to_le_bytes());
-            sha.update(bytes);
-        };
-        add(&self.image_shape.map(|n| n as u64).map(u64::to_le_bytes).concat());
-        add(self.class_names.join("\n").as_bytes());
-        for part in parts {
-            add(part.as_ref().map_or(&[], |part| part.images.items()));
-            add(part.as_ref().map_or(&[], |part| &part.labels));
-        }
-        sha.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+        let shape = self.image_shape.map(|n| n as u64).map(u64::to_le_bytes).concat();
+        let names = self.class_names.join("\n");
+        let parts = parts.into_iter().flat_map(|part| match part {
+            Some(part) => [part.images.items(), &part.labels],
+            None => [&[][..]; 2],
+        });
+        digest::of_parts([&*shape, names.as_bytes()].into_iter().chain(parts))
     }
 
     /// The share that the training images are, if they are not all.

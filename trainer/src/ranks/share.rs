@@ -2,9 +2,9 @@
 
 use super::{Communicator, gather_texts};
 use crate::data::{Dataset, Share};
+use crate::digest;
 use crate::moments::{moments, pixel_sums};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 /// What the ranks tell each other of their images.
 #[derive(Serialize, Deserialize)]
@@ -56,9 +56,7 @@ pub fn join_shares(communicator: &dyn Communicator, data: &mut Dataset) -> Resul
     }
     let rank = communicator.rank();
     let first = all[..rank].iter().map(|own| own.images).sum::<u32>();
-    let mut sha = Sha256::new();
-    all.iter().for_each(|own| sha.update(&own.fingerprint));
-    let fingerprint = sha.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    let fingerprint = digest::of_parts(all.iter().map(|own| own.fingerprint.as_bytes()));
     let [_, height, width] = all[0].shape;
     data.set_share(Share {
         rank,

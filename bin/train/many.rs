@@ -1,9 +1,10 @@
 //! Many runs by one command: a sweep, or several seeds.
 
 use crate::cli::{Failure, run, say, usage};
+use crate::job::{Job, out_failure, quoted, word};
 use crate::recipes::recipe_failure;
 use crate::show::Style;
-use crate::{Job, out_failure, quoted, whole, word};
+use crate::whole;
 use std::path::{Path, PathBuf};
 use trainer::sweep::{Begun, Ended, Results, Sweep, Variant, seeds as variants_of_seeds};
 use trainer::{

@@ -2,9 +2,10 @@
 
 use crate::cli::{Failure, complain, end, run, usage};
 use crate::interrupt::Interrupt;
+use crate::job::{Job, out_failure, style, word};
 use crate::recipes::recipe_failure;
 use crate::show::Style;
-use crate::{Arguments, Job, check_continuation, out_failure, style, whole, word};
+use crate::{Arguments, check_continuation, whole};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
