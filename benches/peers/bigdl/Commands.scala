@@ -12,8 +12,8 @@ import scala.io.StdIn
 
 class Commands(answers: PrintStream, arguments: Arguments, parameters: Int) {
   private implicit val formats: Formats = DefaultFormats
-  /** Steps that the JVM compiles in: they count neither as a start-up nor in a turn. */
-  private val warmUpSeconds = if (arguments.fresh) 0.0 else 8.0
+  /** Of steps in which the JVM compiles, Spark's driver too; they count neither as start-up nor in a turn. */
+  private val warmUpSeconds = if (arguments.fresh) 0.0 else if (arguments.spark) 20.0 else 8.0
   private val system = ManagementFactory.getOperatingSystemMXBean.asInstanceOf[OperatingSystemMXBean]
   private val resident = residentKb()
   private var ready, asksLosses = false
