@@ -30,7 +30,7 @@ object Contestant {
     catch {
       case failure: Throwable =>
         failure.printStackTrace()
-        System.err.println(s"error: ${failure.getMessage}")
+        System.err.println(s"error: $failure")
         sys.exit(1)
     }
     sys.exit(0) // there are threads that would go on
