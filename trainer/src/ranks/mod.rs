@@ -41,6 +41,11 @@ pub trait Communicator: Send + Sync {
     /// another; and has in `all` what each gave to it, `received[r]` bytes of rank `r`.
     fn exchange(&self, own: &[u8], sent: &[usize], all: &mut [u8], received: &[usize]);
 
+    /// Bytes that a rank may give or have in one call, at most.
+    fn largest(&self) -> usize {
+        usize::MAX
+    }
+
     /// Notes the step that is under way, from one, for the message of a wait in vain.
     fn note_step(&self, step: usize) {
         let _ = step;
