@@ -14,9 +14,9 @@ mod tree;
 
 pub(crate) use agree::{Identity, broadcast};
 pub use agree::{broadcast_text, gather_texts, threads_per_rank};
-pub use launch::launched_ranks;
+pub use launch::{Launch, launch};
 #[cfg(feature = "mpi")]
-pub use mpi::{Mpi, MpiError};
+pub use mpi::{Mpi, MpiError, end_with_launcher};
 pub(crate) use reduce::Ranks;
 pub use share::join_shares;
 pub(crate) use tree::shards_of;
