@@ -93,11 +93,12 @@ struct Output {
 fn main() -> ExitCode {
     let matches = Arguments::command().after_help(after_help()).try_get_matches();
     let arguments = matches.and_then(|matches| Arguments::from_arg_matches(&matches));
-    if let Some(launch) = launch() {
-        if launch.ranks > 1 {
-            return ranks::train(launch, arguments);
-        }
-        #[cfg(feature = "mpi")]
+    let launch = launch();
+    if let Some(launch) = launch.filter(|launch| launch.ranks > 1) {
+        return ranks::train(launch, arguments);
+    }
+    #[cfg(feature = "mpi")]
+    if launch.is_some() {
         trainer::end_with_launcher();
     }
     match arguments {
