@@ -8,14 +8,16 @@ mod support {
 use kernels::Isa;
 use std::ops::ControlFlow;
 use std::sync::Mutex;
+use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::Duration;
 use support::data::{Part, open, random, recipe};
 use tempfile::TempDir;
+use trainer::metrics::Line;
 use trainer::{
-    Checkpoints, Communicator, Dataset, Evaluation, Event, Progress, Recipe, Stop, Trainer,
-    Workers, join_shares,
+    Checkpoints, Communicator, Dataset, Destination, Evaluation, Event, Listener, Progress, Recipe,
+    Recording, Stop, TrainError, Trainer, Workers, join_shares, record,
 };
 
 /// A rank that is a thread.
@@ -24,12 +26,13 @@ struct Thread {
     /// To each rank, and from each.
     to: Vec<Sender<Vec<u8>>>,
     from: Vec<Mutex<Receiver<Vec<u8>>>>,
+    largest: usize,
 }
 
 impl Thread {
-    /// As many as that, connected.
-    fn ranks(size: usize) -> Vec<Thread> {
-        let rank = |rank| Thread { rank, to: vec![], from: vec![] };
+    /// As many as that, connected by messages of at most so many bytes.
+    fn ranks(size: usize, largest: usize) -> Vec<Thread> {
+        let rank = |rank| Thread { rank, to: vec![], from: vec![], largest };
         let mut ranks: Vec<Thread> = (0..size).map(rank).collect();
         for from in 0..size {
             for to in 0..size {
@@ -42,6 +45,7 @@ impl Thread {
     }
 
     fn receive(&self, counts: &[usize], all: &mut [u8]) {
+        assert!(all.len() <= self.largest);
         let mut start = 0;
         for (from, &count) in self.from.iter().zip(counts) {
             let message = from.lock().unwrap().recv_timeout(Duration::from_secs(60)).unwrap();
@@ -61,12 +65,18 @@ impl Communicator for Thread {
         self.to.len()
     }
 
+    fn largest(&self) -> usize {
+        self.largest
+    }
+
     fn gather(&self, own: &[u8], counts: &[usize], all: &mut [u8]) {
+        assert!(own.len() <= self.largest);
         self.to.iter().for_each(|to| to.send(own.to_vec()).unwrap());
         self.receive(counts, all);
     }
 
     fn exchange(&self, own: &[u8], sent: &[usize], all: &mut [u8], received: &[usize]) {
+        assert!(own.len() <= self.largest);
         let mut rest = own;
         for (to, &count) in self.to.iter().zip(sent) {
             let (part, after) = rest.split_at(count);
@@ -79,7 +89,12 @@ impl Communicator for Thread {
 
 /// What each rank makes of `f`.
 fn on_ranks<T: Send>(size: usize, f: impl Fn(&Thread) -> T + Sync) -> Vec<T> {
-    let ranks = Thread::ranks(size);
+    on_ranks_with(size, usize::MAX, f)
+}
+
+/// The same, with messages of at most so many bytes.
+fn on_ranks_with<T: Send>(size: usize, largest: usize, f: impl Fn(&Thread) -> T + Sync) -> Vec<T> {
+    let ranks = Thread::ranks(size, largest);
     let f = &f;
     thread::scope(|scope| {
         let start = |rank| scope.spawn(move || f(rank));
@@ -101,7 +116,17 @@ fn state(trainer: &Trainer<'_>) -> State {
 /// Trains on ranks whose weights are not those of rank 0 before they join; returns the state of each
 /// and its validations.
 fn train(recipe: &Recipe, data: &Dataset, size: usize) -> Vec<(State, Vec<Evaluation>)> {
-    on_ranks(size, |rank| {
+    train_with(recipe, data, size, usize::MAX)
+}
+
+/// The same, with messages of at most so many bytes.
+fn train_with(
+    recipe: &Recipe,
+    data: &Dataset,
+    size: usize,
+    largest: usize,
+) -> Vec<(State, Vec<Evaluation>)> {
+    on_ranks_with(size, largest, |rank| {
         let workers = Workers::new(Isa::detect(), 1 + rank.rank() % 2).unwrap();
         let mut trainer = Trainer::new(recipe, data, &workers).unwrap();
         if rank.rank() > 0 {
@@ -171,6 +196,57 @@ fn weights_are_those_of_one_process() {
 /// A hidden layer of 1000: 148,003 parameters.
 const LARGE: &str = "[{ kind = 'flatten' }, { kind = 'linear', outputs = 1000 }, { kind = 'relu' }, \
     { kind = 'linear' }]";
+
+/// Messages have a limit, which the gradient of a large network exceeds: of 592 kB here, sent whole by two
+/// ranks and in slices by four and five.
+#[test]
+fn gradients_larger_than_a_message() {
+    let (_directory, data) = small();
+    let recipe = recipe(&[
+        ("model.layers", LARGE),
+        ("data.batch_size", "100"),
+        ("data.shard", "16"),
+        ("optimizer.lr", "0.01"),
+        ("optimizer.ema", "0.9"),
+        ("stop.iterations", "5"),
+    ]);
+    let alone = train(&recipe, &data, 1).remove(0);
+    for (size, largest) in [(2, 100_000), (2, 50_001), (4, 100_000), (5, 20_000)] {
+        for (rank, found) in train_with(&recipe, &data, size, largest).iter().enumerate() {
+            assert!(*found == alone, "rank {rank} of {size}, messages of {largest} bytes");
+        }
+    }
+}
+
+/// Where the loss is not finite all ranks find so alike: none waits for another.
+#[test]
+fn divergence_is_common() {
+    let (directory, data) = small();
+    let recipe = recipe(&[CNN, ("optimizer.lr", "1e30"), ("data.shard", "16")]);
+    let errors = on_ranks(3, |rank| {
+        let workers = Workers::new(Isa::detect(), 1).unwrap();
+        let mut trainer = Trainer::new(&recipe, &data, &workers).unwrap();
+        trainer.join_ranks(rank).unwrap();
+        if rank.rank() > 0 {
+            return trainer.run(|_| {}).unwrap_err();
+        }
+        let out = directory.path().join("run");
+        let run = Destination::at(&out, false).unwrap().make(&recipe).unwrap();
+        let interrupt = AtomicBool::new(false);
+        let recording =
+            Recording { directory: &run, keep: 1, interrupt: &interrupt, profile: false };
+        record(&mut trainer, recording, &mut Silent).unwrap_err()
+    });
+    assert!(errors.iter().all(TrainError::is_common), "{errors:?}");
+    assert!(errors[0].to_string().contains("; the last good checkpoint is "), "{}", errors[0]);
+    assert!(errors[0].to_string().starts_with(&errors[1].to_string()), "{}", errors[1]);
+}
+
+struct Silent;
+
+impl Listener for Silent {
+    fn line(&mut self, _: &Line) {}
+}
 
 /// One rank alone asks for the end; what goes on from there alone has the bits of a run that was never
 /// interrupted.

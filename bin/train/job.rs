@@ -75,13 +75,18 @@ impl Job<'_> {
         data: &'d Dataset,
         workers: &'d Workers,
     ) -> Result<Trainer<'d>, Failure> {
-        let fields = &self.arguments.fields;
-        Trainer::new(recipe, data, workers).map_err(|error| match error {
-            TrainError::Recipe(error) => recipe_failure(fields, name, error),
+        let trainer = Trainer::new(recipe, data, workers);
+        trainer.map_err(|error| self.no_trainer(recipe, name, error))
+    }
+
+    /// Why a recipe and its data make no trainer.
+    pub fn no_trainer(&self, recipe: &Recipe, name: &str, error: TrainError) -> Failure {
+        match error {
+            TrainError::Recipe(error) => recipe_failure(&self.arguments.fields, name, error),
             // Layers of one's own are the recipe's; a preset is as it is.
             error @ TrainError::Shape { .. } if recipe.model.layers.is_some() => usage(error),
             error => run(error),
-        })
+        }
     }
 
     /// Trains, and shows it.

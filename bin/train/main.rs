@@ -8,6 +8,9 @@ mod job;
 mod many;
 #[cfg(feature = "mpi")]
 mod ranks;
+#[cfg(not(feature = "mpi"))]
+#[path = "no_ranks.rs"]
+mod ranks;
 mod recipes;
 mod show;
 #[path = "../cli/threads.rs"]
@@ -21,9 +24,11 @@ use model::FileError;
 use recipes::{Fields, after_help, recipe_failure};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::thread;
+use std::time::Duration;
 use threads::ThreadFlags;
 use trainer::{
-    Checkpoint, CheckpointError, Checkpoints, Destination, Recipe, RunDirectory, launched_ranks,
+    Checkpoint, CheckpointError, Checkpoints, Destination, Launch, Recipe, RunDirectory, launch,
 };
 
 /// Trains a convolutional image classifier. Without arguments: LeNet on the Fashion-MNIST that comes
@@ -87,19 +92,26 @@ struct Output {
 
 fn main() -> ExitCode {
     let matches = Arguments::command().after_help(after_help()).try_get_matches();
-    let arguments = match matches.and_then(|matches| Arguments::from_arg_matches(&matches)) {
-        Ok(arguments) => arguments,
-        Err(error) => return cli::stop(&error),
-    };
-    match launched_ranks() {
-        1 => cli::end(train(&arguments)),
-        #[cfg(feature = "mpi")]
-        _ => ranks::train(&arguments),
-        #[cfg(not(feature = "mpi"))]
-        ranks => cli::end(Err(run(format!(
-            "one of {ranks} ranks of an MPI job, but built without MPI: cargo build --release --features \
-             mpi"
-        )))),
+    let arguments = matches.and_then(|matches| Arguments::from_arg_matches(&matches));
+    let launch = launch();
+    if let Some(launch) = launch.filter(|launch| launch.ranks > 1) {
+        return ranks::train(launch, arguments);
+    }
+    #[cfg(feature = "mpi")]
+    if launch.is_some() {
+        trainer::end_with_launcher();
+    }
+    match arguments {
+        Ok(arguments) => cli::end(train(&arguments)),
+        Err(error) => cli::stop(&error),
+    }
+}
+
+/// Before ranks that cannot speak with each other tell of the same error: rank 0 does so at once, and its
+/// end is that of the job, so that the others need not.
+fn first_tells(launch: Launch) {
+    if launch.rank > 0 {
+        thread::sleep(Duration::from_secs(5));
     }
 }
 

@@ -1,49 +1,82 @@
 //! Training as one of several ranks: all compute, rank 0 alone reads checkpoints, prints and writes.
 
-use crate::cli::{Failure, complain, end, run, usage};
+use crate::cli::{Failure, complain, end, note, run, say, usage};
 use crate::interrupt::Interrupt;
 use crate::job::{Job, out_failure, style, word};
 use crate::recipes::recipe_failure;
 use crate::show::Style;
-use crate::{Arguments, check_continuation, whole};
+use crate::{Arguments, check_continuation, first_tells, whole};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 use trainer::{
-    Checkpoint, Checkpoints, Communicator, Dataset, Destination, Event, Mpi, MpiError, Recipe,
+    Checkpoint, Checkpoints, Communicator, Dataset, Destination, Event, Launch, Mpi, Recipe,
     RunDirectory, Stop, TrainError, Trainer, Workers, broadcast_text, gather_texts, join_shares,
     threads_per_rank,
 };
 
 /// Trains with the other ranks of the job.
-pub fn train(arguments: &Arguments) -> ExitCode {
+pub fn train(launch: Launch, arguments: Result<Arguments, clap::Error>) -> ExitCode {
     let start = || {
         let interrupt = Interrupt::watch().map_err(run)?;
-        let mpi = Mpi::start(interrupt.shared()).map_err(|error| match error {
-            MpiError::Timeout(_) => usage(error),
-            error => run(error),
-        })?;
+        let mpi = Mpi::start(interrupt.shared()).map_err(run)?;
         Ok((interrupt, mpi))
     };
-    let (interrupt, mpi) = match start() {
+    let (interrupt, mut mpi) = match start() {
         Ok(started) => started,
-        Err(failure) => return end(Err(failure)),
+        Err(failure) => {
+            first_tells(launch);
+            return end(Err(failure));
+        }
+    };
+    let code = train_with(&interrupt, &mut mpi, arguments);
+    mpi.finish();
+    code
+}
+
+fn train_with(
+    interrupt: &Interrupt,
+    mpi: &mut Mpi,
+    arguments: Result<Arguments, clap::Error>,
+) -> ExitCode {
+    let timeout = mpi.share_timeout().map_err(usage);
+    let arguments = match understood(mpi, arguments) {
+        Ok(arguments) => arguments,
+        Err(code) => return code,
     };
     let style = match style(&arguments.output) {
         // Open MPI gives ranks a terminal even if nobody sees it.
         Style::Terminal => Style::Plain,
         style => style,
     };
-    let job = Job { arguments, interrupt: &interrupt, style };
-    let result = Rank { job: &job, mpi: &mpi }.train();
-    let code = match result {
-        Ok(()) => ExitCode::SUCCESS,
+    let job = Job { arguments: &arguments, interrupt, style };
+    let rank = Rank { job: &job, mpi };
+    match rank.agreed(timeout).and_then(|()| rank.train()) {
+        Ok(()) => end(Ok(())),
         Err(Quit { told: Some(failure), .. }) => end(Err(failure)),
         Err(Quit { code, .. }) => ExitCode::from(code),
+    }
+}
+
+/// The arguments, if every rank has some; else the lowest that has none says why, and all end.
+fn understood(mpi: &Mpi, arguments: Result<Arguments, clap::Error>) -> Result<Arguments, ExitCode> {
+    let own = match &arguments {
+        Ok(_) => String::new(),
+        Err(error) => format!("{}{}", u8::from(error.use_stderr()), error.render()),
     };
-    mpi.finish();
-    code
+    let all = gather_texts(mpi, &own);
+    let Some(first) = all.iter().position(|text| !text.is_empty()) else {
+        return arguments.map_err(|_| ExitCode::from(2));
+    };
+    let (kind, text) = all[first].split_at(1);
+    let is_error = kind == "1";
+    match (first == mpi.rank(), is_error) {
+        (false, _) => {}
+        (true, true) => note(text.trim_end()),
+        (true, false) => say(text.trim_end()),
+    }
+    Err(ExitCode::from(if is_error { 2 } else { 0 }))
 }
 
 /// The end of all ranks for a reason that they share.
@@ -66,7 +99,7 @@ enum Place {
 
 impl Rank<'_> {
     fn train(&self) -> Result<(), Quit> {
-        self.agreed(self.check_command())?;
+        self.check_requests()?;
         let (recipe, place) = match &self.job.arguments.resume {
             None => self.agreed(self.begin())?,
             Some(directory) => self.go_on(directory)?,
@@ -80,7 +113,14 @@ impl Rank<'_> {
         }
         let trainer = self.trainer(&recipe, place.as_ref(), &data, &workers);
         let mut trainer = self.agreed(trainer)?;
+        if self.job.arguments.output.describe {
+            if self.is_first() {
+                say(&trainer.network().describe());
+            }
+            return Ok(());
+        }
         self.agreed(trainer.join_ranks(self.mpi).map_err(run))?;
+        self.mpi.note_step(trainer.progress().step);
         self.warn_of_idle_ranks(&trainer);
         let directory = self.directory(&recipe, place)?;
         self.run(&mut trainer, directory.as_ref())
@@ -90,37 +130,39 @@ impl Rank<'_> {
         self.mpi.rank() == 0
     }
 
-    /// What ranks cannot do together, and whether they have been asked for the same.
-    fn check_command(&self) -> Result<(), Failure> {
+    /// What this rank is asked for, as far as all must be asked for the same.
+    fn request(&self) -> Result<String, Failure> {
         let arguments = self.job.arguments;
-        let alone = [
-            (arguments.sweep.is_some(), "--sweep"),
-            (arguments.seeds.is_some(), "--seeds"),
-            (arguments.output.describe, "--describe"),
-        ];
+        let alone =
+            [(arguments.sweep.is_some(), "--sweep"), (arguments.seeds.is_some(), "--seeds")];
         if let Some((_, flag)) = alone.iter().find(|(given, _)| *given) {
-            return Err(usage(format!(
-                "{flag}: expected one process, not {} ranks",
-                self.mpi.size()
-            )));
+            let size = self.mpi.size();
+            return Err(usage(format!("{flag}: expected one process, not {size} ranks")));
         }
-        let own = match &arguments.resume {
-            None => "a new run".to_owned(),
+        let mut request = match &arguments.resume {
             Some(directory) => {
                 let settings = arguments.fields.settings()?;
                 format!("--resume {} {settings:?}", directory.display())
             }
+            None if arguments.output.describe => "--describe".to_owned(),
+            None => "a new run".to_owned(),
         };
-        let all = gather_texts(self.mpi, &own);
-        match all.iter().position(|other| *other != all[0]) {
-            None => Ok(()),
-            Some(rank) => Err(usage(format!(
-                "the ranks do not do the same: rank {rank} of {} is to do {}, rank 0 {}",
-                all.len(),
-                all[rank],
-                all[0]
-            ))),
+        if arguments.partitioned {
+            request += ", --partitioned";
         }
+        Ok(request)
+    }
+
+    /// Whether all ranks are asked for the same: they go the same way from here on.
+    fn check_requests(&self) -> Result<(), Quit> {
+        let all = gather_texts(self.mpi, &self.agreed(self.request())?);
+        let differs = all.iter().position(|other| *other != all[0]);
+        self.agreed(differs.map_or(Ok(()), |rank| {
+            let (size, here, there) = (all.len(), &all[0], &all[rank]);
+            Err(usage(format!(
+                "the ranks do not do the same: rank {rank} of {size} is to do {there}, rank 0 {here}"
+            )))
+        }))
     }
 
     /// The recipe of a new run, and on rank 0 its place.
@@ -171,9 +213,14 @@ impl Rank<'_> {
         data: &'d Dataset,
         workers: &'d Workers,
     ) -> Result<Trainer<'d>, Failure> {
+        let name = self.job.recipe_name();
         match place {
-            None => Trainer::to_join(recipe, data, workers).map_err(run),
-            Some(Place::New(_)) => self.job.trainer(recipe, self.job.recipe_name(), data, workers),
+            None if self.job.arguments.resume.is_some() => {
+                Trainer::to_join(recipe, data, workers).map_err(run)
+            }
+            None => Trainer::to_join(recipe, data, workers)
+                .map_err(|error| self.job.no_trainer(recipe, name, error)),
+            Some(Place::New(_)) => self.job.trainer(recipe, name, data, workers),
             Some(Place::Begun(_, checkpoint)) => {
                 Trainer::resume(recipe, data, workers, checkpoint).map_err(run)
             }
@@ -222,7 +269,10 @@ impl Rank<'_> {
         };
         let stop = match ended {
             Ok(stop) => stop,
-            Err(error) if error.is_common() => return self.agreed(Err(run(error))),
+            // All have it; rank 0 also says which checkpoint is good.
+            Err(error) if error.is_common() => {
+                return Err(Quit { code: 1, told: directory.map(|_| run(error)) });
+            }
             Err(error) => self.fail(&error),
         };
         if stop != Stop::Interrupted {

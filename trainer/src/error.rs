@@ -128,10 +128,6 @@ impl TrainError {
     /// Whether every rank of a job has this error at the same time, as it comes of what all of them
     /// compute alike.
     pub fn is_common(&self) -> bool {
-        use TrainError::{NotFinite, Ranks, Update, Validation, Weights};
-        matches!(
-            self,
-            NotFinite { .. } | Update { .. } | Weights { .. } | Validation { .. } | Ranks(_)
-        )
+        self.divergence().is_some() || matches!(self, TrainError::Ranks(_))
     }
 }

@@ -44,11 +44,11 @@ pub use pictures::{
 pub use predictor::Predictor;
 pub use profile::{Profile, Row, Totals};
 pub use ranks::{
-    Communicator, Local, broadcast_text, gather_texts, join_shares, launched_ranks,
+    Communicator, Launch, Local, broadcast_text, gather_texts, join_shares, launch,
     threads_per_rank,
 };
 #[cfg(feature = "mpi")]
-pub use ranks::{Mpi, MpiError};
+pub use ranks::{Mpi, MpiError, end_with_launcher};
 pub use raster::Raster;
 pub use recipe::{
     AugmentSection, Auto, DataSection, EventsSection, Every, Group, InitName, ModelSection,

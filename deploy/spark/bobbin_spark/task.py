@@ -36,7 +36,7 @@ STARTUP_SECONDS = 60
 _PR_SET_PDEATHSIG = 1
 # A peer that is cut off is noticed within 10 + 3 × 5 seconds, not within minutes.
 _KEEPALIVE = {"time": 10, "intvl": 5, "probes": 3}
-_LOST = re.compile(r"error: rank \d+ of \d+: waited")
+_LOST = re.compile(r"error: (rank \d+ of \d+, [^:]*: )?waited \d+ s for ")
 _BIGGEST_LOG = 1_000_000
 
 

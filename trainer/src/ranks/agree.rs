@@ -42,10 +42,13 @@ pub(crate) fn broadcast(communicator: &dyn Communicator, values: &mut [f32]) {
     if size == 1 {
         return;
     }
-    let own = if rank == 0 { values.to_vec() } else { vec![] };
-    let mut counts = vec![0; size];
-    counts[0] = size_of_val(values);
-    communicator.gather(bytemuck::cast_slice(&own), &counts, bytemuck::cast_slice_mut(values));
+    for values in values.chunks_mut(communicator.largest() / size_of::<f32>()) {
+        let own = if rank == 0 { values.to_vec() } else { vec![] };
+        let mut counts = vec![0; size];
+        counts[0] = size_of_val(values);
+        let all = bytemuck::cast_slice_mut(values);
+        communicator.gather(bytemuck::cast_slice(&own), &counts, all);
+    }
 }
 
 /// How many threads a rank has by default: its processors, divided among the ranks of its machine that

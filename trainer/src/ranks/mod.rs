@@ -14,9 +14,9 @@ mod tree;
 
 pub(crate) use agree::{Identity, broadcast};
 pub use agree::{broadcast_text, gather_texts, threads_per_rank};
-pub use launch::launched_ranks;
+pub use launch::{Launch, launch};
 #[cfg(feature = "mpi")]
-pub use mpi::{Mpi, MpiError};
+pub use mpi::{Mpi, MpiError, end_with_launcher};
 pub(crate) use reduce::Ranks;
 pub use share::join_shares;
 pub(crate) use tree::shards_of;
@@ -40,6 +40,11 @@ pub trait Communicator: Send + Sync {
     /// Every rank gives each other a part of `own`, `sent[r]` bytes to rank `r`, one part after
     /// another; and has in `all` what each gave to it, `received[r]` bytes of rank `r`.
     fn exchange(&self, own: &[u8], sent: &[usize], all: &mut [u8], received: &[usize]);
+
+    /// Bytes that a rank may give or have in one call, at most.
+    fn largest(&self) -> usize {
+        usize::MAX
+    }
 
     /// Notes the step that is under way, from one, for the message of a wait in vain.
     fn note_step(&self, step: usize) {

@@ -4,7 +4,7 @@
 //! that leave the processor to whoever computes, and given up after a time: a rank that has died is
 //! noticed by `mpirun`, one that is cut off from the network by nobody else.
 
-use super::Communicator;
+use super::{Communicator, launch};
 use mpi::datatype::{Partition, PartitionMut};
 use mpi::environment::Universe;
 use mpi::request::{Request, Scope};
@@ -24,20 +24,27 @@ use thiserror::Error;
 
 /// Where the bound of a wait is set, in seconds; that of rank 0 is everyone's.
 const TIMEOUT: &str = "BOBBIN_TIMEOUT";
+const TIMEOUT_BY_DEFAULT: Duration = Duration::from_secs(60);
 
 /// The ranks that a launcher such as `mpirun` has started.
 pub struct Mpi {
-    rank: usize,
-    size: usize,
+    place: Arc<Place>,
     timeout: Duration,
-    step: AtomicUsize,
-    /// How to go on when the job has been ended.
-    advice: Mutex<String>,
-    /// Set by a signal.
-    interrupt: Arc<AtomicBool>,
     counts: Mutex<Counts>,
     /// Kept from being dropped: a process that panics must not wait for the others.
     universe: ManuallyDrop<Universe>,
+}
+
+/// Where a rank is: what it says when the job cannot go on.
+#[derive(Default)]
+struct Place {
+    rank: usize,
+    size: usize,
+    step: AtomicUsize,
+    /// How to go on when the job has been ended.
+    advice: Mutex<String>,
+    /// Whether nothing is left to say.
+    is_over: AtomicBool,
 }
 
 /// Counts and displacements as MPI wants them, of what is sent and what is received; and when the last
@@ -55,18 +62,28 @@ pub enum MpiError {
     /// The bound of a wait is none.
     #[error("{TIMEOUT}: found {0:?}, expected seconds from 1 to 86400")]
     Timeout(String),
+    /// The launcher is not that of the library: each process would take itself for the only one.
+    #[error(
+        "the launcher has started {launched} ranks, but this MPI library finds {found}: expected the \
+             mpirun of the library that the program was built with"
+    )]
+    Launcher {
+        /// By what the launcher says.
+        launched: usize,
+        /// By what MPI says.
+        found: usize,
+    },
     /// The library cannot be called from more than one thread.
     #[error("this MPI library does not support threads (MPI_THREAD_SERIALIZED)")]
     Threads,
 }
 
 impl Mpi {
-    /// Joins the job. `interrupt` is what a signal sets; a rank that waits then says how to go on, as the
-    /// launcher will end it soon. From now on the process ends with its parent.
+    /// Joins the job. `interrupt` is what a signal sets: the launcher may end the job soon then, and it is
+    /// said how to go on. From now on the process ends with its parent.
     pub fn start(interrupt: Arc<AtomicBool>) -> Result<Mpi, MpiError> {
-        let timeout = timeout()?;
-        // Without this, ranks would outlive a launcher that is killed.
-        let _ = set_parent_process_death_signal(Some(Signal::KILL));
+        end_with_launcher();
+        let timeout = timeout().unwrap_or(TIMEOUT_BY_DEFAULT);
         let start = || mpi::initialize_with_threading(Threading::Serialized);
         let (universe, threading) =
             bounded(timeout, "the start of MPI", start).ok_or(MpiError::Threads)?;
@@ -75,25 +92,30 @@ impl Mpi {
             return Err(MpiError::Threads);
         }
         let world = SimpleCommunicator::world();
-        let mut mpi = Mpi {
-            rank: world.rank() as usize,
-            size: world.size() as usize,
-            timeout,
-            step: AtomicUsize::new(0),
-            advice: Mutex::default(),
-            interrupt,
-            counts: Mutex::default(),
-            universe,
-        };
-        let mut all = vec![[0; 8]; mpi.size];
-        let own = timeout.as_secs().to_le_bytes();
-        mpi.gather(&own, &vec![8; mpi.size], all.as_flattened_mut());
-        mpi.timeout = Duration::from_secs(u64::from_le_bytes(all[0]));
-        Ok(mpi)
+        let (rank, size) = (world.rank() as usize, world.size() as usize);
+        let launched = launch().map_or(1, |launch| launch.ranks);
+        if launched != size {
+            return Err(MpiError::Launcher { launched, found: size });
+        }
+        let place = Arc::new(Place { rank, size, ..Place::default() });
+        watch(Arc::clone(&place), interrupt);
+        Ok(Mpi { place, timeout, counts: Mutex::default(), universe })
+    }
+
+    /// Makes the bound of rank 0 everyone's. An error if this rank's is none; all ranks must call this,
+    /// even so.
+    pub fn share_timeout(&mut self) -> Result<(), MpiError> {
+        let own = timeout();
+        let mut all = vec![[0; 8]; self.size()];
+        let seconds = own.as_ref().unwrap_or(&TIMEOUT_BY_DEFAULT).as_secs().to_le_bytes();
+        self.gather(&seconds, &vec![8; self.size()], all.as_flattened_mut());
+        self.timeout = Duration::from_secs(u64::from_le_bytes(all[0]));
+        own.map(drop)
     }
 
     /// Ends the process as one of the job, when all ranks do.
     pub fn finish(self) {
+        self.place.is_over.store(true, Relaxed);
         // The last of rank 0, such as the report, is done by it alone.
         let universe = ManuallyDrop::into_inner(self.universe);
         bounded(10 * self.timeout, "the end of the other ranks", || drop(universe));
@@ -105,11 +127,14 @@ impl Mpi {
         // As long as the first, one yields: ranks of about the same speed are soon there.
         const BRIEF: Duration = Duration::from_micros(200);
         const NAPS: [Duration; 2] = [Duration::from_micros(50), Duration::from_millis(5)];
-        let (started, bound) = (Instant::now(), self.timeout + 4 * own);
-        let mut interrupted: Option<Instant> = None;
-        let mut told = false;
+        // What takes longer than a nap was no waiting: the whole job stood still, as after Ctrl-Z.
+        const LONGEST: Duration = Duration::from_millis(100);
+        let bound = self.timeout + 4 * own;
+        let (mut waited, mut last) = (Duration::ZERO, Instant::now());
         while !done() {
-            let waited = started.elapsed();
+            let now = Instant::now();
+            waited += now.duration_since(last).min(LONGEST);
+            last = now;
             if waited < BRIEF {
                 thread::yield_now();
                 continue;
@@ -119,66 +144,80 @@ impl Mpi {
             if waited > bound {
                 self.give_up(waited);
             }
-            if !told && self.interrupt.load(Relaxed) {
-                told = self.warn(*interrupted.get_or_insert_with(Instant::now));
-            }
         }
-    }
-
-    /// A signal has come some time ago, and the others do not: the launcher is about to end the job. Rank 0
-    /// says how to go on then; rank 1, in case that one is dead. Returns whether nothing is left to say.
-    fn warn(&self, since: Instant) -> bool {
-        const GRACE: Duration = Duration::from_millis(250);
-        let due = match self.rank {
-            0 => GRACE,
-            1 => 2 * GRACE,
-            _ => return true,
-        };
-        let is_due = since.elapsed() >= due;
-        if is_due {
-            eprintln!("{}, but not all ranks are{}", self.found("asked to end"), self.advice());
-        }
-        is_due
     }
 
     fn give_up(&self, waited: Duration) -> ! {
-        let waited = self.found(&format!("waited {} s for the other ranks", waited.as_secs()));
-        self.end(&format!("{waited}: one is dead, cut off, or slower than {TIMEOUT} says"))
+        let seconds = waited.as_secs();
+        self.abort_because(&format!(
+            "waited {seconds} s for the other ranks: one is dead, cut off, or slower than {TIMEOUT} says"
+        ))
     }
 
     /// Ends the job because this rank cannot go on.
     pub fn abort_because(&self, problem: &str) -> ! {
-        self.end(&self.found(problem))
-    }
-
-    fn end(&self, problem: &str) -> ! {
-        eprintln!("error: {problem}{}", self.advice());
+        self.place.is_over.store(true, Relaxed);
+        eprintln!("error: {}", self.place.found(problem));
         end_within(Duration::from_secs(3));
         SimpleCommunicator::world().abort(1)
     }
+}
 
-    /// What this rank has to say, and when.
+impl Place {
+    /// What this rank has to say, when, and how to go on.
     fn found(&self, text: &str) -> String {
-        let place = match self.step.load(Relaxed) {
+        let step = self.step.load(Relaxed);
+        let when = match step {
             0 => "before the first step".to_owned(),
             step => format!("at step {step}"),
         };
-        format!("rank {} of {}, {place}: {text}", self.rank, self.size)
-    }
-
-    fn advice(&self) -> String {
         let advice = self.advice.lock().unwrap_or_else(PoisonError::into_inner);
-        if advice.is_empty() { String::new() } else { format!("; {advice}") }
+        // The first checkpoint is written before the first step.
+        let advice = match step > 0 && !advice.is_empty() {
+            true => format!("; {advice}"),
+            false => String::new(),
+        };
+        format!("rank {} of {}, {when}: {text}{advice}", self.rank, self.size)
     }
+}
+
+/// Says how to go on when a signal has come and the job is not over soon: the launcher is about to end
+/// it. Rank 0 says so; rank 1, in case that one is dead. By a thread, as a step may take longer than the
+/// launcher waits.
+fn watch(place: Arc<Place>, interrupt: Arc<AtomicBool>) {
+    const OFTEN: Duration = Duration::from_millis(50);
+    const GRACE: Duration = Duration::from_millis(250);
+    if place.rank > 1 {
+        return;
+    }
+    thread::spawn(move || {
+        while !interrupt.load(Relaxed) {
+            thread::sleep(OFTEN);
+        }
+        thread::sleep(GRACE * (1 + place.rank as u32));
+        if !place.is_over.load(Relaxed) {
+            eprintln!("{}", place.found("asked to end, but not there yet"));
+        }
+    });
+}
+
+/// From now on the process ends with its parent: without this, ranks would outlive a launcher that is
+/// killed.
+pub fn end_with_launcher() {
+    let _ = set_parent_process_death_signal(Some(Signal::KILL));
 }
 
 impl Communicator for Mpi {
     fn rank(&self) -> usize {
-        self.rank
+        self.place.rank
     }
 
     fn size(&self) -> usize {
-        self.size
+        self.place.size
+    }
+
+    fn largest(&self) -> usize {
+        Count::MAX as usize
     }
 
     fn gather(&self, own: &[u8], counts: &[usize], all: &mut [u8]) {
@@ -213,11 +252,11 @@ impl Communicator for Mpi {
     }
 
     fn note_step(&self, step: usize) {
-        self.step.store(step, Relaxed);
+        self.place.step.store(step, Relaxed);
     }
 
     fn note_advice(&self, advice: &str) {
-        advice.clone_into(&mut self.advice.lock().unwrap_or_else(PoisonError::into_inner));
+        advice.clone_into(&mut self.place.advice.lock().unwrap_or_else(PoisonError::into_inner));
     }
 }
 
@@ -237,13 +276,13 @@ impl Mpi {
     }
 }
 
-/// Counts, and where each begins. What is too much for MPI's counts ends in a panic: 2 GiB at once.
+/// Counts, and where each begins.
 fn set([counts, starts]: &mut [Vec<Count>; 2], bytes: &[usize]) {
     counts.clear();
     starts.clear();
     let mut start = 0;
     for &bytes in bytes {
-        let as_count = |bytes| Count::try_from(bytes).expect("messages of less than 2 GiB");
+        let as_count = |bytes| Count::try_from(bytes).expect("at most `Communicator::largest`");
         counts.push(as_count(bytes));
         starts.push(as_count(start));
         start += bytes;
@@ -289,7 +328,7 @@ fn end_within(time: Duration) {
 }
 
 fn timeout() -> Result<Duration, MpiError> {
-    let Some(text) = env::var_os(TIMEOUT) else { return Ok(Duration::from_secs(60)) };
+    let Some(text) = env::var_os(TIMEOUT) else { return Ok(TIMEOUT_BY_DEFAULT) };
     let text = text.to_string_lossy().into_owned();
     match text.parse() {
         Ok(seconds @ 1..=86400) => Ok(Duration::from_secs(seconds)),

@@ -176,48 +176,88 @@ impl<'a> Ranks<'a> {
         })
     }
 
-    /// Sends this rank's roots, receives those of all, and finishes the tree.
+    /// Sends this rank's roots, receives those of all, and finishes the tree: of one section of the
+    /// network after another, as much as goes into a message.
     fn meet(&mut self, plan: usize, isa: Isa, mut gradients: Buffer) -> Sums {
-        let (len, communicator) = (gradients.len(), self.communicator);
+        let len = gradients.len();
+        let way = way(len, self.plans[plan].roots.len(), self.communicator.size());
+        let most = self.section(plan, way);
+        let mut start = 0;
+        // At least one: a network without parameters has a loss too.
+        loop {
+            let section = start..len.min(start + most);
+            start = section.end;
+            let sums = &mut gradients[section.clone()];
+            let (loss, correct) = self.meet_section(plan, way, isa, section, sums);
+            if start == len {
+                return Sums { gradients, loss, correct };
+            }
+        }
+    }
+
+    /// How many floats of the network may be sent at once.
+    fn section(&self, plan: usize, way: Way) -> usize {
+        let Plan { roots, own, .. } = &self.plans[plan];
+        // How often they are in the largest message: what a rank gives is at least a slice of all roots.
+        let times = match way {
+            Way::Whole => roots.len(),
+            Way::Sliced => own.iter().map(Range::len).max().unwrap_or(1),
+        };
+        let floats = self.communicator.largest() / size_of::<f32>();
+        let besides = own.len() * (HEAD + roots.len() * TAIL);
+        (floats.saturating_sub(besides) / times).max(1)
+    }
+
+    /// [`Ranks::meet`] of a section; returns loss and hits.
+    fn meet_section(
+        &mut self,
+        plan: usize,
+        way: Way,
+        isa: Isa,
+        section: Range<usize>,
+        sums: &mut [f32],
+    ) -> (f64, usize) {
+        let communicator = self.communicator;
         let (rank, size) = (communicator.rank(), communicator.size());
-        let way = way(len, self.plans[plan].roots.len(), size);
-        let own_part = match way {
-            Way::Whole => 0..len,
-            Way::Sliced => part(len, rank, size),
+        let part = |rank| part(section.len(), rank, size);
+        let place = |part: Range<usize>| section.start + part.start..section.start + part.end;
+        let width = match way {
+            Way::Whole => section.len(),
+            Way::Sliced => part(rank).len(),
         };
         let roots = self.plans[plan].own.iter().map(Range::len);
-        self.received.resize(roots.map(|roots| HEAD + roots * (own_part.len() + TAIL)));
+        self.received.resize(roots.map(|roots| HEAD + roots * (width + TAIL)));
         self.sent.clear();
         self.bytes += self.received.bytes_of_others(rank);
         let Message { floats, counts } = &mut self.received;
         match way {
             Way::Whole => {
-                self.sent.add(self.ask_end, &self.roots, own_part.clone());
+                self.sent.add(self.ask_end, &self.roots, section.clone());
                 communicator.gather(self.sent.bytes(), counts, bytemuck::cast_slice_mut(floats));
             }
             Way::Sliced => {
                 for to in 0..size {
-                    self.sent.add(self.ask_end, &self.roots, part(len, to, size));
+                    self.sent.add(self.ask_end, &self.roots, place(part(to)));
                 }
                 let (sent, all) = (self.sent.bytes(), bytemuck::cast_slice_mut(floats));
                 communicator.exchange(sent, &self.sent.counts, all, counts);
             }
         }
-        let (first, loss, correct) = self.finish(plan, isa, own_part.len());
+        let (first, loss, correct) = self.finish(plan, isa, width);
+        let found = first..first + width;
         match way {
-            Way::Whole => gradients.copy_from_slice(&self.received.floats[first..first + len]),
+            Way::Whole => sums.copy_from_slice(&self.received.floats[found]),
             Way::Sliced => {
-                let slices = (0..size).map(|rank| size_of::<f32>() * part(len, rank, size).len());
                 self.received.counts.clear();
+                let slices = (0..size).map(|rank| size_of::<f32>() * part(rank).len());
                 self.received.counts.extend(slices);
                 self.bytes += self.received.bytes_of_others(rank);
                 let Message { floats, counts } = &self.received;
-                let sum = &floats[first..first + own_part.len()];
-                let all = bytemuck::cast_slice_mut(&mut gradients);
-                communicator.gather(bytemuck::cast_slice(sum), counts, all);
+                let (own, all) = (&floats[found], bytemuck::cast_slice_mut(sums));
+                communicator.gather(bytemuck::cast_slice(own), counts, all);
             }
         }
-        Sums { gradients, loss, correct }
+        (loss, correct)
     }
 
     /// Adds up the received roots; returns where the sum of the gradients is, with loss and hits.
