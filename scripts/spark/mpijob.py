@@ -25,7 +25,7 @@ _CONTAINER = {
 }
 _REPLICAS = {
     "replicas": int,
-    "restartPolicy": ("Never", "OnFailure", "Always", "ExitCode"),
+    "restartPolicy": ("Never", "OnFailure"),
     "template": {
         "metadata": {"labels": dict, "annotations": dict},
         "spec": {

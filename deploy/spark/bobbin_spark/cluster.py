@@ -28,7 +28,8 @@ from .errors import BobbinError
 _log = logging.getLogger("bobbin_spark")
 # Between the first task that waits at a barrier and the last; Spark would wait for a year.
 _BARRIER_SECONDS = 600
-_SLOTS_SECONDS = 30
+_IDLE_SECONDS = 30
+_SLOTS_SECONDS = 60
 _STEADY_SECONDS = 5
 _PROGRAMS = Path(__file__).resolve().parents[3] / "target" / "release"
 
@@ -112,19 +113,21 @@ def threads_per_task(context: SparkContext) -> int:
     return int(context.getConf().get("spark.task.cpus", "1"))
 
 
-def require_slots(context: SparkContext, workers: int) -> None:
+def require_slots(context: SparkContext, workers: int, lost: bool = False) -> None:
     """Fails unless the cluster runs this many tasks at once. Executors that are still starting are
-    waited for as long as their number grows, for half a minute at most."""
+    waited for, a minute at most: on a standalone cluster, which has what it has, as long as their number
+    grows; elsewhere, and when some were lost and are replaced, all the time."""
     if context.getConf().get("spark.dynamicAllocation.enabled", "false") == "true":
         raise BobbinError(
             "spark.dynamicAllocation.enabled is true: expected false, as all workers must run at once"
         )
     local = _is_local(context)
+    steady = str(context.master).startswith("spark://") and not lost
     begin = grown = time.monotonic()
     found = _slots(context)
     while found < workers and not local:
         now = time.monotonic()
-        if now - begin > _SLOTS_SECONDS or (found > 0 and now - grown > _STEADY_SECONDS):
+        if now - begin > _SLOTS_SECONDS or (steady and found > 0 and now - grown > _STEADY_SECONDS):
             break
         time.sleep(0.2)
         if (slots := _slots(context)) != found:
@@ -162,14 +165,14 @@ def run_together(
         if attempt + 1 < attempts:
             _log.warning("attempt %d of %d was lost, trying again: %s", attempt + 1, attempts, cause)
             _wait_until_idle(context)
-            require_slots(context, rows.getNumPartitions())
+            require_slots(context, rows.getNumPartitions(), lost=True)
     raise BobbinError(f"the job was lost {attempts} times, the last time since {cause}")
 
 
 def _wait_until_idle(context: SparkContext) -> None:
     """Waits until the tasks of a failed stage are gone, which takes seconds: they write to the same run
     directory. Those of other jobs are not waited for, beyond a bound."""
-    deadline = time.monotonic() + _SLOTS_SECONDS
+    deadline = time.monotonic() + _IDLE_SECONDS
     tracker = context._jsc.sc().statusTracker()
     while any(executor.numRunningTasks() for executor in tracker.getExecutorInfos()):
         if time.monotonic() > deadline:

@@ -141,13 +141,14 @@ class _Task:
             yield from self.give_up(problem)
             return
         own = shares[leader]["daemons"][_alias(self.partition)]
-        daemon = _start(shlex.split(own), environment, self.scratch / "daemon")
+        daemon = _start(_daemon(own), environment, self.scratch / "daemon")
         if mpirun is not None:
             yield self.finish(mpirun, tasks)
         elif code := daemon.wait():
             # The leader's message says more than this one, so it is let go first.
             time.sleep(5)
-            raise RankLost(f"the daemon of task {self.partition} ended with exit code {code}")
+            said = _read(self.scratch / "daemon.err")[-2000:]
+            raise RankLost(f"the daemon of task {self.partition} ended with exit code {code}\n{said}")
 
     def give_up(self, problem: str) -> Iterator[Outcome]:
         if self.partition == 0:
@@ -277,13 +278,11 @@ class _Mpirun:
         self.spool = scratch / "spool"
         self.spool.mkdir()
         self.log = scratch / "mpirun"
-        # From an archive of Python files it would come without the right to be run.
-        agent = scratch / "agent.sh"
-        agent.write_bytes(_agent())
-        agent.chmod(0o700)
+        (scratch / "agent.sh").write_bytes(_agent())
         parameters = {
             "plm": "rsh",
-            "plm_rsh_agent": str(agent),
+            # Daemons check it too, on machines that have this shell, but not this script.
+            "plm_rsh_agent": "/bin/sh agent.sh",
             "plm_rsh_no_tree_spawn": "1",
             "oob_tcp_if_include": networks,
             "btl_tcp_if_include": networks,
@@ -317,16 +316,25 @@ def _agent() -> bytes:
     return resources.files(__package__).joinpath("agent.sh").read_bytes()
 
 
+def _daemon(line: str) -> list[str]:
+    """The daemon in a command line of mpirun's. For a user whose shell is sh that is
+    ``( test ! -r ./.profile || . ./.profile; orted … )``, but a shell in between would not take the
+    daemon along when it is killed."""
+    words = shlex.split(line)
+    return [word for word in words[words.index("orted") :] if word != ")"]
+
+
 def _alias(partition: int) -> str:
     """The invented host that stands for a task."""
     return f"bobbin-{partition}"
 
 
 def _start(command: list[str], environment: dict[str, str], log: Path) -> subprocess.Popen[bytes]:
-    """A child that ends with this process, whatever ends it."""
+    """A child in the directory of its log that ends with this process, whatever ends it."""
     with log.with_suffix(".out").open("wb") as out, log.with_suffix(".err").open("wb") as err:
         tied = ["setpriv", "--pdeathsig", "KILL", *command]
-        return subprocess.Popen(tied, stdin=subprocess.DEVNULL, stdout=out, stderr=err, env=environment)
+        streams = {"stdin": subprocess.DEVNULL, "stdout": out, "stderr": err}
+        return subprocess.Popen(tied, cwd=log.parent, env=environment, **streams)
 
 
 def _read(path: Path) -> str:
