@@ -58,9 +58,10 @@ class Bundle:
     def __init__(self, programs: list[str]) -> None:
         self.name = f"bobbin-{uuid.uuid4().hex[:12]}"
         self._directory = Path(tempfile.mkdtemp(prefix="bobbin-bundle-"))
-        atexit.register(self.remove)
+        atexit.register(self._remove)
         self._path = self._directory / f"{self.name}.tar"
         self._tar = tarfile.open(self._path, "w")
+        self._sent = False
         for program in programs:
             path = programs_directory() / program
             if not path.is_file():
@@ -79,9 +80,18 @@ class Bundle:
         """Has Spark give it to every executor."""
         self._tar.close()
         context.addArchive(f"{self._path}#{self.name}")
+        self._sent = True
 
-    def remove(self) -> None:
-        """Removes it from the driver; what executors have unpacked goes with the application."""
+    def empty(self) -> None:
+        """Frees its space on the driver. Something must stay: Spark gives every archive to every executor,
+        and one that starts later, or that fetches it only now, would fail for want of it."""
+        self._tar.close()
+        if self._sent:
+            tarfile.open(self._path, "w").close()
+        else:
+            self._remove()
+
+    def _remove(self) -> None:
         self._tar.close()
         shutil.rmtree(self._directory, ignore_errors=True)
 

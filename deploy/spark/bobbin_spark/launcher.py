@@ -75,7 +75,7 @@ def train(
         bundle.send(context)
         outcome = cluster.run_together(context, rows, job, task.run)
     finally:
-        bundle.remove()
+        bundle.empty()
     if outcome.problem is not None:
         raise BobbinError(outcome.problem)
     out = Path(job.out)
