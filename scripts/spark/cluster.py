@@ -17,6 +17,9 @@ import pyspark
 
 _HOME = Path(pyspark.__file__).parent
 _ADDRESS = "127.0.0.1"
+# In the environment of all that runs below these workers: others may try the same on this machine.
+_OWN = "BOBBIN_CHECK"
+_SELF = os.environ.setdefault(_OWN, str(os.getpid()))
 
 
 def wait_for(what: str, found: Callable[[], Any], seconds: float = 60) -> Any:
@@ -121,7 +124,7 @@ def _get(address: str) -> Any:
 
 
 def ranks() -> dict[int, int]:
-    """The processes of the ranks that run on this machine."""
+    """The processes of the ranks that run on the cluster of this process."""
     found = {}
     for process in Path("/proc").glob("[0-9]*"):
         try:
@@ -131,7 +134,8 @@ def ranks() -> dict[int, int]:
         except OSError:
             continue
         names = dict(variable.partition(b"=")[::2] for variable in variables)
-        if b"BOBBIN_RANK" in names and b"OMPI_COMM_WORLD_RANK" in names:
+        own = names.get(_OWN.encode()) == _SELF.encode()
+        if own and b"BOBBIN_RANK" in names and b"OMPI_COMM_WORLD_RANK" in names:
             assert names[b"BOBBIN_RANK"] == names[b"OMPI_COMM_WORLD_RANK"]
             found[int(names[b"BOBBIN_RANK"])] = int(process.name)
     return found
