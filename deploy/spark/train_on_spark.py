@@ -29,7 +29,7 @@ def main() -> int:
     from bobbin_spark import BobbinError, Columns, Training, train
 
     training = Training(
-        recipe=arguments.recipe,
+        recipe=arguments.recipe or "fast",
         workers=arguments.workers,
         placement=arguments.placement,
         arguments=rest,
@@ -46,7 +46,10 @@ def main() -> int:
         out, outcome = train(spark, training, arguments.data, arguments.validation_data)
     except BobbinError as error:
         print(f"error: {error}", file=sys.stderr)
-        return 1
+        return error.code
+    except KeyboardInterrupt:
+        print("error: interrupted; what has a checkpoint goes on with --resume", file=sys.stderr)
+        return 130
     finally:
         spark.stop()
     print(outcome.output, end="")
@@ -63,7 +66,7 @@ def parse() -> tuple[argparse.Namespace, list[str]]:
         allow_abbrev=False,
     )
     add = parser.add_argument
-    add("--recipe", default="fast", metavar="NAME|FILE", help="what to do [default: fast]")
+    add("--recipe", metavar="NAME|FILE", help="what to do [default: fast]")
     add(
         "--data",
         metavar="PATH",
@@ -86,6 +89,8 @@ def parse() -> tuple[argparse.Namespace, list[str]]:
     add("--shape", type=shape, metavar="ROWSxCOLUMNSxCHANNELS", help="of images that are not square")
     add("--classes", type=names, default=(), metavar="FILE", help="names of classes, one a line")
     arguments, rest = parser.parse_known_args()
+    if arguments.resume is not None and arguments.recipe is not None:
+        parser.error("--recipe: not with --resume, which goes on with the recipe of the run")
     for flag in _NOT_HERE:
         if any(text == flag or text.startswith(flag + "=") for text in rest):
             hint = "it is spark.task.cpus" if flag == "--threads" else "run `train` itself"
