@@ -9,7 +9,7 @@ import socket
 import subprocess
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -139,6 +139,31 @@ def ranks() -> dict[int, int]:
             assert names[b"BOBBIN_RANK"] == names[b"OMPI_COMM_WORLD_RANK"]
             found[int(names[b"BOBBIN_RANK"])] = int(process.name)
     return found
+
+
+def drivers() -> list[int]:
+    """The Python processes of train_on_spark.py."""
+    return [process for process, command in _processes() if "python" in command[0] and _is_driver(command)]
+
+
+def executors() -> list[int]:
+    """The executors of the cluster of this process."""
+    return [process for process, command in _processes() if "--executor-id" in command]
+
+
+def _is_driver(command: list[str]) -> bool:
+    return any(word.endswith("train_on_spark.py") for word in command)
+
+
+def _processes() -> Iterator[tuple[int, list[str]]]:
+    """Those that this process started, with their command lines."""
+    mark = f"{_OWN}={_SELF}".encode()
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if mark in (process / "environ").read_bytes().split(b"\0"):
+                yield int(process.name), (process / "cmdline").read_bytes().decode().split("\0")
+        except OSError:
+            continue
 
 
 def ancestors(process: int) -> list[tuple[int, list[str]]]:

@@ -80,7 +80,7 @@ class Source:
                 return str(directory)
             self._bundle.add(directory, "data")
             return None
-        scratch = Path(tempfile.mkdtemp(prefix="bobbin-data-"))
+        scratch = self._scratch()
         try:
             write_in_order(read(self._spark, train), self._columns, scratch, idx.TRAIN)
             self._write_common(validation, scratch)
@@ -101,7 +101,7 @@ class Source:
                 "--placement partitioned: expected the names of all classes (--classes), as no worker "
                 "sees all labels"
             )
-        scratch = Path(tempfile.mkdtemp(prefix="bobbin-data-"))
+        scratch = self._scratch()
         try:
             self._write_common(validation, scratch)
             self._bundle.add(scratch, "data")
@@ -133,6 +133,9 @@ class Source:
             _check_classes(self._columns.classes)
             names = "".join(f"{name}\n" for name in self._columns.classes)
             (directory / "labels.txt").write_text(names)
+
+    def _scratch(self) -> Path:
+        return Path(tempfile.mkdtemp(dir=self._spark.sparkContext._temp_dir))
 
     def _is_everywhere(self, directory: Path) -> bool:
         """Whether the tasks that a quick look reached see the directory. A task that does not, later,

@@ -23,7 +23,7 @@ from . import cluster, idx, launcher, task
 from .columns import Columns, Shape, numbered
 from .data import Data, idx_directory, read
 from .errors import BobbinError
-from .images import image_bytes, label_bytes, size
+from .images import image_bytes, label_bytes
 from .summary import scalars
 
 MODEL = "model.safetensors"
@@ -100,7 +100,7 @@ class Estimator:
         schema = T.StructType([*numbered(frame).schema.fields, T.StructField(PREDICTION, T.IntegerType())])
         work = self._work(frame.columns.index(columns.image))
         if first:
-            work.images(pd.DataFrame({columns.image: [first[0][0]]}))
+            image_bytes(pd.DataFrame({columns.image: [first[0][0]]}), work.columns)
         # Of Arrow's batches, for the other columns pass through them as they are: pandas has neither the
         # dates of Spark nor nothing besides NaN.
         found = numbered(frame).mapInArrow(work.predict, schema)
@@ -178,9 +178,9 @@ class Estimator:
         if self._bundle is None:
             context = cluster.context_of(self.spark)
             cluster.send_package(context)
-            bundle = cluster.Bundle(["predict", "evaluate"])
+            bundle = cluster.Bundle(context, ["predict", "evaluate"])
             bundle.add(self._trained(), MODEL)
-            bundle.send(context)
+            bundle.send()
             self._bundle = bundle.name
         return self._bundle
 
@@ -195,10 +195,9 @@ class _Work:
         self, bundle: str, columns: Columns, threads: int, shape: Shape | None, image: int
     ) -> None:
         self.bundle = bundle
-        # Images that are not square have the size that the model expects.
-        self.columns = replace(columns, shape=columns.shape or shape)
+        # The program would make images of another size fit the model.
+        self.columns = replace(columns, shape=shape or columns.shape)
         self.threads = threads
-        self.shape = shape
         self.image = image
 
     def predict(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -211,23 +210,13 @@ class _Work:
 
     def _classes(self, batch: pd.DataFrame) -> list[int]:
         with tempfile.TemporaryDirectory(prefix="bobbin-", dir=task.scratch_parent()) as scratch:
-            pixels, shape = self.images(batch)
+            pixels, shape = image_bytes(batch, self.columns)
             writer = idx.IdxWriter(Path(scratch), idx.TEST, shape)
             writer.write(pixels, bytes(len(batch)))
             index = f"0..{len(batch) - 1}"
             command = [*self._program("predict"), "--top", "1", "--index", index]
             lines = _json_lines([*command, "--threads", str(self.threads), str(writer.close())])
             return [line["predictions"][0]["label"] for line in lines]
-
-    def images(self, batch: pd.DataFrame) -> tuple[bytes, Shape]:
-        """The images, of the size that the model expects: the program would make others fit it."""
-        pixels, shape = image_bytes(batch, self.columns)
-        if self.shape is not None and shape != self.shape:
-            raise BobbinError(
-                f"column `{self.columns.image}`: images of {size(shape)}, expected {size(self.shape)} "
-                "(rows × columns × channels), those of the model"
-            )
-        return pixels, shape
 
     def evaluate(self, batches: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
         """One row: how many images the partition has, and the means over them."""
@@ -248,7 +237,7 @@ class _Work:
         writer = None
         for batch in batches:
             if len(batch):
-                pixels, shape = self.images(batch)
+                pixels, shape = image_bytes(batch, self.columns)
                 writer = writer or idx.IdxWriter(directory, idx.TEST, shape)
                 writer.write(pixels, label_bytes(batch, self.columns))
         if writer is not None:

@@ -50,7 +50,7 @@ def _shape(length: int, columns: Columns) -> Shape:
         if height * width * channels != length:
             raise BobbinError(
                 f"column `{columns.image}`: images of {length} bytes, expected "
-                f"{height * width * channels}, those of {size(columns.shape)}"
+                f"{height * width * channels}, those of {_size(columns.shape)}"
             )
         return columns.shape
     for channels in (1, 3, 4):
@@ -105,6 +105,5 @@ def _row(batch: pd.DataFrame, columns: Columns, row: int) -> str:
     return f"row {row} of a batch"
 
 
-def size(shape: Shape) -> str:
-    """Rows, columns and channels for people."""
+def _size(shape: Shape) -> str:
     return "×".join(map(str, shape))

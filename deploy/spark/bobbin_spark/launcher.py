@@ -66,7 +66,7 @@ def train(
         train_data = recipe.directory()
     framed = data.idx_directory(train_data) is None
     cluster.send_package(context)
-    bundle = cluster.Bundle(["train"])
+    bundle = cluster.Bundle(context, ["train"])
     try:
         job = _job(training, recipe, bundle)
         job = replace(job, framed=framed, threads=cluster.threads_per_task(context))
@@ -79,7 +79,7 @@ def train(
         else:
             job = replace(job, data=source.place(train_data, validation_data))
             rows = context.parallelize(range(training.workers), training.workers)
-        bundle.send(context)
+        bundle.send()
         outcome = cluster.run_together(context, rows, job, task.run)
     finally:
         bundle.empty()
