@@ -10,6 +10,8 @@ Flags of `train` that are not named here are handed on to it (--epochs 2, --set 
 from __future__ import annotations
 
 import argparse
+import os
+import signal
 import sys
 from pathlib import Path
 
@@ -41,15 +43,14 @@ def main() -> int:
             arguments.image, arguments.label, arguments.id, arguments.shape, arguments.classes
         ),
     )
+    say_how_to_go_on(arguments.resume or arguments.out)
     spark = SparkSession.builder.appName("bobbin").getOrCreate()
+    say_how_to_go_on(arguments.resume or arguments.out)  # Spark has put its own in this place.
     try:
         out, outcome = train(spark, training, arguments.data, arguments.validation_data)
     except BobbinError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.code
-    except KeyboardInterrupt:
-        print("error: interrupted; what has a checkpoint goes on with --resume", file=sys.stderr)
-        return 130
     finally:
         spark.stop()
     print(outcome.output, end="")
@@ -57,6 +58,18 @@ def main() -> int:
         print(f"attempts: {outcome.attempts}, the others were lost")
     print(f"run directory of the driver: {out}")
     return 0
+
+
+def say_how_to_go_on(out: str | None) -> None:
+    """What Ctrl-C does: Spark ends with this process, and the ranks with Spark. An exception would be
+    told at length by each layer below."""
+
+    def interrupted(*_: object) -> None:
+        where = out or "and its run directory"
+        print(f"error: interrupted; go on with --resume {where}", file=sys.stderr, flush=True)
+        os._exit(130)
+
+    signal.signal(signal.SIGINT, interrupted)
 
 
 def parse() -> tuple[argparse.Namespace, list[str]]:

@@ -50,7 +50,7 @@ class Cluster:
         self.url = f"spark://{_ADDRESS}:{port}"
         self.ui = free_port()
         places = ["--host", _ADDRESS, "--port", str(port), "--webui-port", str(self._ui)]
-        self._processes = [self._start("master.Master", places)]
+        self._processes: list[subprocess.Popen[Any]] = [self._start("master.Master", places)]
         wait_for("the master", lambda: self._state() is not None)
         for _ in range(workers):
             self.add_worker()
@@ -95,9 +95,11 @@ class Cluster:
         command = [str(_HOME / "bin" / "spark-submit"), "--master", self.url, *conf]
         command += ["deploy/spark/train_on_spark.py", *arguments]
         environment = os.environ | {"SPARK_LOCAL_IP": _ADDRESS}
-        return subprocess.Popen(
+        job = subprocess.Popen(
             command, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
         )
+        self._processes.append(job)
+        return job
 
     def executors_by_task(self) -> dict[int, str]:
         """Of the stage that runs: which executor runs which partition, as Spark itself says."""
