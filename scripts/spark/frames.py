@@ -179,7 +179,7 @@ def wrong_frames(spark: SparkSession, test: str) -> None:
         (r"a pandas.*: expected a data frame of Spark", lambda: fit(rows.limit(1).toPandas())),
         (r"`id`: \d+ is there twice", lambda: parts(doubled)),
         (r"no rows", lambda: parts(rows.where("id < 0"))),
-        (r"labels to validate on: found label 9 .* as in labels to train on", lambda: few(spark, rows)),
+        (r"labels to validate on: found label \d .* as in labels to train on", lambda: few(spark, rows)),
         (r"no column `image` .*found id: ", lambda: fit(rows.drop("image"))),
         (r"no column `label` \(a whole number\)", lambda: fit(rows.drop("label"))),
         (r"no column `id`", lambda: fit(rows.drop("id"))),
