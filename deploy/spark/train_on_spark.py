@@ -10,6 +10,8 @@ Flags of `train` that are not named here are handed on to it (--epochs 2, --set 
 from __future__ import annotations
 
 import argparse
+import os
+import signal
 import sys
 from pathlib import Path
 
@@ -29,7 +31,7 @@ def main() -> int:
     from bobbin_spark import BobbinError, Columns, Training, train
 
     training = Training(
-        recipe=arguments.recipe,
+        recipe=arguments.recipe or "fast",
         workers=arguments.workers,
         placement=arguments.placement,
         arguments=rest,
@@ -41,12 +43,14 @@ def main() -> int:
             arguments.image, arguments.label, arguments.id, arguments.shape, arguments.classes
         ),
     )
+    say_how_to_go_on(arguments.resume or arguments.out)
     spark = SparkSession.builder.appName("bobbin").getOrCreate()
+    say_how_to_go_on(arguments.resume or arguments.out)  # Spark has put its own in this place.
     try:
         out, outcome = train(spark, training, arguments.data, arguments.validation_data)
     except BobbinError as error:
         print(f"error: {error}", file=sys.stderr)
-        return 1
+        return error.code
     finally:
         spark.stop()
     print(outcome.output, end="")
@@ -56,6 +60,18 @@ def main() -> int:
     return 0
 
 
+def say_how_to_go_on(out: str | None) -> None:
+    """What Ctrl-C does: Spark ends with this process, and the ranks with Spark. An exception would be
+    told at length by each layer below."""
+
+    def interrupted(*_: object) -> None:
+        where = out or "and its run directory"
+        print(f"error: interrupted; go on with --resume {where}", file=sys.stderr, flush=True)
+        os._exit(130)
+
+    signal.signal(signal.SIGINT, interrupted)
+
+
 def parse() -> tuple[argparse.Namespace, list[str]]:
     parser = argparse.ArgumentParser(
         description=__doc__,
@@ -63,7 +79,7 @@ def parse() -> tuple[argparse.Namespace, list[str]]:
         allow_abbrev=False,
     )
     add = parser.add_argument
-    add("--recipe", default="fast", metavar="NAME|FILE", help="what to do [default: fast]")
+    add("--recipe", metavar="NAME|FILE", help="what to do [default: fast]")
     add(
         "--data",
         metavar="PATH",
@@ -86,6 +102,8 @@ def parse() -> tuple[argparse.Namespace, list[str]]:
     add("--shape", type=shape, metavar="ROWSxCOLUMNSxCHANNELS", help="of images that are not square")
     add("--classes", type=names, default=(), metavar="FILE", help="names of classes, one a line")
     arguments, rest = parser.parse_known_args()
+    if arguments.resume is not None and arguments.recipe is not None:
+        parser.error("--recipe: not with --resume, which goes on with the recipe of the run")
     for flag in _NOT_HERE:
         if any(text == flag or text.startswith(flag + "=") for text in rest):
             hint = "it is spark.task.cpus" if flag == "--threads" else "run `train` itself"

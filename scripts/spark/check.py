@@ -9,13 +9,15 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 
-from cluster import Cluster, executor_of, kill, ranks, wait_for, worker_of
+from cluster import Cluster, drivers, executor_of, kill, ranks, wait_for, worker_of
+from fashion import LABELS, parquet
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAMS = Path(os.environ["BOBBIN_PROGRAMS"])
@@ -60,11 +62,10 @@ def a_lost_worker(cluster: Cluster) -> None:
     alone = train_alone("alone-long", *_LONG)
     out = HOME / "lost"
     job = cluster.submit(*_LONG, "--workers", "2", "--out", str(out))
-    found = wait_for("two ranks", lambda: len(now := ranks()) == 2 and now)
+    found = in_the_middle(out)
     executors = {rank: executor_of(process)[1] for rank, process in found.items()}
     assert executors == cluster.executors_by_task(), "a rank is not below the executor of its task"
     print(f"   rank → executor: {executors}")
-    wait_for("a checkpoint", lambda: len(list(out.glob("checkpoints/step-*.safetensors"))) >= 2)
     worker, executor = worker_of(found[0]), executor_of(found[0])[0]
     kill(worker)
     kill(executor)
@@ -72,26 +73,77 @@ def a_lost_worker(cluster: Cluster) -> None:
     wait_for("the end of the killed job", lambda: not set(found.values()) & set(ranks().values()))
     print(f"   all ranks gone {time.monotonic() - killed:.1f} s after their executor")
     finish(job, r"attempts: 2")
-    starts = [line["step"] for line in lines(out) if line["event"] == "start"]
-    print(f"   went on from step {starts[-1]}")
-    assert starts[-1] > 0, "the second attempt began from nothing"
+    assert went_on(out) > 0, "the second attempt began from nothing"
     assert same(out / MODEL, alone / MODEL), "the weights are not those of one process"
     cluster.add_worker()
+
+
+def a_partitioned_run(cluster: Cluster) -> None:
+    """Each worker has rows of its own. An executor is lost in the middle, a driver is interrupted: both
+    runs go on, to the weights of the run that nobody disturbed."""
+    arguments = ["--data", parquet(HOME, "train"), "--validation-data", parquet(HOME, "t10k")]
+    arguments += ["--placement", "partitioned", "--classes", str(LABELS), "--workers", "2"]
+    begin = ["--recipe", "paper", "--epochs", "12", *arguments]
+    alone, lost, interrupted = (HOME / f"partitioned-{name}" for name in ("alone", "lost", "stopped"))
+    finish(cluster.submit(*begin, "--out", str(alone)))
+
+    job = cluster.submit(*begin, "--out", str(lost))
+    found = in_the_middle(lost)
+    kill(executor_of(found[1])[0])
+    wait_for("the end of the killed job", lambda: not set(found.values()) & set(ranks().values()))
+    finish(job, r"attempts: 2")
+    assert went_on(lost) > 0, "the second attempt began from nothing"
+    assert same(lost / MODEL, alone / MODEL), "a lost executor changed the weights"
+
+    job = cluster.submit(*begin, "--out", str(interrupted))
+    in_the_middle(interrupted)
+    for process in drivers():
+        os.kill(process, signal.SIGINT)
+    said = "".join(job.communicate(timeout=60))
+    assert job.returncode == 130, f"exit code {job.returncode}: {said[-2000:]}"
+    assert f"error: interrupted; go on with --resume {interrupted}" in said, said[-2000:]
+    assert "Traceback" not in said, said
+    wait_for("the end of the interrupted job", lambda: not ranks(), 20)
+    finish(cluster.submit("--resume", str(interrupted), *arguments))
+    assert went_on(interrupted) > 0, "the run began from nothing"
+    assert same(interrupted / MODEL, alone / MODEL), "an interruption changed the weights"
+
+    problem(
+        cluster.submit("--resume", str(alone), "--epochs", "13", *arguments[:-1], "3"),
+        "data are not those .* expected the same rows, --placement and, if partitioned, --workers",
+    )
+
+
+def in_the_middle(out: Path) -> dict[int, int]:
+    """The ranks of a run of two that has checkpoints."""
+    found = wait_for("two ranks", lambda: len(now := ranks()) == 2 and now, 180)
+    wait_for("a checkpoint", lambda: len(list(out.glob("checkpoints/step-*.safetensors"))) >= 2)
+    return found
+
+
+def went_on(out: Path) -> int:
+    """The step from which the last attempt went on."""
+    step = [line["step"] for line in lines(out) if line["event"] == "start"][-1]
+    print(f"   went on from step {step}")
+    return step
 
 
 def bad_input(cluster: Cluster) -> None:
     """One clear message each, soon."""
     file = HOME / "file"
     file.write_text("")
+    none = HOME / "none"
     cases = [
-        (r"--workers 9: .* runs \d tasks at once .*at least 9", ["--workers", "9"]),
-        (r"/file/run: cannot write the run directory: Not a dir", ["--out", f"{file}/run"]),
-        (r"`optimizer.lr` is -1.0: expected", ["--set", "optimizer.lr=-1"]),
+        (1, r"--workers 9: .* runs \d tasks at once .*at least 9", ["--workers", "9"]),
+        (1, r"/file/run: cannot write the run directory: Not a dir", ["--out", f"{file}/run"]),
+        (2, r"`optimizer.lr` is -1.0: expected", ["--set", "optimizer.lr=-1", "--out", str(none)]),
+        (1, r"none: not a run directory", ["--resume", str(none)]),
     ]
-    for text, arguments in cases:
+    for code, text, arguments in cases:
         started = time.monotonic()
         job = cluster.submit(*arguments)
-        problem(job, text)
+        problem(job, text, code)
+        assert not none.exists(), "a directory was left of a run that could not begin"
         assert time.monotonic() - started < 60
 
 
@@ -114,7 +166,7 @@ def python(script: Path, cluster: Cluster) -> None:
     with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
         json.dump({"spark.master": cluster.url} | cluster.configuration(), file)
         file.flush()
-        subprocess.run([sys.executable, str(script), file.name, str(HOME)], check=True, timeout=300)
+        subprocess.run([sys.executable, str(script), file.name, str(HOME)], check=True, timeout=600)
 
 
 def train_alone(name: str, *arguments: str) -> Path:
@@ -126,16 +178,16 @@ def train_alone(name: str, *arguments: str) -> Path:
 
 
 def finish(job: subprocess.Popen[str], says: str = "") -> str:
-    output, errors = job.communicate(timeout=300)
+    output, errors = job.communicate(timeout=600)
     assert job.returncode == 0, f"exit code {job.returncode}: {output}\n{errors[-5000:]}"
     assert re.search(says, output), output
     return output
 
 
-def problem(job: subprocess.Popen[str], says: str) -> None:
-    output, errors = job.communicate(timeout=120)
+def problem(job: subprocess.Popen[str], says: str, code: int = 1) -> None:
+    output, errors = job.communicate(timeout=180)
     told = [line for line in (output + errors).splitlines() if line.startswith("error: ")]
-    assert job.returncode in (1, 2), output + errors
+    assert job.returncode == code, f"exit code {job.returncode}: {output}{errors}"
     assert len(told) == 1 and re.search(says, told[0]), f"expected {says}:\n{output}{errors}"
     print(f"   {told[0]}")
 
@@ -152,7 +204,7 @@ def last(run: Path, event: str) -> dict:
     return [line for line in lines(run) if line["event"] == event][-1]
 
 
-STEPS = (same_weights, a_lost_worker, bad_input, data_frames, notebook)
+STEPS = (same_weights, a_lost_worker, a_partitioned_run, bad_input, data_frames, notebook)
 
 if __name__ == "__main__":
     main()

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,9 @@ import pyspark
 
 _HOME = Path(pyspark.__file__).parent
 _ADDRESS = "127.0.0.1"
+# In the environment of all that runs below these workers: others may try the same on this machine.
+_OWN = "BOBBIN_CHECK"
+_SELF = os.environ.setdefault(_OWN, str(os.getpid()))
 
 
 def wait_for(what: str, found: Callable[[], Any], seconds: float = 60) -> Any:
@@ -47,7 +50,7 @@ class Cluster:
         self.url = f"spark://{_ADDRESS}:{port}"
         self.ui = free_port()
         places = ["--host", _ADDRESS, "--port", str(port), "--webui-port", str(self._ui)]
-        self._processes = [self._start("master.Master", places)]
+        self._processes: list[subprocess.Popen[Any]] = [self._start("master.Master", places)]
         wait_for("the master", lambda: self._state() is not None)
         for _ in range(workers):
             self.add_worker()
@@ -92,9 +95,11 @@ class Cluster:
         command = [str(_HOME / "bin" / "spark-submit"), "--master", self.url, *conf]
         command += ["deploy/spark/train_on_spark.py", *arguments]
         environment = os.environ | {"SPARK_LOCAL_IP": _ADDRESS}
-        return subprocess.Popen(
+        job = subprocess.Popen(
             command, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
         )
+        self._processes.append(job)
+        return job
 
     def executors_by_task(self) -> dict[int, str]:
         """Of the stage that runs: which executor runs which partition, as Spark itself says."""
@@ -121,7 +126,7 @@ def _get(address: str) -> Any:
 
 
 def ranks() -> dict[int, int]:
-    """The processes of the ranks that run on this machine."""
+    """The processes of the ranks that run on the cluster of this process."""
     found = {}
     for process in Path("/proc").glob("[0-9]*"):
         try:
@@ -131,10 +136,36 @@ def ranks() -> dict[int, int]:
         except OSError:
             continue
         names = dict(variable.partition(b"=")[::2] for variable in variables)
-        if b"BOBBIN_RANK" in names and b"OMPI_COMM_WORLD_RANK" in names:
+        own = names.get(_OWN.encode()) == _SELF.encode()
+        if own and b"BOBBIN_RANK" in names and b"OMPI_COMM_WORLD_RANK" in names:
             assert names[b"BOBBIN_RANK"] == names[b"OMPI_COMM_WORLD_RANK"]
             found[int(names[b"BOBBIN_RANK"])] = int(process.name)
     return found
+
+
+def drivers() -> list[int]:
+    """The Python processes of train_on_spark.py."""
+    return [process for process, command in _processes() if "python" in command[0] and _is_driver(command)]
+
+
+def executors() -> list[int]:
+    """The executors of the cluster of this process."""
+    return [process for process, command in _processes() if "--executor-id" in command]
+
+
+def _is_driver(command: list[str]) -> bool:
+    return any(word.endswith("train_on_spark.py") for word in command)
+
+
+def _processes() -> Iterator[tuple[int, list[str]]]:
+    """Those that this process started, with their command lines."""
+    mark = f"{_OWN}={_SELF}".encode()
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if mark in (process / "environ").read_bytes().split(b"\0"):
+                yield int(process.name), (process / "cmdline").read_bytes().decode().split("\0")
+        except OSError:
+            continue
 
 
 def ancestors(process: int) -> list[tuple[int, list[str]]]:

@@ -1,6 +1,6 @@
 """Bobbin on Apache Spark: one barrier stage, a task per MPI rank."""
 
-from .data import Columns
+from .columns import Columns
 from .errors import BobbinError
 from .estimator import Estimator
 from .launcher import Training, train

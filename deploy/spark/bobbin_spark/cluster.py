@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import atexit
 import functools
 import logging
 import os
 import re
-import shutil
 import sys
 import tarfile
 import tempfile
@@ -56,12 +54,12 @@ class Bundle:
     """An archive that Spark unpacks for every executor, so that nothing need be installed there but
     Open MPI."""
 
-    def __init__(self, programs: list[str]) -> None:
+    def __init__(self, context: SparkContext, programs: list[str]) -> None:
+        self._context = context
         self.name = f"bobbin-{uuid.uuid4().hex[:12]}"
-        self._directory = Path(tempfile.mkdtemp(prefix="bobbin-bundle-"))
-        atexit.register(self.remove)
-        self._path = self._directory / f"{self.name}.tar"
+        self._path = scratch(context) / f"{self.name}.tar"
         self._tar = tarfile.open(self._path, "w")
+        self._sent = False
         for program in programs:
             path = programs_directory() / program
             if not path.is_file():
@@ -76,15 +74,25 @@ class Bundle:
         self._tar.add(path, name)
         return f"{{bundle}}/{name}"
 
-    def send(self, context: SparkContext) -> None:
+    def send(self) -> None:
         """Has Spark give it to every executor."""
         self._tar.close()
-        context.addArchive(f"{self._path}#{self.name}")
+        self._context.addArchive(f"{self._path}#{self.name}")
+        self._sent = True
 
-    def remove(self) -> None:
-        """Removes it from the driver; what executors have unpacked goes with the application."""
+    def empty(self) -> None:
+        """Frees its space on the driver. Something must stay: Spark gives every archive to every executor,
+        and one that starts later, or that fetches it only now, would fail for want of it."""
         self._tar.close()
-        shutil.rmtree(self._directory, ignore_errors=True)
+        if self._sent:
+            tarfile.open(self._path, "w").close()
+        else:
+            self._path.unlink()
+
+
+def scratch(context: SparkContext) -> Path:
+    """A new directory, which Spark deletes when the driver ends, whatever ends it."""
+    return Path(tempfile.mkdtemp(prefix="bobbin-", dir=context._temp_dir))
 
 
 def _is_local(context: SparkContext) -> bool:
@@ -96,11 +104,9 @@ def send_package(context: SparkContext) -> None:
     name = "bobbin_spark"
     if any(Path(sent).name.startswith(name) for sent in context._python_includes or []):
         return
-    directory = Path(tempfile.mkdtemp(prefix="bobbin-package-"))
-    atexit.register(shutil.rmtree, directory, ignore_errors=True)
     package = Path(__file__).resolve().parent
     # Spark does not take a second file of the same name, and a process may have several applications.
-    archive = directory / f"{name}-{uuid.uuid4().hex[:12]}.zip"
+    archive = scratch(context) / f"{name}-{uuid.uuid4().hex[:12]}.zip"
     with zipfile.ZipFile(archive, "w") as file:
         for path in sorted(package.iterdir()):
             if path.suffix in (".py", ".sh"):

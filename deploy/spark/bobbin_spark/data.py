@@ -8,75 +8,41 @@ depend on it.
 from __future__ import annotations
 
 import itertools
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
-from math import isqrt
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pandas as pd
+from py4j.protocol import Py4JJavaError
 from pyspark import RDD
 from pyspark.errors import AnalysisException
 from pyspark.sql import DataFrame, Row, SparkSession
-from pyspark.sql import types as T
 
 from . import idx
+from .columns import Columns, exactly
 from .errors import BobbinError
+from .images import check_ids, image_bytes, label_bytes, not_unique
 
 if TYPE_CHECKING:
     from .cluster import Bundle
 
-Data = str | DataFrame
-Shape = tuple[int, int, int]
+Data = str | os.PathLike[str] | DataFrame
 _AT_ONCE = 10_000
-_WHOLE = (T.ByteType, T.ShortType, T.IntegerType, T.LongType)
 
 
-@dataclass(frozen=True)
-class Columns:
-    """Names of columns, and the size of images where their length does not say it."""
-
-    image: str = "image"
-    label: str = "label"
-    id: str = "id"
-    shape: Shape | None = None
-    """Rows, columns and channels; by default square, of 1, 3 or 4 channels."""
-    classes: tuple[str, ...] = ()
-    """Names of the classes; without them they are numbers."""
-
-    def check(self, frame: DataFrame, names: list[str]) -> None:
-        """Fails unless the frame has these columns, of types that fit."""
-        found = {field.name: field.dataType for field in frame.schema.fields}
-        wanted = {
-            self.image: ("binary or an array of bytes", _is_image),
-            self.label: ("a whole number", lambda kind: isinstance(kind, _WHOLE)),
-            self.id: ("something to order the rows by", lambda kind: True),
-        }
-        listed = ", ".join(f"{name}: {kind.simpleString()}" for name, kind in found.items())
-        for name in names:
-            kind, fits = wanted[name]
-            if name not in found:
-                raise BobbinError(f"no column `{name}` ({kind}): found {listed}")
-            if not fits(found[name]):
-                raise BobbinError(
-                    f"column `{name}`: found {found[name].simpleString()}, expected {kind}"
-                )
-
-
-def _is_image(kind: T.DataType) -> bool:
-    array = isinstance(kind, T.ArrayType) and isinstance(kind.elementType, _WHOLE)
-    return isinstance(kind, T.BinaryType) or array
-
-
-def read(spark: SparkSession, path: str) -> DataFrame:
-    """A data frame from Parquet."""
+def read(spark: SparkSession, data: Data) -> DataFrame:
+    """A data frame, from Parquet if it is none yet."""
+    if not isinstance(data, str | os.PathLike):
+        return data
+    path = os.fspath(data)
     try:
         return spark.read.parquet(path)
-    except AnalysisException as error:
-        reason = str(error).split("\n")[0]
+    except (AnalysisException, Py4JJavaError) as error:
+        java = isinstance(error, Py4JJavaError)
+        reason = str(error.java_exception.getMessage() if java else error).split("\n")[0]
         raise BobbinError(
             f"{path}: neither a directory of IDX files nor Parquet that Spark reads: {reason}"
         ) from None
@@ -84,8 +50,10 @@ def read(spark: SparkSession, path: str) -> DataFrame:
 
 def idx_directory(data: Data) -> Path | None:
     """The directory of IDX files that this is, if it is one."""
-    path = Path(data.removeprefix("file://")).absolute() if isinstance(data, str) else None
-    return path if path and path.is_dir() and any(path.glob("*-ubyte*")) else None
+    if not isinstance(data, str | os.PathLike):
+        return None
+    path = Path(os.fspath(data).removeprefix("file://")).absolute()
+    return path if path.is_dir() and any(path.glob("*-ubyte*")) else None
 
 
 class Source:
@@ -112,9 +80,9 @@ class Source:
                 return str(directory)
             self._bundle.add(directory, "data")
             return None
-        scratch = Path(tempfile.mkdtemp(prefix="bobbin-data-"))
+        scratch = self._scratch()
         try:
-            write_in_order(self._frame(train), self._columns, scratch, idx.TRAIN)
+            write_in_order(read(self._spark, train), self._columns, scratch, idx.TRAIN)
             self._write_common(validation, scratch)
             self._bundle.add(scratch, "data")
         finally:
@@ -133,32 +101,41 @@ class Source:
                 "--placement partitioned: expected the names of all classes (--classes), as no worker "
                 "sees all labels"
             )
-        scratch = Path(tempfile.mkdtemp(prefix="bobbin-data-"))
+        scratch = self._scratch()
         try:
             self._write_common(validation, scratch)
             self._bundle.add(scratch, "data")
         finally:
             shutil.rmtree(scratch)
-        frame = self._frame(train)
         columns = self._columns
-        columns.check(frame, [columns.image, columns.label, columns.id])
-        rows = frame.select(columns.id, columns.image, columns.label)
-        if rows.rdd.getNumPartitions() != self._workers:
+        names = [columns.id, columns.image, columns.label]
+        rows = columns.select(read(self._spark, train), names)
+        found = rows.rdd.getNumPartitions()
+        if found == 0:
+            raise BobbinError("the data frame has no rows: expected images")
+        if found != self._workers:
             # By a hash of the id: ranges would depend on a sample, so on more than the rows.
-            rows = rows.repartition(self._workers, columns.id)
+            rows = rows.repartition(self._workers, exactly(columns.id))
         # Within a partition Spark may hand out rows in another order when it does so again.
-        return rows.sortWithinPartitions(columns.id).rdd
+        parts = rows.sortWithinPartitions(exactly(columns.id)).rdd
+        if parts.getNumPartitions() != self._workers:
+            raise BobbinError(
+                f"the data frame has {parts.getNumPartitions()} partitions when it is computed, where "
+                f"{self._workers} were expected: write it to Parquet first"
+            )
+        return parts
 
     def _write_common(self, validation: Data | None, directory: Path) -> None:
         """Writes what all workers have alike: validation images, and the names of classes."""
         if validation is not None:
-            write_in_order(self._frame(validation), self._columns, directory, idx.TEST)
+            write_in_order(read(self._spark, validation), self._columns, directory, idx.TEST)
         if self._columns.classes:
+            _check_classes(self._columns.classes)
             names = "".join(f"{name}\n" for name in self._columns.classes)
             (directory / "labels.txt").write_text(names)
 
-    def _frame(self, data: Data) -> DataFrame:
-        return read(self._spark, data) if isinstance(data, str) else data
+    def _scratch(self) -> Path:
+        return Path(tempfile.mkdtemp(dir=self._spark.sparkContext._temp_dir))
 
     def _is_everywhere(self, directory: Path) -> bool:
         """Whether the tasks that a quick look reached see the directory. A task that does not, later,
@@ -170,8 +147,8 @@ class Source:
 
 def write_in_order(frame: DataFrame, columns: Columns, directory: Path, part: str) -> None:
     """Writes the rows of a frame, ordered by id, through the driver to a pair of IDX files."""
-    columns.check(frame, [columns.image, columns.label, columns.id])
-    ordered = frame.select(columns.id, columns.image, columns.label).orderBy(columns.id)
+    rows = columns.select(frame, [columns.id, columns.image, columns.label])
+    ordered = rows.orderBy(exactly(columns.id))
     packed = ordered.mapInPandas(lambda batches: _pack(batches, columns), _Packed.schema)
     writer: idx.IdxWriter | None = None
     last: str | None = None
@@ -180,7 +157,7 @@ def write_in_order(frame: DataFrame, columns: Columns, directory: Path, part: st
             raise BobbinError(row.problem)
         writer = writer or idx.IdxWriter(directory, part, tuple(row.shape))
         if row.first == last:
-            raise BobbinError(_twice(columns, row.first))
+            raise BobbinError(not_unique(columns, row.first))
         last = row.last
         writer.write(bytes(row.images), bytes(row.labels))
     if writer is None:
@@ -192,14 +169,24 @@ def write_partition(rows: Iterator[Row], columns: Columns, directory: Path, numb
     """Writes the rows of a partition as training images."""
     writer: idx.IdxWriter | None = None
     names = [columns.id, columns.image, columns.label]
+    last: object = None
     while some := list(itertools.islice(rows, _AT_ONCE)):
         batch = pd.DataFrame.from_records(some, columns=names)
+        last = check_ids(batch, columns, last)
         pixels, shape = image_bytes(batch, columns)
         writer = writer or idx.IdxWriter(directory, idx.TRAIN, shape)
         writer.write(pixels, label_bytes(batch, columns))
     if writer is None:
         raise BobbinError(f"partition {number} has no rows: expected fewer workers or more rows")
     writer.close()
+
+
+def _check_classes(names: tuple[str, ...]) -> None:
+    for number, name in enumerate(names):
+        if not name.strip() or len(name.splitlines()) > 1:
+            raise BobbinError(f"--classes: class {number} is {name!r}: expected a name, of one line")
+    if len(names) > 256:
+        raise BobbinError(f"--classes: found {len(names)} names, expected at most 256")
 
 
 class _Packed:
@@ -210,90 +197,16 @@ class _Packed:
 
 def _pack(batches: Iterator[pd.DataFrame], columns: Columns) -> Iterator[pd.DataFrame]:
     """Packs batches of ordered rows. A row that cannot be used is named instead."""
-    last = None
+    last: object = None
     for batch in batches:
+        if batch.empty:
+            continue
         try:
-            ids = batch[columns.id]
-            twice = ids.duplicated() | (ids == last)
-            if twice.any():
-                raise BobbinError(_twice(columns, ids[twice].iloc[0]))
+            first = str(batch[columns.id].iloc[0])
+            last = check_ids(batch, columns, last)
             images, shape = image_bytes(batch, columns)
             labels = label_bytes(batch, columns)
-            last = ids.iloc[-1]
-            row: tuple[object, ...] = (images, labels, list(shape), str(ids.iloc[0]), str(last), None)
+            row: tuple[object, ...] = (images, labels, list(shape), first, str(last), None)
         except BobbinError as error:
             row = (None, None, None, None, None, str(error))
         yield pd.DataFrame([row], columns=_Packed.schema.replace(",", "").split()[::2])
-
-
-def _twice(columns: Columns, value: object) -> str:
-    return f"column `{columns.id}`: {value} is there twice: expected ids that order the rows"
-
-
-def image_bytes(batch: pd.DataFrame, columns: Columns) -> tuple[bytes, Shape]:
-    """The images of a batch, one after another, and the size of one."""
-    images: list[bytes] = []
-    length = 0
-    for row, image in enumerate(batch[columns.image]):
-        where = f"column `{columns.image}`, {_row(batch, columns, row)}"
-        pixels = _pixels(image, where)
-        length = length or len(pixels)
-        if len(pixels) != length:
-            raise BobbinError(
-                f"{where}: {len(pixels)} bytes, where others have {length}: expected one size"
-            )
-        images.append(pixels)
-    return b"".join(images), image_shape(length, columns)
-
-
-def _pixels(image: object, where: str) -> bytes:
-    if image is None:
-        raise BobbinError(f"{where}: nothing: expected an image")
-    if isinstance(image, bytes | bytearray):
-        return bytes(image)
-    values = np.asarray(image)
-    if values.size and not (0 <= values.min() and values.max() <= 255):
-        raise BobbinError(f"{where}: values from {values.min()} to {values.max()}, expected 0 to 255")
-    return values.astype(np.uint8).tobytes()
-
-
-def image_shape(length: int, columns: Columns) -> Shape:
-    """Rows, columns and channels of an image of this many bytes."""
-    if columns.shape is not None:
-        height, width, channels = columns.shape
-        if height * width * channels != length:
-            raise BobbinError(
-                f"column `{columns.image}`: images of {length} bytes, expected "
-                f"{height * width * channels}, those of {_size(columns.shape)}"
-            )
-        return columns.shape
-    for channels in (1, 3, 4):
-        side = isqrt(length // channels)
-        if length and side * side * channels == length:
-            return side, side, channels
-    raise BobbinError(
-        f"column `{columns.image}`: images of {length} bytes are not square: expected their shape, "
-        "as rows, columns and channels"
-    )
-
-
-def label_bytes(batch: pd.DataFrame, columns: Columns) -> bytes:
-    """The labels of a batch."""
-    labels = batch[columns.label]
-    wrong = labels.isna() | (labels < 0) | (labels > 255)
-    if wrong.any():
-        row = int(np.argmax(wrong.to_numpy()))
-        found = "nothing" if pd.isna(labels.iloc[row]) else int(labels.iloc[row])
-        where = f"column `{columns.label}`, {_row(batch, columns, row)}"
-        raise BobbinError(f"{where}: found {found}, expected the number of a class, 0 to 255")
-    return labels.to_numpy(np.uint8).tobytes()
-
-
-def _row(batch: pd.DataFrame, columns: Columns, row: int) -> str:
-    if columns.id in batch:
-        return f"row with `{columns.id}` {batch[columns.id].iloc[row]}"
-    return f"row {row} of a batch"
-
-
-def _size(shape: Shape) -> str:
-    return "×".join(map(str, shape))

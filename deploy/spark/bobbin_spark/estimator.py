@@ -12,27 +12,25 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+import pyarrow as pa
 from pyspark import SparkFiles
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import types as T
 
 from . import cluster, idx, launcher, task
-from .data import Columns, Data, idx_directory, image_bytes, label_bytes, read
+from .columns import Columns, Shape, numbered
+from .data import Data, idx_directory, read
 from .errors import BobbinError
+from .images import image_bytes, label_bytes
+from .summary import scalars
 
 MODEL = "model.safetensors"
 PREDICTION = "prediction"
-# Event of metrics.jsonl and key in it, by the tag that TensorBoard shows.
-_TRAIN = {
-    "Loss": ("progress", "loss"),
-    "LearningRate": ("progress", "learning_rate"),
-    "Throughput": ("progress", "images_per_second"),
-}
-_VALIDATION = {
-    "Loss": ("validation", "validation_loss"),
-    "Top1Accuracy": ("validation", "top1"),
-    "Top5Accuracy": ("validation", "top5"),
+TAGS = {
+    "train": ("Loss", "LearningRate", "Throughput"),
+    "validation": ("Loss", "Top1Accuracy", "Top5Accuracy"),
 }
 
 
@@ -59,18 +57,15 @@ class Estimator:
         Fashion-MNIST that comes with Bobbin.
 
         Without ``validation_data`` a directory of IDX files is validated on its test images and a data
-        frame not at all, unless the recipe holds images out. An estimator that has a model already,
+        frame not at all, unless the recipe or the arguments hold images out. An estimator that has a model already,
         from another ``fit`` or from ``load``, starts from its weights.
         """
         training = self.training
         arguments = list(training.arguments)
         if epochs is not None:
             arguments += ["--epochs", str(epochs)]
-        unasked = not any(t.startswith(("--validation", "data.validation=")) for t in arguments)
-        if validation_data is None and data is not None and not idx_directory(data) and unasked:
-            arguments += ["--validation", "none"]
         init = training.init if self._model is None else str(self._model)
-        out = training.out if self._log is None else str(self._log)
+        out = training.out if self._log is None else str(self._free_log(self._log))
         training = replace(training, arguments=arguments, init=init, out=out)
         self.run_directory, _ = launcher.train(self.spark, training, data, validation_data)
         return self._use(self.run_directory / MODEL)
@@ -82,11 +77,9 @@ class Estimator:
         if (directory := idx_directory(data)) is not None:
             evaluate = cluster.programs_directory() / "evaluate"
             return _measured([str(evaluate), "--weights", str(self._trained())], directory, None)
-        frame = self._frame(data)
         columns = self.training.columns
-        columns.check(frame, [columns.image, columns.label])
-        work = _Work(self._send(), columns, cluster.threads_per_task(self.spark.sparkContext))
-        parts = frame.select(columns.image, columns.label).mapInPandas(work.evaluate, _SCORES)
+        rows = columns.select(read(self.spark, data), [columns.image, columns.label])
+        parts = rows.mapInPandas(self._work().evaluate, _SCORES)
         scores = parts.toPandas()
         _raise_first(scores)
         images = int(scores["images"].sum())
@@ -97,15 +90,21 @@ class Estimator:
 
     def predict(self, data: DataFrame | str) -> DataFrame:
         """The rows with a column ``prediction`` more: the number of the most probable class. Each is
-        computed where the row is, when Spark asks for it."""
-        frame = self._frame(data)
+        computed where the row is, when Spark asks for it; the first is looked at now, so that images of
+        another size than the model's are told at once."""
+        frame = read(self.spark, data)
         columns = self.training.columns
-        columns.check(frame, [columns.image])
+        first = columns.select(frame, [columns.image]).head(1)
         if PREDICTION in frame.columns:
             raise BobbinError(f"there is a column `{PREDICTION}` already: expected none, drop it")
-        work = _Work(self._send(), columns, cluster.threads_per_task(self.spark.sparkContext))
-        schema = T.StructType([*frame.schema.fields, T.StructField(PREDICTION, T.IntegerType())])
-        return frame.mapInPandas(work.predict, schema)
+        schema = T.StructType([*numbered(frame).schema.fields, T.StructField(PREDICTION, T.IntegerType())])
+        work = self._work(frame.columns.index(columns.image))
+        if first:
+            image_bytes(pd.DataFrame({columns.image: [first[0][0]]}), work.columns)
+        # Of Arrow's batches, for the other columns pass through them as they are: pandas has neither the
+        # dates of Spark nor nothing besides NaN.
+        found = numbered(frame).mapInArrow(work.predict, schema)
+        return found.toDF(*frame.columns, PREDICTION)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes the model to a safetensors file."""
@@ -124,31 +123,39 @@ class Estimator:
         file = path / MODEL if path.is_dir() else path
         if not file.is_file():
             raise BobbinError(f"{file}: no such file: expected a model, or a run that has ended")
+        _input_shape(file)
         self.run_directory = path if path.is_dir() else None
         return self._use(file)
 
     def set_tensorboard(self, log_dir: str | os.PathLike[str], app_name: str) -> None:
-        """Has the next run written to ``log_dir/app_name``, so that ``tensorboard --logdir log_dir``
-        shows it while it goes on; executors must reach that directory."""
+        """Has the runs from now on written to ``log_dir/app_name`` (the next to ``app_name-2``, and so
+        on), so that ``tensorboard --logdir log_dir`` shows them while they go on; executors must reach
+        that directory."""
         self._log = Path(log_dir) / app_name
 
-    def get_train_summary(self, tag: str) -> list[tuple[int, float]]:
-        """Steps and values of the last run: tags Loss, LearningRate and Throughput."""
-        return self._summary(tag, _TRAIN)
+    def get_train_summary(self, tag: str | None = None) -> np.ndarray:
+        """Of the last run: a row for each step, of step, value and time (in seconds since 1970). Tags are
+        Loss, LearningRate and Throughput."""
+        return self._summary("train", tag)
 
-    def get_validation_summary(self, tag: str) -> list[tuple[int, float]]:
-        """Steps and values of the last run: tags Loss, Top1Accuracy and Top5Accuracy."""
-        return self._summary(tag, _VALIDATION)
+    def get_validation_summary(self, tag: str | None = None) -> np.ndarray:
+        """The same of each validation. Tags are Loss, Top1Accuracy and Top5Accuracy."""
+        return self._summary("validation", tag)
 
-    def _summary(self, tag: str, tags: dict[str, tuple[str, str]]) -> list[tuple[int, float]]:
-        if tag not in tags:
-            raise BobbinError(f"tag: found {tag}, expected one of {', '.join(tags)}")
+    def _summary(self, part: str, tag: str | None) -> np.ndarray:
+        if tag not in TAGS[part]:
+            raise BobbinError(f"tag: found {tag}, expected one of {', '.join(TAGS[part])}")
         if self.run_directory is None:
             raise BobbinError("there is no run yet: expected a call of fit first")
-        event, key = tags[tag]
-        with (self.run_directory / "metrics.jsonl").open() as file:
-            lines = [json.loads(line) for line in file]
-        return [(line["step"], line[key]) for line in lines if line["event"] == event]
+        return scalars(self.run_directory / part, tag)
+
+    def _free_log(self, log: Path) -> Path:
+        """Where the next run is recorded: not over another, unless it may be replaced."""
+        number, place = 1, log
+        while not self.training.force and place.exists() and any(place.iterdir()):
+            number += 1
+            place = log.with_name(f"{log.name}-{number}")
+        return place
 
     def _use(self, model: Path) -> Estimator:
         self._model, self._bundle = model, None
@@ -159,17 +166,21 @@ class Estimator:
             raise BobbinError("there is no model yet: expected a call of fit or load first")
         return self._model
 
-    def _frame(self, data: Data) -> DataFrame:
-        return read(self.spark, data) if isinstance(data, str) else data
+    def _work(self, image: int = 0) -> _Work:
+        """What tasks are to do with their rows, with the model sent to them."""
+        threads = cluster.threads_per_task(self.spark.sparkContext)
+        return _Work(
+            self._send(), self.training.columns, threads, _input_shape(self._trained()), image
+        )
 
     def _send(self) -> str:
         """Sends model and programs to the executors, once; returns the name of the bundle."""
         if self._bundle is None:
             context = cluster.context_of(self.spark)
             cluster.send_package(context)
-            bundle = cluster.Bundle(["predict", "evaluate"])
+            bundle = cluster.Bundle(context, ["predict", "evaluate"])
             bundle.add(self._trained(), MODEL)
-            bundle.send(context)
+            bundle.send()
             self._bundle = bundle.name
         return self._bundle
 
@@ -180,19 +191,25 @@ _SCORES = "images long, loss double, top1 double, top5 double, problem string"
 class _Work:
     """What tasks do with their rows."""
 
-    def __init__(self, bundle: str, columns: Columns, threads: int) -> None:
+    def __init__(
+        self, bundle: str, columns: Columns, threads: int, shape: Shape | None, image: int
+    ) -> None:
         self.bundle = bundle
-        self.columns = columns
+        # The program would make images of another size fit the model.
+        self.columns = replace(columns, shape=shape or columns.shape)
         self.threads = threads
+        self.image = image
 
-    def predict(self, batches: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
+    def predict(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Adds the predictions to each batch."""
         for batch in batches:
-            found = self._classes(batch) if len(batch) else []
-            yield batch.assign(**{PREDICTION: pd.Series(found, index=batch.index, dtype="int32")})
+            images = pd.DataFrame({self.columns.image: batch.column(self.image).to_pandas()})
+            found = pa.array(self._classes(images) if len(images) else [], pa.int32())
+            names = [*batch.schema.names, PREDICTION]
+            yield pa.RecordBatch.from_arrays([*batch.columns, found], names)
 
     def _classes(self, batch: pd.DataFrame) -> list[int]:
-        with tempfile.TemporaryDirectory(prefix="bobbin-") as scratch:
+        with tempfile.TemporaryDirectory(prefix="bobbin-", dir=task.scratch_parent()) as scratch:
             pixels, shape = image_bytes(batch, self.columns)
             writer = idx.IdxWriter(Path(scratch), idx.TEST, shape)
             writer.write(pixels, bytes(len(batch)))
@@ -204,7 +221,7 @@ class _Work:
     def evaluate(self, batches: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
         """One row: how many images the partition has, and the means over them."""
         names = _SCORES.replace(",", "").split()[::2]
-        with tempfile.TemporaryDirectory(prefix="bobbin-") as scratch:
+        with tempfile.TemporaryDirectory(prefix="bobbin-", dir=task.scratch_parent()) as scratch:
             directory = Path(scratch)
             try:
                 if not self._write(batches, directory):
@@ -230,6 +247,20 @@ class _Work:
     def _program(self, name: str) -> list[str]:
         bundle = Path(SparkFiles.get(self.bundle))
         return [task.program(bundle, name), "--weights", str(bundle / MODEL)]
+
+
+def _input_shape(model: Path) -> Shape | None:
+    """Rows, columns and channels of the images of a model, if its file says them."""
+    try:
+        with model.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            header = json.loads(file.read(min(length, 100_000_000)))
+        channels, rows, columns = map(int, header.get("__metadata__", {})["input"].split(","))
+    except KeyError:
+        return None
+    except (OSError, ValueError, AttributeError) as error:
+        raise BobbinError(f"{model}: not a safetensors file: {error}") from None
+    return rows, columns, channels
 
 
 def _measured(command: list[str], directory: Path, threads: int | None) -> dict[str, float]:

@@ -10,15 +10,12 @@ each process ends with its parent: a killed executor leaves nothing behind.
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import re
 import shlex
 import shutil
-import signal
 import socket
-import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
@@ -29,15 +26,26 @@ from typing import Any
 from pyspark import BarrierTaskContext, SparkFiles
 
 from . import network
-from .data import Columns, write_partition
+from .columns import Columns
+from .data import write_partition
 from .errors import BobbinError
+from .mpirun import Mpirun, alias, daemon_of, end_with_parent, read_end, start_child
+from .place import RunPlace
 
-STARTUP_SECONDS = 60
-_PR_SET_PDEATHSIG = 1
-# A peer that is cut off is noticed within 10 + 3 × 5 seconds, not within minutes.
-_KEEPALIVE = {"time": 10, "intvl": 5, "probes": 3}
 _LOST = re.compile(r"error: (rank \d+ of \d+, [^:]*: )?waited \d+ s for ")
-_BIGGEST_LOG = 1_000_000
+# What train says of the IDX files that were made of a data frame, and what to say instead.
+_FILES = r"/[^:;,]*?bobbin-\w+/data"
+_WORDS = [
+    (_FILES + r": found no test set; .*?; or", "no images to validate on: expected --validation-data; or"),
+    (_FILES + r"/train-(images|labels)-\S*-ubyte", r"\1 to train on"),
+    (_FILES + r"/t10k-(images|labels)-\S*-ubyte", r"\1 to validate on"),
+    (_FILES + r"/labels.txt", "--classes"),
+    (
+        r"(those that the run began with): " + _FILES,
+        r"\1: expected the same rows, --placement and, if partitioned, --workers",
+    ),
+    (_FILES, "data frame"),
+]
 
 
 @dataclass(frozen=True)
@@ -59,6 +67,8 @@ class Job:
     """Whether the run in ``out`` is to go on."""
     force: bool = False
     """Whether a run in ``out`` may be replaced."""
+    framed: bool = False
+    """Whether the IDX files were made of a data frame."""
     columns: Columns | None = None
     """Of the rows that tasks write to IDX files themselves, each its partition, as its part of the
     training images; the directory of data has the rest."""
@@ -72,12 +82,20 @@ class Outcome:
 
     problem: str | None = None
     """Why there is no result, if it is of no use to try again."""
+    code: int = 1
+    """Of the program that has the problem."""
     output: str = ""
     """What ``train`` printed."""
     files: dict[str, bytes] = field(default_factory=dict)
     """The run directory but for its checkpoints, by relative path."""
     warnings: list[str] = field(default_factory=list)
     attempts: int = 1
+
+
+def scratch_parent() -> str:
+    """A directory that Spark deletes at the end of the application, even if this process was killed."""
+    local = os.environ.get("SPARK_LOCAL_DIRS", "").split(",")[0]
+    return local if os.path.isdir(local) else SparkFiles.getRootDirectory()
 
 
 def program(bundle: Path, name: str) -> str:
@@ -95,27 +113,25 @@ class RankLost(Exception):
 def run(job: Job, rows: Iterator[Any]) -> Iterator[Outcome]:
     """The work of a task. The leader yields the outcome; the others nothing."""
     end_with_parent()
-    scratch = Path(tempfile.mkdtemp(prefix="bobbin-"))
+    scratch = Path(tempfile.mkdtemp(prefix="bobbin-", dir=scratch_parent()))
+    place = RunPlace(job)
     try:
-        yield from _Task(job, scratch, rows).run()
+        yield from _Task(job, scratch, place, rows).run()
+        place.settle()
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-
-
-def end_with_parent() -> None:
-    """Has the kernel kill this process when its parent is gone."""
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        place.remove_empty()
 
 
 class _Task:
-    def __init__(self, job: Job, scratch: Path, rows: Iterator[Any]) -> None:
+    def __init__(self, job: Job, scratch: Path, place: RunPlace, rows: Iterator[Any]) -> None:
         self.rows = rows
+        self.place = place
         self.job = job
         self.scratch = scratch
         self.context = BarrierTaskContext.get()
         self.partition = self.context.partitionId()
         self.bundle = Path(SparkFiles.get(job.bundle))
-        self.out = Path(job.out)
         self.printed = scratch / "train.out"
 
     def run(self) -> Iterator[Outcome]:
@@ -140,14 +156,14 @@ class _Task:
         if problem := _first_problem(shares):
             yield from self.give_up(problem)
             return
-        own = shares[leader]["daemons"][_alias(self.partition)]
-        daemon = _start(_daemon(own), environment, self.scratch / "daemon")
+        own = shares[leader]["daemons"][alias(self.partition)]
+        daemon = start_child(daemon_of(own), environment, self.scratch / "daemon")
         if mpirun is not None:
             yield self.finish(mpirun, tasks)
         elif code := daemon.wait():
             # The leader's message says more than this one, so it is let go first.
             time.sleep(5)
-            said = _read(self.scratch / "daemon.err")[-2000:]
+            said = read_end(self.scratch / "daemon.err")[-2000:]
             raise RankLost(f"the daemon of task {self.partition} ended with exit code {code}\n{said}")
 
     def give_up(self, problem: str) -> Iterator[Outcome]:
@@ -174,10 +190,10 @@ class _Task:
         if self.job.columns is not None:
             directory = self.write_part(directory, self.job.columns)
         self.directory = directory
-        self.check_out()
+        self.place.check()
         host = self.context.getTaskInfos()[self.partition].address.rsplit(":", 1)[0]
         address = network.address_of(host)
-        step = self.last_step() if self.job.attempt > 0 else -1
+        step = self.place.last_step()
         return {"address": address, "network": network.network_of(address), "step": step}
 
     def data(self) -> Path:
@@ -191,26 +207,6 @@ class _Task:
             (directory / file.name).symlink_to(file)
         write_partition(self.rows, columns, directory, self.partition)
         return directory
-
-    def check_out(self) -> None:
-        """Whether the run directory can be made and written from here."""
-        try:
-            self.out.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile(dir=self.out.parent):
-                pass
-            if not os.access(self.out, os.W_OK):
-                raise PermissionError("it is not writable")
-        except OSError as error:
-            reason = error.strerror or str(error)
-            raise BobbinError(
-                f"{self.out}: cannot write the run directory: {reason}: expected one that every "
-                "executor reaches, by a path that is the same on all machines (--out)"
-            ) from None
-
-    def last_step(self) -> int:
-        """The step of the last checkpoint that is here, -1 without one."""
-        files = self.out.glob("checkpoints/step-*.safetensors")
-        return max((int(file.stem.removeprefix("step-")) for file in files), default=-1)
 
     def write_start(self, goes_on: bool) -> Path:
         """Writes what mpirun starts as this task's rank: paths may differ from machine to machine."""
@@ -231,7 +227,7 @@ class _Task:
         command = [program(self.bundle, "train"), *data, *where, *arguments]
         start = self.scratch / "start"
         # Rank 0, the leader's, has something to print, and mpirun would give it a terminal.
-        printed = f"setpriv --pdeathsig KILL {shlex.join(command)} >{self.printed}"
+        printed = f"setpriv --pdeathsig KILL {shlex.join(command)} >{shlex.quote(str(self.printed))}"
         start.write_text(f"#!/bin/sh\nexec {printed}\n")
         start.chmod(0o700)
         return start
@@ -246,101 +242,30 @@ class _Task:
 
     def start_mpirun(
         self, environment: dict[str, str], order: list[int], tasks: list[dict[str, Any]]
-    ) -> _Mpirun:
+    ) -> Mpirun:
         addresses = [task["address"] for task in tasks]
         networks = network.common(addresses, [task["network"] for task in tasks])
-        return _Mpirun(self.scratch, environment, order, networks)
+        return Mpirun(self.scratch, environment, order, networks)
 
-    def finish(self, mpirun: _Mpirun, tasks: list[dict[str, Any]]) -> Outcome:
+    def finish(self, mpirun: Mpirun, tasks: list[dict[str, Any]]) -> Outcome:
         code = mpirun.process.wait()
-        output = _read(self.printed)
-        complaints = _read(self.scratch / "mpirun.err")
+        output = read_end(self.printed)
+        complaints = read_end(self.scratch / "mpirun.err")
         errors = [line for line in complaints.splitlines() if line.startswith("error: ")]
         # Of ranks that have lost another, a repetition may not.
         if code in (1, 2) and errors and not any(_LOST.match(error) for error in errors):
-            return Outcome(problem="; ".join(dict.fromkeys(e.removeprefix("error: ") for e in errors)))
+            problem = "; ".join(dict.fromkeys(e.removeprefix("error: ") for e in errors))
+            return Outcome(problem=_in_words(problem) if self.job.framed else problem, code=code)
         if code != 0:
             raise RankLost(f"mpirun ended with exit code {code}\n{complaints[-2000:]}")
-        files = {
-            str(file.relative_to(self.out)): file.read_bytes()
-            for file in sorted(self.out.rglob("*"))
-            if file.is_file() and file.relative_to(self.out).parts[0] != "checkpoints"
-        }
-        return Outcome(output=output, files=files, attempts=1 + self.job.attempt)
+        return Outcome(output=output, files=self.place.files(), attempts=1 + self.job.attempt)
 
 
-class _Mpirun:
-    """mpirun, which asks for the daemons by :file:`agent.sh`."""
-
-    def __init__(
-        self, scratch: Path, environment: dict[str, str], order: list[int], networks: str
-    ) -> None:
-        self.spool = scratch / "spool"
-        self.spool.mkdir()
-        self.log = scratch / "mpirun"
-        (scratch / "agent.sh").write_bytes(_agent())
-        parameters = {
-            "plm": "rsh",
-            # Daemons check it too, on machines that have this shell, but not this script.
-            "plm_rsh_agent": "/bin/sh agent.sh",
-            "plm_rsh_no_tree_spawn": "1",
-            "oob_tcp_if_include": networks,
-            "btl_tcp_if_include": networks,
-            "orte_startup_timeout": str(STARTUP_SECONDS),
-            **{f"oob_tcp_keepalive_{name}": str(value) for name, value in _KEEPALIVE.items()},
-        }
-        command = ["mpirun", "--noprefix", "--leave-session-attached", "--wdir", "/"]
-        command += ["--host", ",".join(f"{_alias(p)}:1" for p in order), "-np", str(len(order))]
-        for name, value in parameters.items():
-            command += ["--mca", name, value]
-        command += ["/bin/sh", "-c", 'exec "$BOBBIN_START"']
-        environment = environment | {"BOBBIN_SPOOL": str(self.spool)}
-        self.process = _start(command, environment, self.log)
-
-    def daemons(self, order: list[int]) -> dict[str, str]:
-        """The command line that starts the daemon of each task."""
-        wanted = [_alias(p) for p in order]
-        deadline = time.monotonic() + STARTUP_SECONDS
-        while not all((self.spool / name).exists() for name in wanted):
-            if self.process.poll() is not None or time.monotonic() > deadline:
-                self.process.kill()
-                said = _read(self.log.with_suffix(".err")).strip()
-                raise BobbinError(f"mpirun did not start its daemons, expected Open MPI 4: {said}")
-            time.sleep(0.02)
-        return {name: (self.spool / name).read_text() for name in wanted}
-
-
-def _agent() -> bytes:
-    from importlib import resources
-
-    return resources.files(__package__).joinpath("agent.sh").read_bytes()
-
-
-def _daemon(line: str) -> list[str]:
-    """The daemon in a command line of mpirun's. For a user whose shell is sh that is
-    ``( test ! -r ./.profile || . ./.profile; orted … )``, but a shell in between would not take the
-    daemon along when it is killed."""
-    words = shlex.split(line)
-    return [word for word in words[words.index("orted") :] if word != ")"]
-
-
-def _alias(partition: int) -> str:
-    """The invented host that stands for a task."""
-    return f"bobbin-{partition}"
-
-
-def _start(command: list[str], environment: dict[str, str], log: Path) -> subprocess.Popen[bytes]:
-    """A child in the directory of its log that ends with this process, whatever ends it."""
-    with log.with_suffix(".out").open("wb") as out, log.with_suffix(".err").open("wb") as err:
-        tied = ["setpriv", "--pdeathsig", "KILL", *command]
-        streams = {"stdin": subprocess.DEVNULL, "stdout": out, "stderr": err}
-        return subprocess.Popen(tied, cwd=log.parent, env=environment, **streams)
-
-
-def _read(path: Path) -> str:
-    with path.open("rb") as file:
-        file.seek(max(0, path.stat().st_size - _BIGGEST_LOG))
-        return file.read().decode(errors="replace")
+def _in_words(problem: str) -> str:
+    """The problem without the names of files that nobody knows."""
+    for pattern, words in _WORDS:
+        problem = re.sub(pattern, words, problem)
+    return problem
 
 
 def _first_problem(tasks: list[dict[str, Any]]) -> str | None:
