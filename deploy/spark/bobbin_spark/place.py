@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
 from pathlib import Path
@@ -70,8 +71,9 @@ class RunPlace:
         }
 
     def settle(self) -> None:
-        """The job is over."""
-        self._marker.unlink(missing_ok=True)
+        """The job is over. Where there is no directory, there is no marker."""
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            self._marker.unlink()
 
     def remove_empty(self) -> None:
         """Removes the directories that were made for nothing."""
