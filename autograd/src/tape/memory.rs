@@ -70,7 +70,7 @@ impl Memory {
         self.fault = None;
     }
 
-    /// The layer, as set by [`Tape::set_layer`], whose output was the first not to be finite.
+    /// The layer, as set by [`Tape::set_layer`](crate::Tape::set_layer), whose output was the first not to be finite.
     pub fn fault(&self) -> Option<usize> {
         self.fault
     }
