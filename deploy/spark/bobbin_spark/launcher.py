@@ -55,8 +55,8 @@ def train(
     each has the rows of one partition and shuffles within it: the weights depend on the partitioning.
     Without data it is the directory that the recipe names, or the Fashion-MNIST that comes with Bobbin;
     without images to validate on a data frame is not validated, unless the recipe or the arguments hold
-    some out. Where the driver does not see the
-    directory that the executors wrote, the files of the run, but for its checkpoints, are copied.
+    some out. Where the driver does not see the directory that the executors wrote, the files of the run,
+    but for its checkpoints, are copied.
     """
     _check(training)
     context = cluster.context_of(spark)

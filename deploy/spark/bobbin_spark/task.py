@@ -88,7 +88,6 @@ class Outcome:
     """What ``train`` printed."""
     files: dict[str, bytes] = field(default_factory=dict)
     """The run directory but for its checkpoints, by relative path."""
-    warnings: list[str] = field(default_factory=list)
     attempts: int = 1
 
 
