@@ -6,7 +6,7 @@ mod measure;
 
 use autograd::Buffer;
 use criterion::{Criterion, criterion_group, criterion_main};
-use kernels::{Convolution, Isa, LANES, Start, Window, Winograd};
+use kernels::{Convolution, Epilogue, Isa, LANES, Operands, Start, Window, Winograd};
 use measure::{Contestant, Peak, compare, measuring};
 use std::time::Duration;
 
@@ -72,41 +72,42 @@ impl Works {
     }
 
     fn im2col(&mut self, isa: Isa, convolution: Convolution) {
-        let Operands { x, dy, w, mut y, mut dx, mut dw } = Operands::new(&convolution);
+        let Buffers { x, dy, w, mut y, mut dx, mut dw } = Buffers::new(&convolution);
         let mut transposed = numbers(convolution.transposed_weights());
-        let (patches, input, weights) = (convolution.forward(), x.clone(), w.clone());
+        let (im2col, input, weights) = (convolution.forward(), x.clone(), w.clone());
         self.push("forward", move || {
-            kernels::contract(isa, &patches, &weights, &input, Start::Zero, false, &mut y)
+            kernels::implicit_gemm(isa, &im2col, product(&weights, &input), &mut y)
         });
-        let (patches, output) = (convolution.data_gradient(), dy.clone());
+        let (im2col, output) = (convolution.data_gradient(), dy.clone());
         self.push("data-gradient", move || {
-            let weights = if convolution.window.taps() == 1 {
+            let weights = if convolution.window().taps() == 1 {
                 &w
             } else {
                 kernels::transpose_weights(isa, &convolution, &w, &mut transposed);
                 &transposed
             };
-            kernels::contract(isa, &patches, weights, &output, Start::Zero, false, &mut dx);
+            kernels::implicit_gemm(isa, &im2col, product(weights, &output), &mut dx);
         });
-        let patches = convolution.weight_gradient();
-        self.push("weight-gradient", move || kernels::correlate(isa, &patches, &x, &dy, &mut dw));
+        let im2col = convolution.weight_gradient();
+        self.push("weight-gradient", move || {
+            kernels::weight_gradient(isa, &im2col, &x, &dy, &mut dw)
+        });
     }
 
     /// As the tape does it: the weights are transformed once, by the forward product.
     fn winograd(&mut self, isa: Isa, convolution: Convolution, plan: Winograd) {
-        let Operands { x, dy, w, mut y, mut dx, mut dw } = Operands::new(&convolution);
+        let Buffers { x, dy, w, mut y, mut dx, mut dw } = Buffers::new(&convolution);
         let mut u = numbers(plan.weights());
         let [mut scratch, mut scratch2, mut scratch3] = [(); 3].map(|()| numbers(plan.scratch()));
         let (p, input, mut weights) = (plan.clone(), x.clone(), u.clone());
         kernels::winograd_weights(isa, &plan, &w, &mut u);
         self.push("forward, Winograd", move || {
             kernels::winograd_weights(isa, &p, &w, &mut weights);
-            kernels::winograd(isa, &p, &weights, &input, Start::Zero, false, &mut scratch, &mut y);
+            kernels::winograd(isa, &p, product(&weights, &input), &mut scratch, &mut y);
         });
         let (p, output) = (plan.clone(), dy.clone());
         self.push("data-gradient, Winograd", move || {
-            let start = Start::Zero;
-            kernels::winograd_data_gradient(isa, &p, &u, &output, start, &mut scratch2, &mut dx);
+            kernels::winograd_data_gradient(isa, &p, product(&u, &output), &mut scratch2, &mut dx);
         });
         self.push("weight-gradient, Winograd", move || {
             kernels::winograd_weight_gradient(isa, &plan, &x, &dy, &mut scratch3, &mut dw);
@@ -126,7 +127,13 @@ impl Works {
     }
 }
 
-struct Operands {
+/// A plain product of weights with activations.
+fn product<'a>(weights: &'a [f32], x: &'a [f32]) -> Operands<'a> {
+    Operands { weights, x, start: Start::Zero, epilogue: Epilogue::None }
+}
+
+/// The tensors of a layer.
+struct Buffers {
     x: Buffer,
     dy: Buffer,
     w: Buffer,
@@ -135,12 +142,12 @@ struct Operands {
     dw: Buffer,
 }
 
-impl Operands {
-    fn new(convolution: &Convolution) -> Operands {
-        let [x, y] = [convolution.input, convolution.output].map(|l| BLOCKS * l.len());
+impl Buffers {
+    fn new(convolution: &Convolution) -> Buffers {
+        let [x, y] = [convolution.input(), convolution.output()].map(|l| BLOCKS * l.len());
         let w = convolution.weights();
         let [x, dx, y, dy, w, dw] = [x, x, y, y, w, w].map(numbers);
-        Operands { x, dy, w, y, dx, dw }
+        Buffers { x, dy, w, y, dx, dw }
     }
 }
 

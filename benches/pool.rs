@@ -5,7 +5,9 @@ mod measure;
 
 use autograd::Buffer;
 use criterion::{Criterion, criterion_group, criterion_main};
-use kernels::{Activation, Convolution, Isa, LANES, Layout, Start, Store, Window};
+use kernels::{
+    Activation, Convolution, Epilogue, Isa, LANES, Layout, Operands, Start, Store, Window,
+};
 use measure::{Contestant, Peak, compare, measuring};
 use std::time::Duration;
 
@@ -23,15 +25,15 @@ fn pools(criterion: &mut Criterion) {
     ] {
         let layout = Layout::new(BLOCKS, channels, [size; 2]);
         let window = Window::new([2, 2]).stride(2);
-        let pooled = Layout { size: [size / 2; 2], ..layout };
+        let pooled = layout.with_size([size / 2; 2]);
         let (x, dy) = (numbers(layout.len()), numbers(pooled.len()));
         let (mut y, mut dx) = (numbers(pooled.len()), numbers(layout.len()));
-        kernels::max_pool(isa, &x, &layout, &window, &mut y);
+        kernels::max_pool(isa, &x, &layout, window, &mut y);
         let taken = y.clone();
-        let forward = || kernels::max_pool(isa, &x, &layout, &window, &mut y);
+        let forward = || kernels::max_pool(isa, &x, &layout, window, &mut y);
         let backward = || {
             let xy: [&[f32]; 2] = [&x, &taken];
-            kernels::max_pool_backward(isa, xy, &dy, &layout, &window, &mut dx, Store::Overwrite);
+            kernels::max_pool_backward(isa, xy, &dy, &layout, window, &mut dx, Store::Overwrite);
         };
         let works =
             [("forward", Box::new(forward) as Box<dyn FnMut()>), ("backward", Box::new(backward))];
@@ -52,9 +54,9 @@ fn fused(criterion: &mut Criterion, isa: Isa) {
     {
         let convolution = Convolution::new(channels, [size; 2], outputs, Window::new([5, 5]));
         let convolution = convolution.expect("the window fits");
-        let full = Layout { blocks: BLOCKS, ..convolution.output };
-        let pooled = Layout { size: full.size.map(|n| n / 2), ..full };
-        let (x, w) = (numbers(BLOCKS * convolution.input.len()), numbers(convolution.weights()));
+        let full = convolution.output().with_blocks(BLOCKS);
+        let pooled = full.with_size(full.size().map(|n| n / 2));
+        let (x, w) = (numbers(BLOCKS * convolution.input().len()), numbers(convolution.weights()));
         let bias = numbers(outputs);
         let (forward, fused) = (convolution.forward(), convolution.forward_pooled());
         let fused = fused.expect("there is no padding");
@@ -62,14 +64,24 @@ fn fused(criterion: &mut Criterion, isa: Isa) {
         let (mut out, mut out_fused) = (numbers(pooled.len()), numbers(pooled.len()));
         let mut masks = vec![[0; 4]; BLOCKS * outputs * pooled.pixels()];
         let one = || {
-            let start = Start::Bias(&bias);
-            kernels::contract_pooled(isa, &fused, &w, &x, start, &mut out_fused, &mut masks);
+            let bias = Some(&bias[..]);
+            kernels::implicit_gemm_pooled(isa, &fused, &w, &x, bias, &mut out_fused, &mut masks);
         };
         let window = Window::new([2, 2]).stride(2);
         let three = || {
-            kernels::contract(isa, &forward, &w, &x, Start::Bias(&bias), false, &mut y);
+            kernels::implicit_gemm(
+                isa,
+                &forward,
+                Operands {
+                    weights: &w,
+                    x: &x,
+                    start: Start::Bias(&bias),
+                    epilogue: Epilogue::None,
+                },
+                &mut y,
+            );
             kernels::activate(isa, Activation::Relu, &y, &mut relu);
-            kernels::max_pool(isa, &relu, &full, &window, &mut out);
+            kernels::max_pool(isa, &relu, &full, window, &mut out);
         };
         let flops = 2 * BLOCKS * LANES * convolution.multiply_adds();
         let works =

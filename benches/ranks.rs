@@ -10,10 +10,11 @@
 use model::{Network, PRESETS, preset};
 use std::hint::black_box;
 use std::time::Instant;
-use trainer::{Communicator, Mpi};
+use trainer::ranks::{Communicator, Mpi};
 
 fn main() {
-    let mpi = Mpi::start(Default::default()).expect("an MPI job");
+    let mpi = Mpi::start(Default::default(), |problem| eprintln!("error: {problem}"))
+        .expect("an MPI job");
     for (name, _) in PRESETS {
         let layers = preset(name, 10).expect("a preset");
         let len = Network::new([1, 28, 28], &layers).expect("it fits").len();
@@ -35,7 +36,7 @@ fn main() {
 fn whole(mpi: &Mpi, bytes: usize) -> impl FnMut() {
     let counts = vec![bytes; mpi.size()];
     let (own, mut all) = (vec![1; bytes], vec![0; bytes * mpi.size()]);
-    move || mpi.gather(&own, &counts, black_box(&mut all))
+    move || mpi.all_gather(&own, &counts, black_box(&mut all))
 }
 
 /// Each has a slice of all, and then all have its sum.
@@ -47,8 +48,8 @@ fn sliced(mpi: &Mpi, bytes: usize) -> impl FnMut() {
     let (own, mut all) = (vec![1; bytes], vec![0; bytes]);
     let mut roots = vec![0; slice * size];
     move || {
-        mpi.exchange(&own, &slices, &mut roots, &vec![slice; size]);
-        mpi.gather(&roots[..slice], &slices, black_box(&mut all));
+        mpi.all_to_all(&own, &slices, &mut roots, &vec![slice; size]);
+        mpi.all_gather(&roots[..slice], &slices, black_box(&mut all));
     }
 }
 
@@ -56,7 +57,7 @@ fn sliced(mpi: &Mpi, bytes: usize) -> impl FnMut() {
 fn median(repeats: usize, mpi: &Mpi, mut exchange: impl FnMut()) -> f64 {
     let mut times: Vec<f64> = (0..repeats)
         .map(|_| {
-            mpi.gather(&[0], &vec![1; mpi.size()], &mut vec![0; mpi.size()]);
+            mpi.all_gather(&[0], &vec![1; mpi.size()], &mut vec![0; mpi.size()]);
             let started = Instant::now();
             exchange();
             1e6 * started.elapsed().as_secs_f64()

@@ -5,11 +5,12 @@
 mod measure;
 
 use criterion::{Criterion, criterion_group, criterion_main};
+use dataset::{Dataset, Source};
 use kernels::Isa;
 use measure::steps::{Steps, trainer_of};
 use measure::{Contestant, Peak, compare, measuring};
 use std::time::Duration;
-use trainer::{Dataset, Source, Workers};
+use trainer::Workers;
 
 /// Preset, batch, and how many steps make a call. The loop of a training run is inside the pool, so
 /// entering it is not a cost of a step; and the system takes milliseconds to give each thread that it

@@ -4,7 +4,7 @@
 //! cargo run --release --example autograd
 //! ```
 
-use bobbin::autograd::{Memory, Param, Tape, Tensor};
+use bobbin::autograd::{Param, Tape, Tensor, Workspace};
 use bobbin::kernels::Isa;
 
 /// A name, the values on the tape, and the values by hand.
@@ -14,7 +14,7 @@ pub type Row = (&'static str, Vec<f32>, Vec<f32>);
 pub fn variables() -> Vec<Row> {
     let (a, b) = ([1.0, 2.0, -3.0], [0.5, -1.5, 4.0]);
 
-    let mut memory = Memory::default();
+    let mut memory = Workspace::default();
     let mut tape = Tape::training(Isa::detect(), &mut memory, &[], 1);
     let x = tape.variable(&Tensor::vectors(&[a]));
     let y = tape.variable(&Tensor::vectors(&[b]));
@@ -39,7 +39,7 @@ pub fn parameters() -> Vec<Row> {
     let (x, weights) = ([[1.0, 2.0], [3.0, -4.0]], [1.0, 0.5, -2.0, 3.0, 0.0, 1.0]);
     let w = Param { offset: 0, len: 6 };
 
-    let mut memory = Memory::default();
+    let mut memory = Workspace::default();
     let mut tape = Tape::training(Isa::detect(), &mut memory, &weights, 2);
     let x = tape.variable(&Tensor::vectors(&x));
     let product = tape.matmul(x, w);

@@ -1,21 +1,26 @@
-//! Logits of the first test images of the Fashion-MNIST that comes with Bobbin, one line each.
+//! Logits of the first test images of a data set, by default of the Fashion-MNIST that comes with Bobbin, one line each.
 //!
 //! ```text
 //! cargo run --release --example logits                               trains LeNet for an epoch first
 //! cargo run --release --example logits runs/fast-1/model.safetensors 1000
+//! cargo run --release --example logits net.pth 20 DATA        of a directory of IDX files
 //! ```
 //!
 //! A file that does not say what network it is for, as PyTorch saves them, is taken for the preset
 //! that has its names and shapes, and its input for pixels / 255.
 
-use bobbin::model::{Model, StateDict, TensorFile, Usage};
-use bobbin::trainer::{Dataset, Predictor, Recipe, Source, Trainer, Workers};
+use bobbin::dataset::{Dataset, Source};
+use bobbin::model::tensors::TensorFile;
+use bobbin::model::{Model, StateDict, Usage};
+use bobbin::trainer::{Predictor, Recipe, Trainer, Workers};
 use std::error::Error;
 use std::path::Path;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
-    let data = Dataset::open(&Source::bundled()?)?;
+    let source =
+        std::env::args().nth(3).map_or_else(Source::bundled, |path| Ok(Source::new(path)))?;
+    let data = Dataset::open(&source)?;
     let workers = Workers::from_env()?;
     let model = match arguments.next() {
         Some(path) => load(Path::new(&path), &data)?,
@@ -25,7 +30,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let test = data.test()?;
     let classes = model.network.classes();
     let mut logits = vec![0.0; images * classes];
-    Predictor::new(&model, &workers).logits(|i| test.image(i), &mut logits);
+    let numbers: Vec<u32> = (0..images as u32).collect();
+    Predictor::new(&model, &workers)?.logits_of(test, &numbers, &mut logits);
     for row in logits.chunks(classes) {
         println!("{}", row.iter().map(f32::to_string).collect::<Vec<_>>().join(" "));
     }

@@ -4,15 +4,19 @@
 //! cargo run --release --example own_network
 //! ```
 
-use bobbin::model::{Layer, batch_norm2d, conv2d, flatten, linear, max_pool2d, relu, residual};
-use bobbin::trainer::{Dataset, Recipe, ScheduleKind, Source, Trainer, Workers};
+use bobbin::dataset::{Dataset, Source};
+use bobbin::model::{
+    Layer, batch_norm2d, conv2d, flatten, layers, linear, max_pool2d, relu, residual,
+};
+use bobbin::trainer::recipe::ScheduleKind;
+use bobbin::trainer::{Recipe, Trainer, Workers};
 use std::error::Error;
 
 /// Each layer takes the shape of its input from those before it.
-fn layers(classes: usize) -> Vec<Layer> {
-    let body = vec![conv2d(16, 3).padding(1).no_bias(), batch_norm2d()];
+fn network(classes: usize) -> Vec<Layer> {
+    let body = layers![conv2d(16, 3).padding(1).no_bias(), batch_norm2d()];
     let identity = vec![];
-    vec![
+    layers![
         conv2d(16, 5).stride(2).padding(2),
         batch_norm2d(),
         relu(),
@@ -34,7 +38,7 @@ pub fn train() -> Result<f64, Box<dyn Error>> {
 
     let data = Dataset::open(&Source::bundled()?)?;
     let workers = Workers::from_env()?;
-    let mut trainer = Trainer::with_layers(&recipe, &layers(data.classes()), &data, &workers)?;
+    let mut trainer = Trainer::with_layers(&recipe, &network(data.classes()), &data, &workers)?;
     let mut accuracy = 0.0;
     trainer.run(|epoch| {
         accuracy = epoch.validation.map_or(0.0, |test| test.accuracy);

@@ -4,7 +4,7 @@
 //! ```text
 //! cargo run --release --example shop_pictures -- target/shop-pictures
 //! cargo run --release --bin import -- target/shop-pictures --out target/shop
-//! cargo run --release --bin train -- --data target/shop --model cnn-bn
+//! cargo run --release --bin train -- --data target/shop
 //! ```
 
 use bobbin::autograd::{Philox, Purpose, unit};

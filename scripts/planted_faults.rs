@@ -25,6 +25,7 @@ type Sums<const M: usize, const N: usize> = [[__m512; N]; M];
 trait Plan {
     #[inline(always)]
     unsafe fn step<const M: usize, const N: usize>(x: &[f32], sums: &mut Sums<M, N>) {
+        // SAFETY: the caller's promise.
         unsafe { multiply_add(x, sums, 0..M) }
     }
 
@@ -44,6 +45,7 @@ struct Indexing;
 impl Plan for Indexing {
     #[inline(always)]
     unsafe fn step<const M: usize, const N: usize>(x: &[f32], sums: &mut Sums<M, N>) {
+        // SAFETY: the caller's promise.
         unsafe { multiply_add(x, sums, (0..M).map(black_box)) }
     }
 }
@@ -53,6 +55,7 @@ struct Idling;
 impl Plan for Idling {
     #[inline(always)]
     unsafe fn step<const M: usize, const N: usize>(x: &[f32], sums: &mut Sums<M, N>) {
+        // SAFETY: the caller's promise.
         unsafe { multiply_add(x, sums, 0..M / 2) }
     }
 }
@@ -61,6 +64,7 @@ struct Calling;
 impl Plan for Calling {
     #[inline(always)]
     unsafe fn step<const M: usize, const N: usize>(x: &[f32], sums: &mut Sums<M, N>) {
+        // SAFETY: the caller's promise.
         unsafe { multiply_add(x, sums, 0..M) }
         std::thread::yield_now();
     }
@@ -82,6 +86,7 @@ unsafe fn multiply_add<const M: usize, const N: usize>(
     sums: &mut Sums<M, N>,
     rows: impl Iterator<Item = usize>,
 ) {
+    // SAFETY: the caller's promise: AVX-512, and as many floats as are loaded.
     unsafe {
         let mut v = [_mm512_setzero_ps(); N];
         for n in 0..N {
@@ -98,6 +103,7 @@ unsafe fn multiply_add<const M: usize, const N: usize>(
 
 #[inline(never)]
 fn outlined(x: &[f32]) {
+    // SAFETY: never run: only the assembly is looked at.
     unsafe { black_box(_mm512_sqrt_ps(_mm512_loadu_ps(x.as_ptr()))) };
 }
 
@@ -106,6 +112,7 @@ struct Planted;
 impl Planted {
     #[inline(always)]
     fn tile<S, P: Plan, const M: usize, const N: usize>(x: &[f32]) {
+        // SAFETY: never run: only the assembly is looked at.
         unsafe {
             Avx512::trampoline(
                 #[inline(always)]
@@ -128,6 +135,7 @@ mod transform {
     /// Forty sums do not fit into thirty-two registers.
     #[inline(always)]
     pub fn spilling<S>(x: &[f32], to: &mut [f32; 640]) {
+        // SAFETY: never run: only the assembly is looked at.
         unsafe {
             Avx512::trampoline(
                 #[inline(always)]

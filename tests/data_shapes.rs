@@ -4,11 +4,12 @@ mod support {
     pub mod data;
 }
 
+use dataset::Dataset;
 use kernels::Isa;
 use model::Model;
 use support::data::{self, Part};
 use tempfile::TempDir;
-use trainer::{Dataset, Epoch, Recipe, TrainError, Trainer, Workers};
+use trainer::{Epoch, Recipe, TrainError, Trainer, Workers};
 
 fn train(recipe: &Recipe, data: &Dataset) -> Result<(Model, Vec<Epoch>), TrainError> {
     let workers = Workers::new(Isa::detect(), 2).unwrap();
@@ -186,7 +187,7 @@ fn missing_parts_are_named() {
 
     let directory = TempDir::new().unwrap();
     part.write(directory.path(), "t10k");
-    let data = Dataset::open(&trainer::Source::new(directory.path())).unwrap();
+    let data = Dataset::open(&dataset::Source::new(directory.path())).unwrap();
     assert!(refusal(&data::recipe(&[]), &data).contains("no training set"));
 }
 

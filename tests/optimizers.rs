@@ -4,10 +4,11 @@ mod support {
     pub mod data;
 }
 
+use dataset::Dataset;
 use kernels::Isa;
-use kernels::reference::{norm, widen};
+use reference::{norm, widen};
 use support::data;
-use trainer::{Dataset, Evaluation, Recipe, TrainError, Trainer, Workers};
+use trainer::{Evaluation, Recipe, TrainError, Trainer, Workers};
 
 /// Every rule, with a learning rate that suits it, and what else it can be told.
 const RULES: [(&str, &[(&str, &str)]); 6] = [

@@ -2,11 +2,17 @@
 //!
 //! The files come from `tests/fixtures/make_parity.py`; the README beside it describes them.
 
+mod support {
+    pub mod noise;
+}
+
+use dataset::{Dataset, Source};
 use kernels::Isa;
 use model::{Network, Role};
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
-use trainer::{Dataset, Recipe, Source, Trainer, Workers};
+use support::noise::noise;
+use trainer::{Recipe, Trainer, Workers};
 
 /// ‖w − w64‖ / ‖w64‖ of every tensor; float32 in PyTorch drifts by less than a tenth of it.
 const TOLERANCE: f64 = 1e-4;
@@ -45,6 +51,21 @@ fn resnet_in_four_shards() {
     check("resnet-shard16");
 }
 
+#[test]
+fn a_graph_with_squeeze_and_excitation() {
+    check("graph-excite");
+}
+
+#[test]
+fn a_graph_of_concatenations() {
+    check("graph-dense");
+}
+
+#[test]
+fn a_graph_of_layers_used_again() {
+    check("graph-shared");
+}
+
 /// Trains as the file says, on every SIMD path, and compares.
 fn check(case: &str) {
     let path = format!("{}/tests/fixtures/parity-{case}.safetensors", env!("CARGO_MANIFEST_DIR"));
@@ -74,7 +95,6 @@ fn check(case: &str) {
 
 fn recipe(about: &Value) -> Recipe {
     let settings = [
-        ("model.preset", "model"),
         ("data.batch_size", "batch"),
         ("data.shard", "shard"),
         ("optimizer.lr", "lr"),
@@ -83,7 +103,13 @@ fn recipe(about: &Value) -> Recipe {
         ("optimizer.weight_decay", "weight_decay"),
     ];
     let settings = settings.map(|(field, key)| (field.to_owned(), about[key].to_string()));
-    Recipe::load("paper", &settings).unwrap()
+    let mut recipe = Recipe::load("paper", &settings).unwrap();
+    recipe.model.preset = about["model"].as_str().map(str::to_owned);
+    if let Some(layers) = about.get("layers") {
+        recipe.model.preset = None;
+        recipe.model.layers = Some(serde_json::from_value(layers.clone()).unwrap());
+    }
+    recipe
 }
 
 /// The weights that `initialise` of `make_parity.py` gives: parameter `t` is a hash of stream
@@ -112,14 +138,6 @@ fn initial_weights(network: &Network, about: &Value) -> Vec<f32> {
         }
     }
     weights
-}
-
-/// A multiple of 2⁻²³ in [−1, 1): the finaliser of splitmix64.
-fn noise(stream: u64, i: u64) -> f64 {
-    let z = ((stream << 32) + i).wrapping_add(0x9E37_79B9_7F4A_7C15);
-    let z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    ((z ^ (z >> 31)) >> 40) as f64 / f64::from(1 << 23) - 1.0
 }
 
 /// Every tensor that the file has of a state.

@@ -2,8 +2,8 @@
 //!
 //! The file comes from `tests/fixtures/make_optimizers.py`; the README beside it describes it.
 
-use kernels::reference::{compare, norm, widen};
-use kernels::{Adagrad, Adam, Isa, RmsProp, Sgd};
+use kernels::{Adagrad, Adam, AdamState, Isa, RmsProp, RmsPropState, Sgd};
+use reference::{compare, norm, widen};
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
 
@@ -112,14 +112,26 @@ impl State {
                 let decoupled = settings["kind"] == "adamw";
                 let eps = number("eps");
                 let rule = Adam { lr, betas, eps, weight_decay, decoupled, gradient_scale, step };
-                kernels::adam(isa, &rule, params, g, first, second);
+                kernels::adam(
+                    isa,
+                    &rule,
+                    params,
+                    g,
+                    AdamState { exp_avg: first, exp_avg_sq: second },
+                );
             }
             "rmsprop" => {
                 let (alpha, eps, momentum) = (number("alpha"), number("eps"), number("momentum"));
                 let centered = settings["centered"] == true;
                 let rule =
                     RmsProp { lr, alpha, eps, momentum, centered, weight_decay, gradient_scale };
-                kernels::rms_prop(isa, &rule, params, g, second, first, velocity);
+                kernels::rms_prop(
+                    isa,
+                    &rule,
+                    params,
+                    g,
+                    RmsPropState { square_avg: second, grad_avg: first, momentum_buffer: velocity },
+                );
             }
             "adagrad" => {
                 let (lr_decay, eps) = (number("lr_decay"), number("eps"));

@@ -5,20 +5,18 @@ mod support {
     pub mod data;
 }
 
+use dataset::Dataset;
 use kernels::Isa;
 use std::ops::ControlFlow;
 use std::sync::Mutex;
-use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::Duration;
 use support::data::{Part, open, random, recipe};
 use tempfile::TempDir;
-use trainer::metrics::Line;
-use trainer::{
-    Checkpoints, Communicator, Dataset, Destination, Evaluation, Event, Listener, Progress, Recipe,
-    Recording, Stop, TrainError, Trainer, Workers, join_shares, record,
-};
+use tracking::{Checkpoints, Destination, Recorder, RunError};
+use trainer::ranks::{Communicator, join_partitions};
+use trainer::{Evaluation, Event, Progress, Recipe, Stop, Trainer, Workers};
 
 /// A rank that is a thread.
 struct Thread {
@@ -69,13 +67,13 @@ impl Communicator for Thread {
         self.largest
     }
 
-    fn gather(&self, own: &[u8], counts: &[usize], all: &mut [u8]) {
+    fn all_gather(&self, own: &[u8], counts: &[usize], all: &mut [u8]) {
         assert!(own.len() <= self.largest);
         self.to.iter().for_each(|to| to.send(own.to_vec()).unwrap());
         self.receive(counts, all);
     }
 
-    fn exchange(&self, own: &[u8], sent: &[usize], all: &mut [u8], received: &[usize]) {
+    fn all_to_all(&self, own: &[u8], sent: &[usize], all: &mut [u8], received: &[usize]) {
         assert!(own.len() <= self.largest);
         let mut rest = own;
         for (to, &count) in self.to.iter().zip(sent) {
@@ -159,7 +157,7 @@ fn small() -> (TempDir, Dataset) {
 fn weights_are_those_of_one_process() {
     let (_directory, data) = small();
     let base = [CNN, ("stop.epochs", "2"), ("data.validation", "test")];
-    let changes: [&[(&str, &str)]; 5] = [
+    let changes: [&[(&str, &str)]; 6] = [
         // Shards of 16: seven of a full batch, and two of the last one, of which one is short.
         &[("data.batch_size", "100"), ("data.shard", "16")],
         &[("data.batch_size", "32"), ("data.shard", "16"), ("optimizer.ema", "0.9")],
@@ -167,9 +165,18 @@ fn weights_are_those_of_one_process() {
             ("data.batch_size", "90"),
             ("data.shard", "16"),
             ("augment.shift", "1"),
+            ("augment.rotate", "15"),
+            ("augment.trivial", "true"),
             ("augment.flip", "0.5"),
             ("optimizer.kind", "adam"),
             ("optimizer.clip_norm", "0.5"),
+        ],
+        // The mean is by weights that no rank's shards have all of.
+        &[
+            ("data.batch_size", "90"),
+            ("data.shard", "16"),
+            ("model.class_weights", "[0.25, 1, 3]"),
+            ("data.sampling", "balanced"),
         ],
         // A batch is a shard: all ranks but one have nothing to do.
         &[("data.batch_size", "60"), ("data.shard", "64")],
@@ -228,24 +235,15 @@ fn divergence_is_common() {
         let mut trainer = Trainer::new(&recipe, &data, &workers).unwrap();
         trainer.join_ranks(rank).unwrap();
         if rank.rank() > 0 {
-            return trainer.run(|_| {}).unwrap_err();
+            return RunError::from(trainer.run(|_| {}).unwrap_err());
         }
         let out = directory.path().join("run");
         let run = Destination::at(&out, false).unwrap().make(&recipe).unwrap();
-        let interrupt = AtomicBool::new(false);
-        let recording =
-            Recording { directory: &run, keep: 1, interrupt: &interrupt, profile: false };
-        record(&mut trainer, recording, &mut Silent).unwrap_err()
+        Recorder::new(&run).keep(1).record(&mut trainer).unwrap_err()
     });
-    assert!(errors.iter().all(TrainError::is_common), "{errors:?}");
+    assert!(errors.iter().all(RunError::is_common), "{errors:?}");
     assert!(errors[0].to_string().contains("; the last good checkpoint is "), "{}", errors[0]);
     assert!(errors[0].to_string().starts_with(&errors[1].to_string()), "{}", errors[1]);
-}
-
-struct Silent;
-
-impl Listener for Silent {
-    fn line(&mut self, _: &Line) {}
 }
 
 /// One rank alone asks for the end; what goes on from there alone has the bits of a run that was never
@@ -269,7 +267,7 @@ fn all_ranks_end_after_the_same_step() {
         });
         assert_eq!(stop.unwrap(), Stop::Interrupted);
         if rank.rank() == 0 {
-            checkpoints.save(&trainer).unwrap();
+            checkpoints.save(&trainer.state()).unwrap();
         }
         trainer.progress().step
     });
@@ -279,7 +277,9 @@ fn all_ranks_end_after_the_same_step() {
         let states = on_ranks(size, |rank| {
             let workers = Workers::new(Isa::detect(), 1).unwrap();
             let mut trainer = match rank.rank() {
-                0 => Trainer::resume(&recipe, &data, &workers, &checkpoint).unwrap(),
+                0 => {
+                    Trainer::resume(&recipe, &data, &workers, checkpoint.state().unwrap()).unwrap()
+                }
                 _ => Trainer::to_join(&recipe, &data, &workers).unwrap(),
             };
             trainer.join_ranks(rank).unwrap();
@@ -353,7 +353,7 @@ fn training_images_that_are_shared_out() {
     ]);
     let trained = on_ranks(2, |rank| {
         let (_directory, mut data) = open(&parts[rank.rank()], Some(&test));
-        join_shares(rank, &mut data).unwrap();
+        join_partitions(rank, &mut data).unwrap();
         let workers = Workers::new(Isa::detect(), 1).unwrap();
         let mut trainer = Trainer::new(&recipe, &data, &workers).unwrap();
         trainer.join_ranks(rank).unwrap();
@@ -385,9 +385,9 @@ fn shares_of_other_sets_are_refused() {
         let found = on_ranks(2, |rank| {
             let (part, test) = if rank.rank() == 0 { (&own, &test) } else { (other, other_test) };
             let (_directory, mut data) = open(part, Some(test));
-            join_shares(rank, &mut data).unwrap_err()
+            join_partitions(rank, &mut data).unwrap_err()
         });
-        assert!(found[0].starts_with(says), "{}", found[0]);
+        assert!(found[0].to_string().starts_with(says), "{}", found[0]);
         assert_eq!(found[0], found[1]);
     }
 }

@@ -4,10 +4,12 @@ mod support {
     pub mod data;
 }
 
+use dataset::{Dataset, Split};
 use kernels::Isa;
 use model::Model;
 use support::data::{self, Part};
-use trainer::{Dataset, Predictor, ScoreOptions, Scores, Split, Trainer, Workers};
+use trainer::scores::{ScoreOptions, Scores};
+use trainer::{Predictor, Trainer, Workers};
 
 const SHAPE: [usize; 3] = [3, 16, 17];
 const CLASSES: usize = 8;
@@ -42,7 +44,7 @@ fn scores_are_those_of_validation_and_of_a_plain_count() {
     let (model, loss, accuracy) = trained(&data, &workers);
     let options = ScoreOptions { mistakes: usize::MAX, ..ScoreOptions::default() };
     let scores = |workers: &Workers, images: &[u32]| {
-        Scores::new(&Predictor::new(&model, workers), split, images, options).unwrap()
+        Scores::new(&Predictor::new(&model, workers).unwrap(), split, images, options).unwrap()
     };
     let found = scores(&workers, &all(split));
     assert!((found.loss - loss).abs() < 1e-5 * loss, "{} {loss}", found.loss);
@@ -52,11 +54,11 @@ fn scores_are_those_of_validation_and_of_a_plain_count() {
     assert_eq!(found, scores(&one, &all(split)));
 
     // Counted again, image by image, by sorting.
-    let predictor = Predictor::new(&model, &one);
+    let predictor = Predictor::new(&model, &one).unwrap();
     let (mut first_five, mut confusion) = (0, vec![vec![0; CLASSES]; CLASSES]);
     for i in 0..split.len() {
-        let mut logits = [0.0; CLASSES];
-        predictor.logits(|_| split.image(i), &mut logits);
+        let (mut logits, image) = ([0.0; CLASSES], split.image(i));
+        predictor.logits(|_| &image, &mut logits);
         let mut order: Vec<usize> = (0..CLASSES).collect();
         order.sort_by(|&a, &b| logits[b].total_cmp(&logits[a]));
         let label = split.label(i) as usize;
@@ -97,7 +99,8 @@ fn a_mirrored_set_has_the_same_scores_under_mirroring() {
     let scores = |data: &Dataset, mirror| {
         let split = data.test().unwrap();
         let options = ScoreOptions { mirror, mistakes: 5 };
-        Scores::new(&Predictor::new(&model, &workers), split, &all(split), options).unwrap()
+        Scores::new(&Predictor::new(&model, &workers).unwrap(), split, &all(split), options)
+            .unwrap()
     };
     assert_ne!(scores(&data, false), scores(&other, false));
     assert_eq!(scores(&data, true), scores(&other, true));
@@ -111,7 +114,7 @@ fn broken_weights_are_an_error_that_names_the_image() {
     let (mut model, ..) = trained(&data, &workers);
     model.weights[0] = f32::NAN;
     let split = data.test().unwrap();
-    let predictor = Predictor::new(&model, &workers);
+    let predictor = Predictor::new(&model, &workers).unwrap();
     let error = Scores::new(&predictor, split, &[3, 4], ScoreOptions::default()).unwrap_err();
     assert!(error.to_string().contains("image 3 is not finite"), "{error}");
 }

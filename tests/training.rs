@@ -4,12 +4,14 @@ mod support {
     pub mod data;
 }
 
+use dataset::{Dataset, Source};
 use kernels::Isa;
-use kernels::reference::{norm, uniform, widen};
-use model::{Kind, Layer, conv2d, dropout, flatten, gelu, linear};
+use model::{Kind, Layer, batch_norm2d, conv2d, dropout, flatten, gelu, global_avg_pool2d};
+use model::{layers, linear};
+use reference::{norm, uniform, widen};
 use support::data::{self, Part};
 use tempfile::TempDir;
-use trainer::{Dataset, Epoch, Recipe, Source, Trainer, Workers};
+use trainer::{Epoch, Recipe, TrainError, Trainer, Workers};
 
 const PRESETS: [&str; 3] = ["lenet", "cnn-bn", "resnet"];
 
@@ -67,7 +69,7 @@ fn threads_change_no_bit() {
 #[test]
 fn threads_change_no_mask() {
     let (_directory, data) = data::random(120, [1, 16, 16], 10);
-    let layers = [conv2d(4, 3), gelu(), dropout(0.3), flatten(), dropout(0.5), linear(10)];
+    let layers = layers![conv2d(4, 3), gelu(), dropout(0.3), flatten(), dropout(0.5), linear(10)];
     let weights = |threads: usize, layers: &[Layer]| {
         let workers = Workers::new(Isa::detect(), threads).unwrap();
         let mut trainer = Trainer::with_layers(&uneven("lenet"), layers, &data, &workers).unwrap();
@@ -85,7 +87,7 @@ fn threads_change_no_mask() {
 fn threads_change_no_augmentation() {
     for shape in [[1, 16, 16], [3, 16, 18]] {
         let (_directory, data) = data::random(120, shape, 10);
-        let layers = [conv2d(4, 3), gelu(), flatten(), linear(10)];
+        let layers = layers![conv2d(4, 3), gelu(), flatten(), linear(10)];
         let weights = |threads: usize, settings: &[(&str, &str)]| {
             let recipe = data::recipe(&[BATCHES, settings].concat());
             let workers = Workers::new(Isa::detect(), threads).unwrap();
@@ -201,8 +203,8 @@ fn fashion_mnist(images: usize) -> (TempDir, Dataset) {
     let train = all.train().unwrap();
     let part = Part {
         shape: all.image_shape(),
-        pixels: (0..images).flat_map(|i| train.image(i)).copied().collect(),
-        labels: train.labels()[..images].to_vec(),
+        pixels: (0..images).flat_map(|i| train.image(i)).collect(),
+        labels: train.labels()[..images].iter().map(|&label| label as u8).collect(),
     };
     data::open(&part, None)
 }
@@ -237,4 +239,30 @@ fn patterns_are_recognised_in_new_images() {
         let validation = epochs[9].validation.expect("a test set");
         assert!(validation.accuracy >= 0.95, "{preset}: {:?}", epochs[9]);
     }
+}
+
+/// As in PyTorch: a single value per channel has no deviation.
+#[test]
+fn batch_norm_over_a_single_value_is_refused() {
+    let (_directory, data) = data::random(120, [1, 16, 16], 4);
+    let workers = Workers::new(Isa::detect(), 2).unwrap();
+    let layers = layers![global_avg_pool2d(), batch_norm2d(), flatten(), linear(4)];
+    let start = |size: &str| {
+        let recipe = data::recipe(&[("data.batch_size", size), ("data.shard", "16")]);
+        Trainer::with_layers(&recipe, &layers, &data, &workers)
+    };
+    let error = start("33").unwrap_err();
+    assert!(
+        matches!(&error, TrainError::SingleValue { layer, batch: 33, shard: 16, .. } if layer == "1"),
+        "{error}"
+    );
+    assert!(error.to_string().contains("choose another `data.shard`, such as 48"), "{error}");
+
+    let mut trainer = start("16").unwrap();
+    let before = trainer.weights().to_vec();
+    let error = trainer.step(&[7]).unwrap_err();
+    assert!(matches!(error, TrainError::SingleValue { batch: 1, .. }), "{error}");
+    assert_eq!(trainer.weights(), before);
+    trainer.step(&[7, 8]).unwrap();
+    assert_ne!(trainer.weights(), before);
 }

@@ -18,6 +18,7 @@ pub struct Buffer {
 
 impl Buffer {
     /// `len` zeros.
+    #[must_use]
     pub fn zeros(len: usize) -> Buffer {
         Buffer { lines: vec![Line::default(); len.div_ceil(LANES)], len }
     }

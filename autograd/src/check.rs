@@ -19,10 +19,10 @@
 //! which doubles with `h` where `f` is smooth and does not at a kink; `K(2h) − 2K(h)` gives it away.
 //! Its size is added to the measured truncation; where the sum is not small, the slope counts as a
 //! kink and is not compared. Tests of single operations keep away from kinks with inputs from
-//! [`kernels::reference::separated`], any two of which are further apart than `4h`; tests of whole
-//! networks cannot, and allow a few ([`Check::kinks`]).
+//! `reference::separated`, any two of which are further apart than `4h`; tests of whole networks
+//! cannot, and allow a few ([`Check::kinks`]).
 
-use kernels::reference::uniform;
+use crate::philox::{Philox, Purpose, unit};
 use std::fmt;
 
 /// How many roundings of the size of `S` the rounding error of `f` may reach.
@@ -55,6 +55,7 @@ impl Default for Check {
 
 /// What a slope is taken along.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Along {
     /// The coordinate of this index.
     Coordinate(usize),
@@ -112,6 +113,7 @@ impl fmt::Display for Slope {
 
 /// Why a gradient is not proved.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
 pub enum GradientError {
     /// It is wrong.
     Wrong {
@@ -205,13 +207,20 @@ impl Check {
     fn chosen(&self, len: usize) -> Vec<usize> {
         let mut indices: Vec<usize> = (0..len).collect();
         if self.coordinates < len {
-            let keys: Vec<f64> = uniform(len, self.seed);
+            let keys = uniform(len, self.seed);
             indices.sort_by(|a, b| keys[*a].total_cmp(&keys[*b]));
             indices.truncate(self.coordinates);
             indices.sort();
         }
         indices
     }
+}
+
+/// `len` random numbers from −1 to 1.
+fn uniform(len: usize, seed: u64) -> Vec<f64> {
+    let random = Philox::new(seed, Purpose::GradientCheck);
+    let word = |i: usize| random.words([i as u32, 0, 0, 0])[0];
+    (0..len).map(|i| f64::from(2.0 * unit(word(i)) - 1.0)).collect()
 }
 
 /// A function at a point, with the scales of its inputs and terms.
@@ -256,7 +265,7 @@ impl<'a, F: Fn(&[f64]) -> f64> Probe<'a, F> {
 
     /// Along a vector of random signs, each as long as the scale of its coordinate over √len.
     fn direction(&self, number: usize, seed: u64) -> Slope {
-        let signs: Vec<f64> = uniform(self.x.len(), seed);
+        let signs = uniform(self.x.len(), seed);
         let root = (self.x.len() as f64).sqrt();
         let direction: Vec<f64> =
             signs.iter().zip(&self.scales).map(|(sign, s)| s.copysign(*sign) / root).collect();
@@ -310,7 +319,7 @@ mod tests {
 
     #[test]
     fn right_gradients_pass() {
-        let x: Vec<f64> = uniform(30, 1);
+        let x = uniform(30, 1);
         check_gradients(smooth, &x, &slopes_of_smooth(&x)).unwrap();
         let far: Vec<f64> = x.iter().map(|x| 1e3 * x).collect();
         check_gradients(smooth, &far, &slopes_of_smooth(&far)).unwrap();
@@ -321,7 +330,7 @@ mod tests {
 
     #[test]
     fn a_small_error_is_found_and_named() {
-        let x: Vec<f64> = uniform(30, 2);
+        let x = uniform(30, 2);
         let mut gradient = slopes_of_smooth(&x);
         gradient[4] += 1e-6;
         gradient[17] += 1e-5;
@@ -364,7 +373,7 @@ mod tests {
 
     #[test]
     fn samples_are_of_the_size_asked_for() {
-        let x: Vec<f64> = uniform(1000, 3);
+        let x = uniform(1000, 3);
         let mut gradient = slopes_of_smooth(&x);
         let check = Check { coordinates: 20, directions: 5, ..Check::default() };
         check.run(smooth, &x, &gradient).unwrap();

@@ -14,6 +14,7 @@ pub struct Philox {
 
 /// What random numbers are for; each has a key of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Purpose {
     /// Initial weights.
     Initialisation = 1,
@@ -25,10 +26,13 @@ pub enum Purpose {
     Split = 4,
     /// Shifts, flips and erasures.
     Augmentation = 5,
+    /// The slopes that a gradient check looks at.
+    GradientCheck = 6,
 }
 
 impl Philox {
     /// The generator of a seed and a purpose.
+    #[must_use]
     pub fn new(seed: u64, purpose: Purpose) -> Philox {
         let seeded = Philox { key: [seed as u32, (seed >> 32) as u32] };
         let [a, b, ..] = seeded.words([purpose as u32, 0, 0, 0]);
@@ -36,6 +40,7 @@ impl Philox {
     }
 
     /// The four words at a counter.
+    #[must_use]
     pub fn words(&self, counter: [u32; 4]) -> [u32; 4] {
         const MULTIPLIERS: [u32; 2] = [0xD251_1F53, 0xCD9E_8D57];
         const WEYL: [u32; 2] = [0x9E37_79B9, 0xBB67_AE85];
@@ -52,11 +57,13 @@ impl Philox {
 }
 
 /// A random word as a number in [0, 1), a multiple of 2⁻²⁴.
+#[must_use]
 pub fn unit(word: u32) -> f32 {
     (word >> 8) as f32 / (1 << 24) as f32
 }
 
 /// A random word as an integer below `n`, by multiplication: biased by less than `n` · 2⁻³².
+#[must_use]
 pub fn below(word: u32, n: u32) -> u32 {
     ((u64::from(word) * u64::from(n)) >> 32) as u32
 }

@@ -16,6 +16,7 @@ pub struct Tensor {
 
 impl Tensor {
     /// `images` images of zeros with this many channels of `size[0]` rows by `size[1]` columns.
+    #[must_use]
     pub fn zeros(images: usize, channels: usize, size: [usize; 2]) -> Tensor {
         let mut tensor = Tensor::default();
         tensor.reshape(images, channels, size);
@@ -26,6 +27,7 @@ impl Tensor {
     ///
     /// # Panics
     /// If `values` has another length.
+    #[must_use]
     pub fn from_rows(values: &[f32], images: usize, channels: usize, size: [usize; 2]) -> Tensor {
         let mut tensor = Tensor::zeros(images, channels, size);
         assert_eq!(values.len(), images * channels * size[0] * size[1], "values of a tensor");
@@ -37,6 +39,7 @@ impl Tensor {
     }
 
     /// A batch of feature vectors.
+    #[must_use]
     pub fn vectors<const N: usize>(vectors: &[[f32; N]]) -> Tensor {
         Tensor::from_rows(vectors.as_flattened(), vectors.len(), N, [1, 1])
     }
@@ -48,19 +51,33 @@ impl Tensor {
 
     /// Where the values are, in row-major order.
     fn places(&self) -> Vec<usize> {
-        let [height, width] = self.layout.size;
-        let mut places = Vec::with_capacity(self.images * self.layout.channels * height * width);
+        let [height, width] = self.layout.size();
+        let mut places = Vec::with_capacity(self.images * self.layout.channels() * height * width);
         for image in 0..self.images {
-            let start = image / LANES * self.layout.block_len() + image % LANES;
-            for channel in 0..self.layout.channels {
+            for channel in 0..self.layout.channels() {
                 for y in 0..height {
                     for x in 0..width {
-                        places.push(start + self.layout.offset(channel, [y, x]));
+                        places.push(self.place(image, channel, [y, x]));
                     }
                 }
             }
         }
         places
+    }
+
+    /// Where the value of an image, a channel and a pixel (row, column) is.
+    #[inline]
+    fn place(&self, image: usize, channel: usize, pixel: [usize; 2]) -> usize {
+        image / LANES * self.layout.block_len() + image % LANES + self.layout.offset(channel, pixel)
+    }
+
+    /// The value of an image at a channel and a pixel (row, column).
+    ///
+    /// # Panics
+    /// If its place is beyond the data.
+    #[inline]
+    pub fn get(&self, image: usize, channel: usize, pixel: [usize; 2]) -> f32 {
+        self.data[self.place(image, channel, pixel)]
     }
 
     /// Makes it this shape; the values are zeros if that is a change, else what they were.
@@ -82,12 +99,12 @@ impl Tensor {
 
     /// Channels, or features.
     pub fn channels(&self) -> usize {
-        self.layout.channels
+        self.layout.channels()
     }
 
     /// Rows and columns.
     pub fn size(&self) -> [usize; 2] {
-        self.layout.size
+        self.layout.size()
     }
 
     /// Where values are.
@@ -114,7 +131,7 @@ mod tests {
     fn rows_round_trip() {
         let values: Vec<f32> = (0..19 * 3 * 4 * 2).map(|i| i as f32).collect();
         let tensor = Tensor::from_rows(&values, 19, 3, [4, 2]);
-        assert_eq!(tensor.layout().blocks, 2);
+        assert_eq!(tensor.layout().blocks(), 2);
         assert_eq!(tensor.to_rows(), values);
         // Image 17, channel 2, pixel (3, 1): second block, second lane.
         let at = tensor.layout().block_len() + tensor.layout().offset(2, [3, 1]) + 1;

@@ -17,15 +17,16 @@ mod synthetic;
 #[path = "../measure/mod.rs"]
 mod measure;
 
+use dataset::{Dataset, Source};
 use kernels::Isa;
 use measure::steps::{Steps, recipe, trainer_of};
 use measure::{Contestant, Peak, measuring, rounds};
-use model::{Layer, conv2d, flatten, global_avg_pool2d, linear, max_pool2d, relu};
+use model::{Layer, conv2d, flatten, global_avg_pool2d, layers, linear, max_pool2d, relu};
 use plot::{Axis, Line, Plot};
 use serde_json::{Map, Value, json};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
-use trainer::{Dataset, Source, Trainer, Workers};
+use trainer::{Trainer, Workers};
 
 /// Long enough for each thread to find a core.
 const CALL_SECONDS: f64 = 0.01;
@@ -36,7 +37,8 @@ fn main() {
     while let Some(argument) = arguments.next() {
         match &*argument {
             memory::CHILD => return memory::child(arguments),
-            "--write" => write = arguments.next().map(PathBuf::from),
+            // Cargo runs a bench in its package's directory, which is not where the user is.
+            "--write" => write = arguments.next().map(|path| PathBuf::from("..").join(path)),
             name if !name.starts_with('-') => wanted.push(argument),
             _ => {}
         }
@@ -216,9 +218,9 @@ fn channels() -> (Value, Plot) {
     let layers = |channels: usize| {
         let mut layers = vec![];
         for _ in 0..3 {
-            layers.extend([conv2d(channels, 3).padding(1), relu()]);
+            layers.extend(layers![conv2d(channels, 3).padding(1), relu()]);
         }
-        layers.extend([global_avg_pool2d(), flatten(), linear(10)]);
+        layers.extend(layers![global_avg_pool2d(), flatten(), linear(10)]);
         layers
     };
     let title = "Training: time per image against channels (3×3 convolutions at 14×14)";
@@ -229,8 +231,8 @@ fn channels() -> (Value, Plot) {
 fn size() -> (Value, Plot) {
     const SIZES: [usize; 10] = [8, 12, 16, 24, 28, 32, 48, 64, 96, 128];
     let layers = || {
-        let stage = |channels| [conv2d(channels, 3).padding(1), relu(), max_pool2d(2)];
-        stage(16).into_iter().chain(stage(32)).chain([flatten(), linear(10)]).collect()
+        let stage = |channels| layers![conv2d(channels, 3).padding(1), relu(), max_pool2d(2)];
+        [stage(16), stage(32), layers![flatten(), linear(10)]].concat()
     };
     let title =
         "Training: time per image against its size (3×3 convolutions to 16 and 32 channels)";

@@ -1,8 +1,8 @@
 //! Data sets of random images, made for the occasion.
 
-use kernels::reference::uniform;
+use dataset::{Dataset, Source};
+use reference::uniform;
 use tempfile::TempDir;
-use trainer::{Dataset, Source};
 
 /// So many random images of so many pixels a side, to train and to test on, in ten classes. The
 /// directory goes when it is dropped.

@@ -41,6 +41,11 @@ impl<'a> Contestant<'a> {
         Contestant { name: name.into(), work: Box::new(work), calls: 1, seconds: Vec::new() }
     }
 
+    /// What it is called.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Least seconds per call.
     pub fn best(&self) -> f64 {
         best(&self.seconds)
@@ -99,7 +104,7 @@ impl<'a> Peak<'a> {
         const STEPS: usize = 20_000;
         let run = || {
             let pieces = PIECES * workers.threads();
-            let leaf = |_, _: &mut autograd::Memory| fma_chains(workers.isa(), STEPS);
+            let leaf = |_, _: &mut trainer::Scratch| fma_chains(workers.isa(), STEPS);
             workers.run(|| workers.sum(0..pieces, &leaf, &|a, b| a + b))
         };
         let work = move || {

@@ -1,6 +1,7 @@
 //! Training steps as work to be measured.
 
-use trainer::{Dataset, Recipe, Trainer, Workers};
+use dataset::Dataset;
+use trainer::{Recipe, Trainer, Workers};
 
 /// Steps over the first images of the training set, in order, again and again.
 pub struct Steps<'a> {

@@ -26,7 +26,8 @@ def main() -> int:
     try:
         from pyspark.sql import SparkSession
     except ModuleNotFoundError:
-        print("error: PySpark is not installed: pip install pyspark pandas pyarrow", file=sys.stderr)
+        hint = "pip install -r deploy/spark/requirements.txt"
+        print(f"error: PySpark is not installed: {hint}", file=sys.stderr)
         return 2
     from bobbin_spark import BobbinError, Columns, Training, train
 

@@ -42,6 +42,7 @@ impl std::error::Error for UnknownIsa {}
 
 impl Isa {
     /// The widest path of this processor.
+    #[must_use]
     pub fn detect() -> Isa {
         Self::detected().next().expect("the portable path is always there")
     }

@@ -7,70 +7,119 @@
 //! The order of every sum is stated in the documentation of its kernel and depends on the shape
 //! alone, never on tiles, caches, or SIMD path. AVX-512 and AVX2 give the same bits; the portable
 //! path, where it has no fused multiply-add, rounds twice where they round once.
+//!
+//! ```
+//! use kernels::{Convolution, Epilogue, Isa, Operands, Start, Window, implicit_gemm};
+//!
+//! // A 2×2 convolution of one plane of 3×3 pixels, for sixteen images at once.
+//! let layer = Convolution::new(1, [3, 3], 1, Window::new([2, 2])).expect("the window fits");
+//! let (x, weights) = (vec![2.0; layer.input().len()], vec![0.5; layer.weights()]);
+//! let mut y = vec![0.0; layer.output().len()];
+//! let operands =
+//!     Operands { weights: &weights, x: &x, start: Start::Bias(&[-3.0]), epilogue: Epilogue::Relu };
+//! implicit_gemm(Isa::detect(), &layer.forward(), operands, &mut y);
+//! assert_eq!(y, vec![1.0; 4 * 16]);
+//! ```
 
-mod activation;
-mod batch_norm;
-mod contract;
-mod correlate;
-mod gemm;
+#![warn(missing_debug_implementations)]
+
+// Shapes, and where values are.
+mod convolution;
 mod geometry;
-mod images;
-mod isa;
-mod math;
-mod optimizer;
-mod outer;
-mod patches;
-mod peak;
+mod im2col;
+mod options;
+mod output;
 mod planes;
-mod pointwise;
-mod pool;
-pub mod reference;
-mod simd;
-mod softmax;
-mod tile;
-mod transpose;
-mod winograd;
-
-pub use activation::{Activation, activate, activate_backward, gate};
-pub use batch_norm::{
-    BatchNorm, batch_norm, batch_norm_backward, batch_norm_evaluate, batch_norm_pool,
-    batch_norm_pool_backward, batch_norm_pool_evaluate,
-};
-pub use contract::{Start, contract, contract_pooled};
-pub use correlate::{BAND, correlate};
-pub use gemm::{Gemm, Matrix, MatrixMut, gemm};
+pub use convolution::Convolution;
 pub use geometry::{Layout, Window};
-pub use images::load_images;
+pub use im2col::Im2col;
+pub use options::{Conv2dOptions, PaddingMode};
+pub use output::{Epilogue, Store};
+
+// SIMD paths.
+mod isa;
+mod peak;
+mod simd;
+mod tile;
 pub use isa::{ISA_VARIABLE, Isa, REQUIRED_VARIABLE, UnknownIsa};
-pub use math::{exp, ln};
-pub use optimizer::{Adagrad, Adam, RmsProp, Sgd, adagrad, adam, rms_prop, sgd};
-pub use outer::{GROUP, outer, outer_patches};
-pub use patches::{Convolution, Patches};
 pub use peak::fma_chains;
-pub use pointwise::{
-    add, add_assign, all_finite, channel_sums, clamp, flatten, keep_masked, lerp, mul, scale, sum,
-    sum_of_squares, unflatten,
-};
-pub use pool::{
-    avg_pool, avg_pool_backward, global_avg_pool, global_avg_pool_backward, max_pool,
-    max_pool_backward, unpool,
-};
-pub use softmax::{
-    CrossEntropy, cross_entropy, log_softmax, log_softmax_backward, softmax, softmax_backward,
-};
+
+// Parts of operations, and who does them.
+mod team;
+pub use team::{Cores, Cost, Team};
+
+// Products: of convolutions, linear layers and plain matrices.
+mod depthwise;
+mod gemm;
+mod implicit_gemm;
+mod linear_weight_gradient;
+mod transpose;
+mod weight_gradient;
+mod winograd;
+pub use depthwise::{Depthwise, DepthwiseTensors, depthwise, depthwise_gradients};
+pub use gemm::{Gemm, Matrix, MatrixMut, gemm};
+pub use implicit_gemm::{Operands, Start, implicit_gemm, implicit_gemm_pooled};
+pub use linear_weight_gradient::{KC as LINEAR_WEIGHT_GRADIENT_KC, linear_weight_gradient};
 pub use transpose::transpose_weights;
+pub use weight_gradient::{weight_gradient, weight_gradient_transposed};
 pub use winograd::{
     Winograd, winograd, winograd_data_gradient, winograd_weight_gradient, winograd_weights,
 };
 
+// Sixteen channels to a vector: inference for a few images.
+mod channels;
+pub use channels::{
+    ChannelConvolution, ChannelOperands, Part, channel_affine, channel_layout, flatten_channels,
+    load_channels, pack_panels, place_channels, relu_max_pool_channels, rows_of_channels,
+};
+pub use winograd::{ChannelStrip, ChannelWinograd};
+
+// Normalisation and pooling.
+mod batch_norm;
+mod image_norm;
+mod pool;
+pub use batch_norm::{
+    BatchNorm, BatchNormGradients, PooledTensors, Statistics, batch_norm, batch_norm_backward,
+    batch_norm_evaluate, batch_norm_pool, batch_norm_pool_backward, batch_norm_pool_evaluate,
+};
+pub use image_norm::{ImageNorm, ImageNormGradients, NormSets, image_norm, image_norm_backward};
+pub use pool::{
+    Pool, avg_pool, avg_pool_backward, global_avg_pool, global_avg_pool_backward, max_pool,
+    max_pool_backward, unpool,
+};
+
+// Joins of several tensors.
+mod joins;
+pub use joins::{add_to, place_planes, plane_products, scale_planes, take_planes};
+
+// Value by value.
+mod activation;
+mod math;
+mod pointwise;
+mod prelu;
+pub use activation::{Activation, activate, activate_backward, relu_backward};
+pub use math::{exp, ln};
+pub use pointwise::{
+    add, add_assign, all_finite, channel_sums, clamp, dropout, flatten, lerp, mul, scale, sum,
+    sum_of_squares, unflatten,
+};
+pub use prelu::{prelu, prelu_backward};
+
+// The two ends of a network: images, and the loss.
+mod images;
+mod loss;
+mod softmax;
+pub use images::load_images;
+pub use loss::{Loss, LossKind, Targets, loss};
+pub use softmax::{
+    LossSums, cross_entropy, log_softmax, log_softmax_backward, softmax, softmax_backward,
+};
+
+// Steps of optimisers.
+mod optimizer;
+pub use optimizer::{
+    Adagrad, Adam, AdamState, RmsProp, RmsPropState, Sgd, adagrad, adam, rms_prop, sgd,
+};
+
 /// Images to a vector.
 pub const LANES: usize = 16;
-
-/// What a kernel does with the values that its output holds already.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Store {
-    /// Replaces them without reading them.
-    Overwrite,
-    /// Adds to them.
-    Accumulate,
-}

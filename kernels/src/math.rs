@@ -3,7 +3,8 @@
 //! Both are within 0.9 ulp of the exact value with fused multiply-add and within 1.3 ulp without
 //! (2 ulp are promised); `tests/math.rs` measures it. They are made of correctly rounded operations
 //! alone, so every path with fused multiply-add gives the same bits. The polynomials are Taylor
-//! series, long enough that cutting them off costs less than a tenth of an ulp.
+//! series, long enough that cutting them off costs less than a tenth of an ulp. [`Exponential`] and [`ln_1p`] are for
+//! what is made of an exponential: they keep what a float has no room for.
 
 use crate::Store;
 use crate::isa::{Isa, dispatch};
@@ -76,6 +77,17 @@ pub(crate) fn vector_ln<S: Simd>(s: S, x: S::Vector) -> S::Vector {
     let e = s.add(e, s.keep(large, s.splat(1.0)));
 
     let f = s.sub(m, s.splat(1.0));
+    let ln = s.mul_add(e, s.splat(LN_2[0]), s.add(f, tail_of_ln(s, f, e)));
+
+    // What `split` does not take: +∞ and NaN (which are not below +∞), negative numbers, zeros.
+    let ln = s.select(s.gt(s.splat(f32::INFINITY), x), ln, x);
+    let ln = s.select(s.gt(s.zero(), x), s.splat(f32::NAN), ln);
+    s.select(s.eq(x, s.zero()), s.splat(f32::NEG_INFINITY), ln)
+}
+
+/// `ln(1 + f) + e · ln 2` without `f` and without the first part of `e · ln 2`.
+#[inline(always)]
+fn tail_of_ln<S: Simd>(s: S, f: S::Vector, e: S::Vector) -> S::Vector {
     let half_square = s.mul(s.mul(f, s.splat(0.5)), f);
     let root = s.div(f, s.add(f, s.splat(2.0)));
     let z = s.mul(root, root);
@@ -85,13 +97,73 @@ pub(crate) fn vector_ln<S: Simd>(s: S, x: S::Vector) -> S::Vector {
     }
     let tail = s.mul_add(r, z, half_square);
     let tail = s.mul_add(root, tail, s.mul(e, s.splat(LN_2[1])));
-    let tail = s.sub(tail, half_square);
-    let ln = s.mul_add(e, s.splat(LN_2[0]), s.add(f, tail));
+    s.sub(tail, half_square)
+}
 
-    // What `split` does not take: +∞ and NaN (which are not below +∞), negative numbers, zeros.
-    let ln = s.select(s.gt(s.splat(f32::INFINITY), x), ln, x);
-    let ln = s.select(s.gt(s.zero(), x), s.splat(f32::NAN), ln);
-    s.select(s.eq(x, s.zero()), s.splat(f32::NEG_INFINITY), ln)
+/// `ln(1 + f + low)` for `f` from 0 to 1 and `low` of at most half a unit in its last place, in two parts.
+#[inline(always)]
+pub(crate) fn ln_1p<S: Simd>(s: S, f: S::Vector, low: S::Vector) -> (S::Vector, S::Vector) {
+    // 1 + f = (1 + (f − 1)/2) · 2 where f is large.
+    let (one, half) = (s.splat(1.0), s.splat(0.5));
+    let large = s.gt(f, s.splat(std::f32::consts::SQRT_2 - 1.0));
+    let e = s.keep(large, one);
+    let low = s.select(large, s.mul(low, half), low);
+    let f = s.select(large, s.mul(s.sub(f, one), half), f);
+    let tail = s.add(tail_of_ln(s, f, e), low);
+    let near = s.add(f, tail);
+    let whole = s.mul(e, s.splat(LN_2[0]));
+    let log = s.add(whole, near);
+    // What each sum has rounded off its smaller term.
+    (log, s.add(s.sub(near, s.sub(log, whole)), s.sub(tail, s.sub(near, f))))
+}
+
+/// `exp(x) = (1 + m + m_low) · 2ⁿ = (high + low) · 2ⁿ` with `0.7 < high < 1.42`, `n` as in [`vector_exp`], and each
+/// `low` at most half a unit in the last place of what it belongs to. What is lost is less than a quarter of an ulp.
+pub(crate) struct Exponential<S: Simd> {
+    m: S::Vector,
+    m_low: S::Vector,
+    pub high: S::Vector,
+    pub low: S::Vector,
+    pub n: S::Vector,
+}
+
+impl<S: Simd> Exponential<S> {
+    /// Of `x + low` for `x` from −160 to 0; NaN gives NaN.
+    #[inline(always)]
+    pub(crate) fn of_negative(s: S, x: S::Vector, low: S::Vector) -> Exponential<S> {
+        let n = s.round(s.mul(x, s.splat(std::f32::consts::LOG2_E)));
+        let first = s.mul_add(n, s.splat(-LN_2[0]), x);
+        let second = s.mul_add(n, s.splat(-LN_2[1]), low);
+        let r = s.add(first, second);
+        let r_low = s.sub(second, s.sub(r, first));
+        // exp(r) − 1 − r = r² · (1/2 + r/6 + …).
+        let mut q = s.splat(1.0 / 5040.0);
+        for factorial in [720.0, 120.0, 24.0, 6.0, 2.0] {
+            q = s.mul_add(q, r, s.splat(1.0 / factorial));
+        }
+        let tail = s.mul_add(s.mul(r, r), q, r_low);
+        let m = s.add(r, tail);
+        let m_low = s.sub(tail, s.sub(m, r));
+        let one = s.splat(1.0);
+        let high = s.add(one, m);
+        let low = s.add(s.sub(m, s.sub(high, one)), m_low);
+        Exponential { m, m_low, high, low, n }
+    }
+
+    #[inline(always)]
+    pub(crate) fn value(&self, s: S) -> S::Vector {
+        s.scale(self.high, self.n)
+    }
+
+    /// `exp(x) − 1`, in two parts.
+    #[inline(always)]
+    pub(crate) fn minus_one(&self, s: S) -> (S::Vector, S::Vector) {
+        let (one, e) = (s.splat(1.0), self.value(s));
+        let high = s.sub(e, one);
+        let low = s.add(s.sub(e, s.add(high, one)), s.scale(self.low, self.n));
+        let near = s.eq(self.n, s.zero());
+        (s.select(near, self.m, high), s.select(near, self.m_low, low))
+    }
 }
 
 /// Makes every subnormal normal, exactly.

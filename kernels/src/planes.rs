@@ -53,3 +53,33 @@ pub(crate) fn plane_sum<S: Simd>(s: S, plane: &[Vector], width: usize) -> S::Vec
     }
     s.add(even, odd)
 }
+
+/// `N` sums over `0..len`, each in `CHAINS` chains that hide the latency of additions from each
+/// other; `step` adds one term to a chain of each and must be `#[inline(always)]`.
+#[inline(always)]
+pub(crate) fn in_chains<S: Simd, const N: usize, const CHAINS: usize>(
+    s: S,
+    len: usize,
+    step: impl Fn(usize, [S::Vector; N]) -> [S::Vector; N],
+) -> [S::Vector; N] {
+    let mut chains = [[s.zero(); N]; CHAINS];
+    let whole = len / CHAINS * CHAINS;
+    for start in (0..whole).step_by(CHAINS) {
+        for (k, chain) in chains.iter_mut().enumerate() {
+            *chain = step(start + k, *chain);
+        }
+    }
+    let mut width = CHAINS / 2;
+    while width > 0 {
+        let (low, high) = chains[..2 * width].split_at_mut(width);
+        for (a, b) in low.iter_mut().flatten().zip(high.iter().flatten()) {
+            *a = s.add(*a, *b);
+        }
+        width /= 2;
+    }
+    let mut sums = chains[0];
+    for i in whole..len {
+        sums = step(i, sums);
+    }
+    sums
+}

@@ -3,23 +3,27 @@
 //! Where no [`Layout`] is given, slices may have any length and a tensor is treated as the slice it
 //! is: the unused vectors between its planes and the lanes beyond its images are computed along.
 
-use crate::activation::relu;
 use crate::isa::{Isa, dispatch};
+use crate::output::relu;
 use crate::planes::{plane_sum, planes, planes_mut, valid_lanes};
 use crate::simd::Simd;
-use crate::{LANES, Layout, Store};
+use crate::team::{Cores, Cost};
+use crate::{Epilogue, LANES, Layout, Store};
 
-/// `y[i] = a[i] + b[i]`, or the ReLU of that where `activated` is set.
+/// `y[i] = epilogue(a[i] + b[i])`.
 ///
 /// # Panics
 /// If the lengths differ.
-pub fn add(isa: Isa, a: &[f32], b: &[f32], activated: bool, y: &mut [f32]) {
+pub fn add(isa: Isa, a: &[f32], b: &[f32], epilogue: Epilogue, y: &mut [f32]) {
     assert_eq!([a.len(), b.len()], [y.len(); 2], "lengths of a and b, and of y");
     dispatch!(isa, s => s.vectorize(#[inline(always)] || {
-        if activated {
-            map2(s, a, b, y, Store::Overwrite, #[inline(always)] |a, b| relu(s, s.add(a, b)))
-        } else {
-            map2(s, a, b, y, Store::Overwrite, #[inline(always)] |a, b| s.add(a, b))
+        match epilogue {
+            Epilogue::None => {
+                map2(s, a, b, y, Store::Overwrite, #[inline(always)] |a, b| s.add(a, b))
+            }
+            Epilogue::Relu => {
+                map2(s, a, b, y, Store::Overwrite, #[inline(always)] |a, b| relu(s, s.add(a, b)))
+            }
         }
     }));
 }
@@ -98,7 +102,7 @@ pub fn lerp(isa: Isa, a: &mut [f32], b: &[f32], factor: f64) {
 ///
 /// # Panics
 /// If the lengths of `x` and `y` differ or are not sixteen times that of `masks`.
-pub fn keep_masked(isa: Isa, x: &[f32], masks: &[u16], factor: f32, y: &mut [f32], store: Store) {
+pub fn dropout(isa: Isa, x: &[f32], masks: &[u16], factor: f32, y: &mut [f32], store: Store) {
     let floats = masks.len() * LANES;
     assert_eq!([x.len(), y.len()], [floats; 2], "lengths of x and y, and sixteen per mask");
     dispatch!(isa, s => s.vectorize(#[inline(always)] || {
@@ -118,14 +122,15 @@ pub fn keep_masked(isa: Isa, x: &[f32], masks: &[u16], factor: f32, y: &mut [f32
 ///
 /// # Panics
 /// If the length of `x` is not `layout`'s, or it has less room than `images`.
+#[must_use]
 pub fn sum(isa: Isa, x: &[f32], layout: &Layout, images: usize) -> f64 {
     assert_eq!(x.len(), layout.len(), "length of x, and of its layout");
-    assert!(images <= layout.blocks * LANES, "{images} images in {} blocks", layout.blocks);
+    assert!(images <= layout.blocks() * LANES, "{images} images in {} blocks", layout.blocks());
     dispatch!(isa, s => s.vectorize(#[inline(always)] || {
         let mut total = 0.0;
         for (place, plane) in planes(x, layout).enumerate() {
-            let valid = s.mask(valid_lanes(images, place / layout.channels));
-            let lanes = plane_sum(s, plane, layout.size[1]);
+            let valid = s.mask(valid_lanes(images, place / layout.channels()));
+            let lanes = plane_sum(s, plane, layout.size()[1]);
             total += f64::from(s.sum(s.keep(valid, lanes)));
         }
         total
@@ -140,22 +145,30 @@ pub fn sum(isa: Isa, x: &[f32], layout: &Layout, images: usize) -> f64 {
 ///
 /// # Panics
 /// If the length of `dy` is not `layout`'s, or that of `db` not its channels.
-pub fn channel_sums(isa: Isa, dy: &[f32], layout: &Layout, db: &mut [f32]) {
+pub fn channel_sums<'t>(cores: impl Into<Cores<'t>>, dy: &[f32], layout: &Layout, db: &mut [f32]) {
     assert_eq!(dy.len(), layout.len(), "length of dy, and of its layout");
-    assert_eq!(db.len(), layout.channels, "length of db, and channels");
-    dispatch!(isa, s => s.vectorize(#[inline(always)] || {
-        for block in dy.chunks_exact(layout.block_len().max(1)) {
-            let mut planes = planes(block, layout);
-            // Sixteen channels share the shuffles that add their lanes.
-            for db in db.chunks_mut(LANES) {
-                let mut sums = [s.zero(); LANES];
-                for (sum, plane) in sums[..db.len()].iter_mut().zip(&mut planes) {
-                    *sum = plane_sum(s, plane, layout.size[1]);
+    assert_eq!(db.len(), layout.channels(), "length of db, and channels");
+    sum_channels(cores.into(), dy, layout, db);
+}
+
+/// A part has some channels.
+fn sum_channels(cores: Cores<'_>, dy: &[f32], layout: &Layout, db: &mut [f32]) {
+    let plane = layout.plane() * LANES;
+    cores.each_piece(db, 4, Cost::floats(dy.len()), |channel, db| {
+        dispatch!(cores.isa, s => s.vectorize(#[inline(always)] || {
+            for block in dy.chunks_exact(layout.block_len().max(1)) {
+                let mut planes = planes(&block[channel * plane..], layout);
+                // Sixteen channels share the shuffles that add their lanes.
+                for db in db.chunks_mut(LANES) {
+                    let mut sums = [s.zero(); LANES];
+                    for (sum, plane) in sums[..db.len()].iter_mut().zip(&mut planes) {
+                        *sum = plane_sum(s, plane, layout.size()[1]);
+                    }
+                    s.store_partial(db, s.add(s.load_partial(db), s.sums(sums)));
                 }
-                s.store_partial(db, s.add(s.load_partial(db), s.sums(sums)));
             }
-        }
-    }));
+        }));
+    });
 }
 
 /// From `layout` to vectors of its `channels · rows · columns` features: the unused vectors between
@@ -164,9 +177,9 @@ pub fn channel_sums(isa: Isa, dy: &[f32], layout: &Layout, db: &mut [f32]) {
 /// # Panics
 /// If the length of `x` is not `layout`'s, or that of `y` not that of the features.
 pub fn flatten(isa: Isa, x: &[f32], layout: &Layout, y: &mut [f32]) {
-    let features = layout.channels * layout.pixels();
+    let features = layout.channels() * layout.pixels();
     assert_eq!(x.len(), layout.len(), "length of x, and of its layout");
-    assert_eq!(y.len(), layout.blocks * features * LANES, "length of y, and of the features");
+    assert_eq!(y.len(), layout.blocks() * features * LANES, "length of y, and of the features");
     dispatch!(isa, s => s.vectorize(#[inline(always)] || {
         for (x, y) in planes(x, layout).zip(y.chunks_exact_mut(layout.pixels().max(1) * LANES)) {
             map(s, x.as_flattened(), y, Store::Overwrite, #[inline(always)] |x| x);
@@ -180,8 +193,8 @@ pub fn flatten(isa: Isa, x: &[f32], layout: &Layout, y: &mut [f32]) {
 /// # Panics
 /// If the length of `dx` is not `layout`'s, or that of `dy` not that of the features.
 pub fn unflatten(isa: Isa, dy: &[f32], layout: &Layout, dx: &mut [f32], store: Store) {
-    let features = layout.channels * layout.pixels();
-    assert_eq!(dy.len(), layout.blocks * features * LANES, "length of dy, and of the features");
+    let features = layout.channels() * layout.pixels();
+    assert_eq!(dy.len(), layout.blocks() * features * LANES, "length of dy, and of the features");
     assert_eq!(dx.len(), layout.len(), "length of dx, and of its layout");
     dispatch!(isa, s => s.vectorize(#[inline(always)] || {
         let from = dy.chunks_exact(layout.pixels().max(1) * LANES);
@@ -192,6 +205,7 @@ pub fn unflatten(isa: Isa, dy: &[f32], layout: &Layout, dx: &mut [f32], store: S
 }
 
 /// Whether every value is finite.
+#[must_use]
 pub fn all_finite(isa: Isa, x: &[f32]) -> bool {
     dispatch!(isa, s => s.vectorize(#[inline(always)] || {
         // x − x is 0, or NaN where x is not finite. In chains, as a sum waits for the one before it.
@@ -222,6 +236,7 @@ pub fn all_finite(isa: Isa, x: &[f32]) -> bool {
 /// In `f64`, where the square of an `f32` is exact, so every path gets the same bits. Element `i` goes
 /// to chain `i mod 32`, each chain from first to last; then chain `i` and `i + 16` are added, then
 /// `i + 8`, `+ 4`, `+ 2`, `+ 1`.
+#[must_use]
 pub fn sum_of_squares(isa: Isa, x: &[f32]) -> f64 {
     const CHAINS: usize = 2 * LANES;
     dispatch!(isa, s => s.vectorize(#[inline(always)] || {

@@ -10,11 +10,39 @@ macro_rules! with_size {
                 const $name: usize = $n;
                 $body
             })+
-            other => unreachable!("a tile of {other}"),
+            _ => unreachable!("a tile of a size that is not compiled"),
         }
     };
 }
 pub(crate) use with_size;
+
+/// The most columns of a tile of any path, and the most rows: the sizes that are compiled.
+const MOST_COLUMNS: usize = 6;
+const MOST_ROWS: usize = 12;
+
+/// [`with_size`] for the columns of a tile.
+macro_rules! with_columns {
+    ($name:ident = $size:expr => $body:expr) => {
+        $crate::tile::with_size!($name = $size, of 1 2 3 4 5 6 => $body)
+    };
+}
+pub(crate) use with_columns;
+
+/// [`with_size`] for the rows of a tile.
+macro_rules! with_rows {
+    ($name:ident = $size:expr => $body:expr) => {
+        $crate::tile::with_size!($name = $size, of 1 2 3 4 5 6 7 8 9 10 11 12 => $body)
+    };
+}
+pub(crate) use with_rows;
+
+/// Whether `M × N` is a tile of a path with so many accumulators. Fails to compile where the path
+/// asks for tiles that are not compiled.
+pub(crate) const fn occurs<S: Simd>(accumulators: usize, rows: usize, columns: usize) -> bool {
+    assert!(S::COLUMNS <= MOST_COLUMNS, "wider tiles than `with_columns` has");
+    assert!(max_rows(accumulators, 1) <= MOST_ROWS, "taller tiles than `with_rows` has");
+    rows <= max_rows(accumulators, columns) && columns <= S::COLUMNS
+}
 
 /// Cuts `0..total` into the fewest pieces of at most `most`, as equal as can be: a remainder that
 /// filled its tile badly would cost as much as a full one.
@@ -32,7 +60,7 @@ pub(crate) fn split(total: usize, most: usize) -> impl Iterator<Item = (usize, u
 /// stream of weights of its own: more than eight pay only where one column keeps too few chains
 /// busy.
 pub(crate) const fn max_rows(accumulators: usize, columns: usize) -> usize {
-    let streams = if columns == 1 { 12 } else { 8 };
+    let streams = if columns == 1 { MOST_ROWS } else { 8 };
     match accumulators / columns {
         0 => 1,
         rows if rows > streams => streams,

@@ -3,8 +3,9 @@
 use crate::{Network, Role};
 use autograd::{Buffer, Philox, Purpose, unit};
 
-/// How weights start.
+/// The initialisation of weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Init {
     /// PyTorch's default: weights and biases uniform in ±1/√fan_in.
     Pytorch,
@@ -16,7 +17,14 @@ pub enum Init {
 
 impl Network {
     /// Weights that are a function of the seed alone.
+    #[must_use]
     pub fn initialise(&self, seed: u64, init: Init) -> Buffer {
+        let weights = self.draw(seed, init);
+        self.note_initial(&weights);
+        weights
+    }
+
+    fn draw(&self, seed: u64, init: Init) -> Buffer {
         let philox = Philox::new(seed, Purpose::Initialisation);
         let mut weights = Buffer::zeros(self.len());
         for (p, parameter) in self.parameters().iter().enumerate() {
@@ -37,6 +45,8 @@ impl Network {
                     }
                 }
                 (Role::Scale | Role::RunningVariance, _) => values.fill(1.0),
+                // PyTorch's.
+                (Role::Slope, _) => values.fill(0.25),
                 _ => values.fill(0.0),
             }
         }

@@ -91,11 +91,11 @@ def main():
 
             saved = Path(folder) / f"{preset}.safetensors"
             save_file(network.state_dict(), saved)
-            given = ["--normalize", f"{mean},{std}"]
-            again = json.loads(run("evaluate", "--weights", saved, "--json", *given))
+            on_data = ["--weights", saved, "--data", DATA, "--json"]
+            again = json.loads(run("evaluate", *on_data, "--normalize", f"{mean},{std}"))
             close(again["loss"], found["loss"], 0, "loss of weights saved from PyTorch")
             assert again["confusion"] == found["confusion"] and again["model"] == preset
-            measured = json.loads(run("evaluate", "--weights", saved, "--json"))
+            measured = json.loads(run("evaluate", *on_data))
             close(measured["normalize"]["mean"], [0.28604], 1e-4, "measured mean")
 
             index = ["--index", "0..99", "--top", CLASSES, "--json"]

@@ -5,10 +5,10 @@
     torch_check.py beside WEIGHTS LOGITS         Bobbin's logits beside those of the same torch.nn network
     torch_check.py accuracy WEIGHTS JSON         what `evaluate --json` found, beside PyTorch on all test images
 
-`write` leaves NAME.safetensors and NAME.npy, its logits of 1,000 test images, for every preset (without
+`write` leaves NAME.safetensors, NAME.pth and NAME.npy, its logits of 1,000 test images, for every preset (without
 metadata, as PyTorch saves) and for networks of their own layers. `beside` loads a file of Bobbin into the
 torch.nn network that it says it is, by load_state_dict; LOGITS is a file of NumPy or what the example
-`logits` printed. Exits 1 if a logit is off by more than 1e-4.
+`logits` printed. Exits 1 if a logit is off by more than 1e-4 of the largest, or of 1.
 """
 
 import json
@@ -21,7 +21,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from fashion import test_images, test_labels, worst
-from torch_networks import CONVOLUTIONAL, CUSTOM, PRESETS, custom
+from torch_networks import CONVOLUTIONAL, CUSTOM, GRAPH, KINDS, PRESETS, custom
 
 TOLERANCE, IMAGES = 1e-4, 1000
 
@@ -37,9 +37,13 @@ def by_chance(net):
     for module in net.modules():
         if isinstance(module, (torch.nn.Conv2d, torch.nn.Linear)):
             torch.nn.init.kaiming_normal_(module.weight)
-        if isinstance(module, torch.nn.BatchNorm2d):
+        norms = torch.nn.BatchNorm2d, torch.nn.GroupNorm, torch.nn.InstanceNorm2d, torch.nn.LayerNorm
+        if isinstance(module, norms) and module.weight is not None:
             module.weight.data.uniform_(0.5, 1.5)
             module.bias.data.normal_(0, 0.3)
+        if isinstance(module, torch.nn.PReLU):
+            module.weight.data.uniform_(-0.5, 0.5)
+        if isinstance(module, torch.nn.BatchNorm2d):
             module.running_mean.normal_(0, 0.3)
             module.running_var.uniform_(0.3, 2)
             module.num_batches_tracked.fill_(4711)
@@ -52,8 +56,10 @@ def write(directory):
     for name, make in PRESETS.items():
         net = by_chance(make())
         save_file(net.state_dict(), directory / f"{name}.safetensors")
+        torch.save(net.state_dict(), directory / f"{name}.pth")
         np.save(directory / f"{name}.npy", logits(net, x))
-    for name, layers in [("custom", CUSTOM), ("convolutional", CONVOLUTIONAL)]:
+    own = [("custom", CUSTOM), ("kinds", KINDS), ("graph", GRAPH), ("convolutional", CONVOLUTIONAL)]
+    for name, layers in own:
         net = by_chance(custom(layers)[0])
         about = {
             "model": "custom",

@@ -146,8 +146,20 @@ def resumed(out, ranks, expected):
         fail(f"{out} resumed on {ranks} ranks has other weights than a run that goes through")
 
 
-def refused(command, code, words, **options):
-    found, out, err = run(command, **options)
+def refused(command, code, kind, words, env=None):
+    """That the job ends with this exit code, one line with these words, and an object of this kind."""
+    file = HOME / "failure.json"
+    file.unlink(missing_ok=True)
+    found, out, err = run(command, env={**(env or os.environ), "BOBBIN_ERROR_FILE": str(file)})
     told = [line for line in err.splitlines() if line.startswith("error: ")]
     if found != code or len(told) != 1 or words not in told[0]:
         fail(f"exit code {found}: expected {code} and one line with {words!r}:\n{out}{err}")
+    failure_is(file, kind, code, words)
+
+
+def failure_is(file, kind, code, words):
+    """That the object in a file says this."""
+    failure = json.loads(file.read_text()) if file.exists() else {}
+    as_expected = {"event": "error", "kind": kind, "exit": code}
+    if not as_expected.items() <= failure.items() or words not in failure["message"]:
+        fail(f"{file}: {failure}: expected {as_expected} and {words!r}")

@@ -16,6 +16,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import pyspark
 from cluster import Cluster, drivers, executor_of, kill, ranks, wait_for, worker_of
 from fashion import LABELS, parquet
 
@@ -44,6 +45,15 @@ def main() -> None:
     wait_for("the end of all ranks", lambda: not ranks(), 10)
 
 
+def one_version(cluster: Cluster) -> None:
+    """The PySpark that requirements.txt names is that of the image in the Dockerfile, and of this check."""
+    del cluster
+    image = f"ARG SPARK=apache/spark:{pyspark.__version__}-"
+    assert image in (ROOT / "deploy" / "kubernetes" / "Dockerfile").read_text(), image
+    required = f"pyspark=={pyspark.__version__}"
+    assert required in (ROOT / "deploy" / "spark" / "requirements.txt").read_text().split(), required
+
+
 def same_weights(cluster: Cluster) -> None:
     """The paper's recipe: its accuracy, the bytes of one process, ranks below their executors."""
     alone = train_alone("alone", "--recipe", "paper")
@@ -56,12 +66,15 @@ def same_weights(cluster: Cluster) -> None:
     assert accuracy >= _PAPER
 
 
-def a_lost_worker(cluster: Cluster) -> None:
-    """Ranks are below the executors of their tasks. The machine of rank 0 fails in the middle; the run
-    goes on, to the same weights."""
+def a_lost_rank_and_worker(cluster: Cluster) -> None:
+    """Ranks are below the executors of their tasks. Rank 1 is killed in the middle, then the machine of
+    rank 0 fails; the run goes on twice, to the same weights."""
     alone = train_alone("alone-long", *_LONG)
     out = HOME / "lost"
     job = cluster.submit(*_LONG, "--workers", "2", "--out", str(out))
+    first = in_the_middle(out)
+    os.kill(first[1], signal.SIGKILL)
+    wait_for("the end of the lost attempt", lambda: not still_there(first))
     found = in_the_middle(out)
     executors = {rank: executor_of(process)[1] for rank, process in found.items()}
     assert executors == cluster.executors_by_task(), "a rank is not below the executor of its task"
@@ -70,12 +83,17 @@ def a_lost_worker(cluster: Cluster) -> None:
     kill(worker)
     kill(executor)
     killed = time.monotonic()
-    wait_for("the end of the killed job", lambda: not set(found.values()) & set(ranks().values()))
+    wait_for("the end of the killed job", lambda: not still_there(found))
     print(f"   all ranks gone {time.monotonic() - killed:.1f} s after their executor")
-    finish(job, r"attempts: 2")
-    assert went_on(out) > 0, "the second attempt began from nothing"
+    finish(job, r"attempts: 3")
+    assert went_on(out) > 0, "the last attempt began from nothing"
     assert same(out / MODEL, alone / MODEL), "the weights are not those of one process"
     cluster.add_worker()
+
+
+def still_there(found: dict[int, int]) -> set[int]:
+    """Which of these processes are still ranks."""
+    return set(found.values()) & set(ranks().values())
 
 
 def a_partitioned_run(cluster: Cluster) -> None:
@@ -90,7 +108,7 @@ def a_partitioned_run(cluster: Cluster) -> None:
     job = cluster.submit(*begin, "--out", str(lost))
     found = in_the_middle(lost)
     kill(executor_of(found[1])[0])
-    wait_for("the end of the killed job", lambda: not set(found.values()) & set(ranks().values()))
+    wait_for("the end of the killed job", lambda: not still_there(found))
     finish(job, r"attempts: 2")
     assert went_on(lost) > 0, "the second attempt began from nothing"
     assert same(lost / MODEL, alone / MODEL), "a lost executor changed the weights"
@@ -204,7 +222,15 @@ def last(run: Path, event: str) -> dict:
     return [line for line in lines(run) if line["event"] == event][-1]
 
 
-STEPS = (same_weights, a_lost_worker, a_partitioned_run, bad_input, data_frames, notebook)
+STEPS = (
+    one_version,
+    same_weights,
+    a_lost_rank_and_worker,
+    a_partitioned_run,
+    bad_input,
+    data_frames,
+    notebook,
+)
 
 if __name__ == "__main__":
     main()

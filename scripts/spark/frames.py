@@ -18,9 +18,12 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.append(str(ROOT / "deploy" / "spark"))
 
 from bobbin_spark import BobbinError, Columns, Estimator, Training, idx  # noqa: E402
-from bobbin_spark.cluster import programs_directory  # noqa: E402
+from bobbin_spark.bundle import programs_directory  # noqa: E402
+from bobbin_spark.ending import Failure, failure_in  # noqa: E402
+from bobbin_spark.job import Job  # noqa: E402
+from bobbin_spark.outcome import Lost, Trained  # noqa: E402
 from bobbin_spark.place import RunPlace  # noqa: E402
-from bobbin_spark.task import Job  # noqa: E402
+from bobbin_spark.words import in_words  # noqa: E402
 from cluster import executors, kill, wait_for  # noqa: E402
 from fashion import CLASSES, parquet, pixels  # noqa: E402
 
@@ -41,6 +44,7 @@ def main() -> None:
         wrong_frames(spark, test)
         wrong_places(spark, home)
         an_old_run(home)
+        failures(home)
     finally:
         spark.stop()
 
@@ -231,12 +235,33 @@ def an_old_run(home: Path) -> None:
     job = Job(bundle="b", train=[], data=None, out=str(out), threads=1, force=True)
     RunPlace(job).check()
     second = RunPlace(replace(job, attempt=1))
+    second.settle(Lost("a rank"))
+    second.settle(None)
     assert second.last_step() == -1, "the old run would go on"
     (out / "recipe.new").write_text("")
     (out / "recipe.new").rename(out / "recipe.toml")
     assert second.last_step() == 7
-    second.settle()
+    second.settle(Trained(""))
     assert sorted(file.name for file in out.iterdir()) == ["checkpoints", "recipe.toml"]
+
+
+def failures(home: Path) -> None:
+    """What is worth another attempt is the kind's to say, whatever is in the message; and the files that
+    were made of a data frame are called what they were made of."""
+    file = home / "failure.json"
+    assert failure_in(file) is None, "a rank that has said nothing"
+    for kind, again in {"rank-lost": True, "interrupted": True, "data": False, "other": False}.items():
+        message = "rank 1 of 2, at step 3: waited 60 s for the other ranks"
+        file.write_text(json.dumps({"event": "error", "kind": kind, "message": message, "exit": 1}))
+        failure = failure_in(file)
+        assert failure == Failure(kind, message, 1) and failure.is_passing() == again, kind
+    told = Failure("data", "rank 1 of 2: /b/data/train-images-idx3-ubyte: as in /a/data", 1)
+    assert in_words(told, ["/a/data", "/b/data"]) == "rank 1 of 2: images to train on: as in data frame"
+    told = Failure("other-data", "step-7: not those that the run began with: /a/data", 1)
+    words = "began with: data frame: expected the same rows, --placement and, if partitioned, --workers"
+    assert in_words(told, ["/a/data"]).endswith(words)
+    told = Failure("no-test-set", "/a/data: found no test set", 1)
+    assert in_words(told, ["/a/data"]).startswith("no images to validate on: expected --validation-data")
 
 
 def expect(cases: list[tuple[str, Callable[[], object]]]) -> None:

@@ -1,9 +1,10 @@
 //! Small data sets in temporary directories.
 
-use kernels::reference::uniform;
+use dataset::{Dataset, Source};
+use reference::uniform;
 use std::path::Path;
 use tempfile::TempDir;
-use trainer::{Dataset, Recipe, Source};
+use trainer::Recipe;
 
 /// Images and labels of one part of a data set.
 pub struct Part {
@@ -60,6 +61,7 @@ pub fn open(train: &Part, test: Option<&Part>) -> (TempDir, Dataset) {
 }
 
 /// So many random images of this shape, and 20 to test on.
+#[allow(dead_code, reason = "not in every test")]
 pub fn random(images: usize, shape: [usize; 3], classes: usize) -> (TempDir, Dataset) {
     let test = Part::random(20, shape, classes, 2);
     open(&Part::random(images, shape, classes, 1), Some(&test))

@@ -1,15 +1,13 @@
 //! `import`, and the whole path from pictures to predictions.
 
 use crate::scratch::*;
+use dataset::{Dataset, Source};
 use image::{GrayImage, Luma, Rgb, RgbImage};
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 #[cfg(unix)]
 use std::process::Stdio;
-use trainer::{Dataset, Source};
-
-const IMPORT: &str = env!("CARGO_BIN_EXE_import");
 
 #[allow(dead_code, reason = "the example has a main function")]
 #[path = "../../examples/shop_pictures.rs"]
@@ -31,7 +29,7 @@ fn flat(scratch: &Scratch) {
 }
 
 fn import(scratch: &Scratch, arguments: &[&str]) -> Command {
-    scratch.program(IMPORT, &[&["pictures", "--out", "set"], arguments].concat())
+    scratch.bobbin("import", &[&["pictures", "--out", "set"], arguments].concat())
 }
 
 fn open(scratch: &Scratch, name: &str) -> Dataset {
@@ -53,6 +51,10 @@ fn flat_pictures_keep_their_colour() {
     fs::write(scratch.work("pictures/red/notes.txt"), "no picture").unwrap();
     fs::write(scratch.work("pictures/red/cut.png"), b"\x89PNG\r\n\x1a\n").unwrap();
     fs::write(scratch.work("pictures/index.html"), "").unwrap();
+    for system in ["pictures/__MACOSX/red", "pictures/red/@eaDir"] {
+        fs::create_dir_all(scratch.work(system)).unwrap();
+        fs::write(scratch.work(system).join("1.png"), "").unwrap();
+    }
     let output = import(&scratch, &["--size", "12x8", "--test-fraction", "0.2"]).output().unwrap();
     assert_eq!(output.status.code(), Some(0));
     let message = String::from_utf8(output.stderr).unwrap();
@@ -61,24 +63,30 @@ fn flat_pictures_keep_their_colour() {
     assert!(lines[0].starts_with("left out: pictures/red/cut.png: damaged PNG"), "{message}");
     assert!(lines[1].starts_with("left out: pictures/red/notes.txt: found something"), "{message}");
     let printed = String::from_utf8(output.stdout).unwrap();
-    assert_eq!(
-        printed,
+    let expected = format!(
         "class         train    test\n\
          Blue things       4       1\n\
          red               8       2\n\
          all              12       3\n\
          \n\
          images: 12×8, colour (RGB): 15 of 15 pictures have colour\n\
+         duplicates: 1 of the test pictures are among those to train on as well, such as Blue things/3.bmp \
+         (Blue things/0.bmp)\n\
          left out: 2 files that are no pictures\n\
          left out: 1 file that is outside of the class folders\n\
-         data: set; to train on it: train --data set\n"
+         left out: 3 files that are hidden or of a system\n\
+         data: set; to train on it: {BOBBIN} train --recipe pictures --data set\n"
     );
+    assert_eq!(printed, expected);
     let files = [
         "labels.txt",
+        "preparation.toml",
         "t10k-images-idx4-ubyte",
         "t10k-labels-idx1-ubyte",
+        "t10k-names.txt",
         "train-images-idx4-ubyte",
         "train-labels-idx1-ubyte",
+        "train-names.txt",
     ];
     assert_eq!(names(&scratch.work("set")), files);
     assert_eq!(names(&scratch.work("")).iter().filter(|name| name.starts_with('.')).count(), 1);
@@ -91,11 +99,15 @@ fn flat_pictures_keep_their_colour() {
     let mut reds = vec![];
     for split in [data.train().unwrap(), data.test().unwrap()] {
         for i in 0..split.len() {
-            let pixels = split.image(i).as_chunks::<3>().0;
+            let image = split.image(i);
+            let pixels = image.as_chunks::<3>().0;
             assert!(pixels.iter().all(|pixel| *pixel == pixels[0]), "not flat");
             if split.label(i) == 1 {
                 assert_eq!((pixels[0][0], pixels[0][2]), (200, 0));
                 reds.push(pixels[0][1]);
+                let below = if pixels[0][1] % 2 == 0 { "" } else { "deep/er/" };
+                let name = format!("red/{below}{}.png", pixels[0][1]);
+                assert_eq!(split.name(i), Some(&*name));
             } else {
                 assert_eq!(pixels[0], [0, 10, 250]);
             }
@@ -134,14 +146,20 @@ fn the_same_pictures_give_the_same_bytes() {
     // All to train on; grey.
     let arguments = ["--force", "--test-fraction", "0", "--grey"];
     let printed = succeeded(import(&scratch, &arguments).output().unwrap());
-    assert!(printed.ends_with("train --data set --validation none\n"), "{printed}");
-    let files = ["labels.txt", "train-images-idx3-ubyte", "train-labels-idx1-ubyte"];
+    assert!(printed.ends_with("train --recipe pictures --data set\n"), "{printed}");
+    let files = [
+        "labels.txt",
+        "preparation.toml",
+        "train-images-idx3-ubyte",
+        "train-labels-idx1-ubyte",
+        "train-names.txt",
+    ];
     assert_eq!(names(&scratch.work("set")), files);
     let data = open(&scratch, "set");
     let blue = (0.7152 * 10.0 + 0.0722 * 250.0f64).round() as u8;
     let train = data.train().unwrap();
     let i = train.labels().iter().position(|&label| label == 0).unwrap();
-    assert_eq!((train.len(), train.image(i)), (15, &[blue; 784][..]));
+    assert_eq!((train.len(), train.image(i)), (15, vec![blue; 784]));
 }
 
 #[test]
@@ -173,17 +191,28 @@ fn what_cannot_be_imported_is_refused() {
     let scratch = Scratch::empty();
     flat(&scratch);
     let refused = |arguments: &[&str], words: &[&str]| {
-        scratch.refuses(1, &mut scratch.program(IMPORT, arguments), words);
+        scratch.refuses(1, &mut scratch.bobbin("import", arguments), words);
     };
     let import = |arguments: &[&str], words: &[&str]| {
         refused(&[&["pictures", "--out"], arguments].concat(), words);
     };
-    refused(&["none", "--out", "set"], &["none: cannot read the folder: "]);
+    refused(&["none", "--out", "set"], &["none: cannot read: "]);
     refused(
         &["pictures/red", "--out", "set"],
         &["pictures/red: found 1 folders in it, expected 2"],
     );
-    refused(&["pictures/red/1.png", "--out", "set"], &["1.png: cannot read the folder"]);
+    refused(
+        &["pictures/red/2.png", "--out", "set"],
+        &["2.png: found a PNG picture, expected a folder"],
+    );
+    import(
+        &["set", "--labels", "y.npy"],
+        &["pictures: is no array of images (.npy), for which --labels is"],
+    );
+    import(
+        &["set", "--prefix", "emnist"],
+        &["pictures: is no directory of EMNIST, for which --prefix is"],
+    );
     import(&["pictures/set"], &["pictures/set: lies in the folder of pictures"]);
     import(&["pictures/red/../new/set"], &["lies in the folder of pictures"]);
     import(&["pictures"], &["lies in the folder of pictures"]);
@@ -196,6 +225,14 @@ fn what_cannot_be_imported_is_refused() {
 
     refused(&["../work/pictures", "--out", ".."], &["..: expected the name of a directory"]);
 
+    // Parts of a data set are no classes.
+    fs::create_dir_all(scratch.work("parts/train/cat")).unwrap();
+    fs::create_dir_all(scratch.work("parts/test/cat")).unwrap();
+    fs::create_dir_all(scratch.work("parts/more")).unwrap();
+    let words =
+        ["parts: found test and train, with folders in them (test/cat)", "more, which is not"];
+    refused(&["parts", "--out", "set"], &words);
+
     // A place that is taken; what is not of an import is never deleted.
     fs::create_dir(scratch.work("set")).unwrap();
     fs::write(scratch.work("set/labels.txt"), "older\n").unwrap();
@@ -206,17 +243,13 @@ fn what_cannot_be_imported_is_refused() {
 
     // A class without a picture, and names that cannot be a line of labels.txt.
     fs::create_dir(scratch.work("pictures/empty")).unwrap();
-    import(&["other"], &["pictures/empty: found no picture that can be read"]);
+    import(&["other"], &["pictures: class empty: found no picture that can be read"]);
     fs::remove_dir(scratch.work("pictures/empty")).unwrap();
     for name in ["a\nb", " a", "a\u{1b}[1m"] {
         fs::create_dir(scratch.work("pictures").join(name)).unwrap();
         import(&["other"], &["expected a name for a class"]);
         fs::remove_dir(scratch.work("pictures").join(name)).unwrap();
     }
-    for class in 0..255 {
-        fs::create_dir(scratch.work(&format!("pictures/{class}"))).unwrap();
-    }
-    import(&["other"], &["found 257 folders in it, expected 2 to 256"]);
 }
 
 #[test]
@@ -232,7 +265,7 @@ fn the_command_line_is_checked() {
         (&["--test-fraction", "nan"], "0 to below 1"),
         (&["--grey", "--rgb"], "cannot be used with"),
         (&["--seed", "-1"], "--seed"),
-        (&["--fit", "x"], "pad, stretch, crop"),
+        (&["--fit", "x"], "pad, crop, stretch"),
     ];
     for (arguments, words) in cases {
         let before = scratch.files();
@@ -242,6 +275,33 @@ fn the_command_line_is_checked() {
         assert!(message.starts_with("error: ") && message.contains(words), "{words}: {message}");
         assert_eq!(scratch.files(), before);
     }
+}
+
+/// What a link points to is replaced, not the link; and what a killed import left is deleted.
+#[cfg(unix)]
+#[test]
+fn an_older_set_is_replaced_where_it_is() {
+    let scratch = Scratch::empty();
+    flat(&scratch);
+    fs::create_dir(scratch.work("disk")).unwrap();
+    fs::create_dir_all(scratch.work("disk/.importing-abc123")).unwrap();
+    fs::write(scratch.work("disk/.importing-abc123/pixels"), "half").unwrap();
+    std::os::unix::fs::symlink("disk/real", scratch.work("set")).unwrap();
+    let words = ["set: a link to disk/real, which does not exist: expected a directory"];
+    scratch.refuses(1, &mut import(&scratch, &[]), &words);
+    scratch.refuses(1, &mut import(&scratch, &["--force"]), &words);
+    let words = ["--out: found `-`: expected the name of a directory", "./-"];
+    scratch.refuses(2, &mut import(&scratch, &["--out", "-"]), &words);
+    fs::create_dir(scratch.work("disk/real")).unwrap();
+    let output = import(&scratch, &[]).output().unwrap();
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{message}");
+    assert!(message.starts_with("deleted: ") && message.contains(".importing-abc123"), "{message}");
+    let first = bytes(&scratch.work("disk/real"));
+    succeeded(import(&scratch, &["--force", "--grey"]).output().unwrap());
+    assert!(scratch.work("set").is_symlink());
+    assert!(bytes(&scratch.work("disk/real")) != first);
+    assert_eq!(entries(&scratch.work("disk")), ["real"]);
 }
 
 /// Ctrl-C while pictures are decoded.
@@ -279,7 +339,16 @@ fn a_full_disk_leaves_nothing() {
     let scratch = Scratch::empty();
     flat(&scratch);
     let mut command = scratch.set_up(Command::new("sh"));
-    command.args(["-c", "ulimit -f 8; exec \"$@\"", "sh", IMPORT, "pictures", "--out", "new/set"]);
+    command.args([
+        "-c",
+        "ulimit -f 8; exec \"$@\"",
+        "sh",
+        BOBBIN,
+        "import",
+        "pictures",
+        "--out",
+        "new/set",
+    ]);
     scratch.refuses(1, &mut command, &["new/set: cannot write", "File too large"]);
 }
 
@@ -299,12 +368,12 @@ fn from_pictures_to_predictions() {
     fs::rename(scratch.work("set"), scratch.path("data")).unwrap();
     crate::model::train(&scratch, "cnn-bn");
     let evaluate = ["--weights", "run", "--data", "../data", "--json"];
-    let mut command = scratch.program(env!("CARGO_BIN_EXE_evaluate"), &evaluate);
+    let mut command = scratch.bobbin("evaluate", &evaluate);
     let json = succeeded(command.output().unwrap());
     let scores: serde_json::Value = serde_json::from_str(&json).unwrap();
     assert!(scores["top1"].as_f64().unwrap() > 0.8, "{json}");
     let predict = ["--weights", "run", "unseen.png", "--top", "1"];
-    let mut command = scratch.program(env!("CARGO_BIN_EXE_predict"), &predict);
+    let mut command = scratch.bobbin("predict", &predict);
     let printed = succeeded(command.output().unwrap());
     assert!(printed.trim_end().ends_with(" %  Shirt"), "{printed}");
 }

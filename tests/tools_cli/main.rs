@@ -1,11 +1,17 @@
-//! The programs `evaluate`, `predict` and `import` from outside: what they print, what they write,
+//! The commands `evaluate`, `predict`, `import`, `compare` and `verify` from outside: what they print, what they write,
 //! how they end.
 
+mod compare;
+mod costs;
+mod data_of_run;
 mod evaluate;
 mod help;
 mod import;
 mod model;
 mod predict;
+mod preparation;
 #[allow(dead_code, reason = "other programs use the rest")]
 #[path = "../support/scratch.rs"]
 mod scratch;
+mod sources;
+mod verify;

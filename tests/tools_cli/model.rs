@@ -1,10 +1,11 @@
 //! A model of the small data set, in the file that `train` writes.
 
 use crate::scratch::Scratch;
+use dataset::{Dataset, Source};
 use kernels::Isa;
 use model::Model;
 use std::fs;
-use trainer::{Dataset, Recipe, Source, Trainer, Workers};
+use trainer::{Recipe, Trainer, Workers};
 
 /// Trains on the set until it knows most of it; the model is in `work/run/`.
 pub fn train(scratch: &Scratch, preset: &str) -> Model {

@@ -2,14 +2,14 @@
 
 use crate::model::train;
 use crate::scratch::*;
+use dataset::{Dataset, Source};
 use serde_json::Value;
 use std::fs;
 use std::io::Write;
 use std::path::Path;
 use std::process::Stdio;
-use trainer::{Dataset, Predictor, Source, Workers, probabilities};
-
-const PREDICT: &str = env!("CARGO_BIN_EXE_predict");
+use trainer::scores::probabilities;
+use trainer::{Predictor, Workers};
 
 fn picture(name: &str) -> String {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/pictures");
@@ -18,7 +18,7 @@ fn picture(name: &str) -> String {
 
 fn run(scratch: &Scratch, arguments: &[&str]) -> String {
     succeeded(
-        scratch.program(PREDICT, &[&["--weights", "run"], arguments].concat()).output().unwrap(),
+        scratch.bobbin("predict", &[&["--weights", "run"], arguments].concat()).output().unwrap(),
     )
 }
 
@@ -42,7 +42,11 @@ fn idx_files() {
     let workers = Workers::from_env().unwrap();
     for (object, index) in found.iter().zip(indices) {
         let mut logits = [0.0; 3];
-        Predictor::new(&model, &workers).logits(|_| data.test().unwrap().image(index), &mut logits);
+        Predictor::new(&model, &workers).unwrap().logits_of(
+            data.test().unwrap(),
+            &[index as u32],
+            &mut logits,
+        );
         assert_eq!((&object["image"], &object["index"]), (&(*file).into(), &index.into()));
         assert_eq!((&object["resized_from"], &object["inverted"]), (&Value::Null, &false.into()));
         let predictions = object["predictions"].as_array().unwrap();
@@ -67,7 +71,7 @@ fn idx_files() {
         text.split_once('\n').unwrap().1
     );
     let arguments = ["--weights", "run", &packed, "--index", "89,90..1000000000000", "--json"];
-    let output = scratch.program(PREDICT, &arguments).output().unwrap();
+    let output = scratch.bobbin("predict", &arguments).output().unwrap();
     let message = failed(1, &output);
     assert!(message.contains("found no image 90, expected a number from 0 to 89"), "{message}");
     assert!(output.stdout.is_empty());
@@ -94,7 +98,7 @@ fn pictures_of_every_kind() {
     }
 
     // The same from a pipe.
-    let mut command = scratch.program(PREDICT, &["--weights", "run", "-", "--json"]);
+    let mut command = scratch.bobbin("predict", &["--weights", "run", "-", "--json"]);
     let mut child = command
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -111,9 +115,9 @@ fn pictures_of_every_kind() {
     // And from a pipe with a name, as a shell's `<(…)` is one.
     if cfg!(unix) {
         let script =
-            "mkfifo pipe && (cat \"$1\" > pipe &) && exec \"$2\" --weights run --json pipe";
+            "mkfifo pipe && (cat \"$1\" > pipe &) && exec \"$2\" predict --weights run --json pipe";
         let mut shell = scratch.set_up(std::process::Command::new("sh"));
-        let output = shell.args(["-c", script, "sh", paths[0], PREDICT]).output().unwrap();
+        let output = shell.args(["-c", script, "sh", paths[0], BOBBIN]).output().unwrap();
         let piped = objects(&succeeded(output));
         assert_eq!(piped[0]["predictions"], found[0]["predictions"]);
     }
@@ -153,7 +157,7 @@ fn what_cannot_be_read_is_named_and_the_rest_answered() {
     fs::write(scratch.work("text.png"), "no picture").unwrap();
     let good = picture("rgb.png");
     let arguments = ["--weights", "run", "none.png", &good, "text.png", &good];
-    let output = scratch.program(PREDICT, &arguments).output().unwrap();
+    let output = scratch.bobbin("predict", &arguments).output().unwrap();
     let message = String::from_utf8(output.stderr).unwrap();
     let lines: Vec<&str> = message.lines().collect();
     assert_eq!((output.status.code(), lines.len()), (Some(1), 2), "{message}");
@@ -165,17 +169,21 @@ fn what_cannot_be_read_is_named_and_the_rest_answered() {
     let mut broken = model;
     broken.weights[0] = f32::NAN;
     broken.save(&scratch.work("broken")).unwrap();
-    let mut command = scratch.program(PREDICT, &["--weights", "broken", &good]);
+    let mut command = scratch.bobbin("predict", &["--weights", "broken", &good]);
     scratch.refuses(1, &mut command, &["rgb.png: what the network makes of it is not finite"]);
 
     let refused = |code: i32, arguments: &[&str], words: &[&str]| {
-        scratch.refuses(code, &mut scratch.program(PREDICT, arguments), words);
+        scratch.refuses(code, &mut scratch.bobbin("predict", arguments), words);
     };
     let images = format!("../data/{TEST_IMAGES}");
     refused(1, &["--weights", "run", &images], &[TEST_IMAGES, "an IDX file", "--index"]);
-    refused(1, &["--weights", "run", &good, "--index", "0"], &["rgb.png: found magic number"]);
+    refused(
+        1,
+        &["--weights", "run", &good, "--index", "0"],
+        &["rgb.png: found a PNG picture, expected an IDX file"],
+    );
     refused(1, &["--weights", "none", &good], &["none: cannot read"]);
-    refused(1, &["--weights", &good, &good], &["rgb.png: not a safetensors file"]);
+    refused(1, &["--weights", &good, &good], &["rgb.png: a PNG picture: expected weights"]);
     refused(2, &["--weights", "run", &good, "--top", "4"], &["--top: found 4", "at most 3"]);
     refused(2, &["--weights", "run", "-", "-"], &["found - twice"]);
     let cases: [(&[&str], &str); 6] = [
@@ -183,13 +191,74 @@ fn what_cannot_be_read_is_named_and_the_rest_answered() {
         (&["a.png"], "--weights <FILE>"),
         (&["--weights", "run", "a", "--index", "x"], "0..9,42"),
         (&["--weights", "run", "a", "--index", "9..3"], "0..9,42"),
-        (&["--weights", "run", "a", "--top", "0"], "--top <K>"),
-        (&["--weights", "run", "a", "--fit", "x"], "pad, stretch, crop"),
+        (&["--weights", "run", "a", "--top", "0"], "--top <K|all>"),
+        (&["--weights", "run", "a", "--fit", "x"], "pad, crop, stretch"),
     ];
     for (arguments, words) in cases {
-        let output = scratch.program(PREDICT, arguments).output().unwrap();
+        let output = scratch.bobbin("predict", arguments).output().unwrap();
         let message = String::from_utf8(output.stderr).unwrap();
         assert_eq!((output.status.code(), output.stdout.len()), (Some(2), 0), "{message}");
         assert!(message.contains(words), "{words}: {message}");
+    }
+}
+
+/// Of a folder all pictures, in the order of their names.
+#[test]
+fn pictures_of_a_folder() {
+    let scratch = Scratch::with_data(1);
+    train(&scratch, "lenet");
+    for (name, from) in [
+        ("b.JPG", "grey.jpg"),
+        ("a/2.png", "grey.png"),
+        ("a/10.bmp", "grey.bmp"),
+        (".c.png", "grey.png"),
+    ] {
+        let path = scratch.work("folder").join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::copy(picture(from), path).unwrap();
+    }
+    fs::write(scratch.work("folder/notes.txt"), "no picture").unwrap();
+    let found = objects(&run(&scratch, &["folder", &picture("rgb.png"), "--json"]));
+    let names: Vec<&str> = found.iter().map(|object| object["image"].as_str().unwrap()).collect();
+    assert_eq!(names, ["folder/a/10.bmp", "folder/a/2.png", "folder/b.JPG", &picture("rgb.png")]);
+    fs::create_dir(scratch.work("empty")).unwrap();
+    let words = ["empty: no picture in this folder"];
+    scratch.refuses(1, &mut scratch.bobbin("predict", &["--weights", "run", "empty"]), &words);
+}
+
+/// Comma-separated values say what the JSON objects say.
+#[test]
+fn comma_separated_values() {
+    let scratch = Scratch::with_data(1);
+    scratch.write("data/labels.txt", b"upper, or \"top\"\nleft\nmiddle\n");
+    train(&scratch, "lenet");
+    let file = format!("../data/{TEST_IMAGES}");
+    let all = [&file, "--index", "0..2", "--top", "all"];
+    let output = scratch.bobbin("predict", &[&["--weights", "run", "--csv"], &all[..]].concat());
+    let text = String::from_utf8({ output }.output().unwrap().stdout).unwrap();
+    let mut lines = text.split_terminator("\r\n");
+    assert_eq!(lines.next(), Some("image,index,rank,class,label,probability"));
+    for (image, object) in
+        objects(&run(&scratch, &[&all[..], &["--json"]].concat())).iter().enumerate()
+    {
+        let predictions = object["predictions"].as_array().unwrap();
+        assert_eq!(predictions.len(), 3);
+        for (rank, said) in predictions.iter().enumerate() {
+            let class = match said["class"].as_str().unwrap() {
+                "upper, or \"top\"" => "\"upper, or \"\"top\"\"\"",
+                class => class,
+            };
+            let (label, probability) = (&said["label"], said["probability"].as_f64().unwrap());
+            let line = format!("{file},{image},{},{class},{label},{probability}", rank + 1);
+            assert_eq!(lines.next(), Some(&*line));
+        }
+    }
+    assert_eq!(lines.next(), None);
+    for (top, words) in [("0", "or all"), ("some", "or all"), ("4", "found 4, expected at most 3")]
+    {
+        let output =
+            scratch.bobbin("predict", &["--weights", "run", &file, "--index", "0", "--top", top]);
+        let message = String::from_utf8({ output }.output().unwrap().stderr).unwrap();
+        assert!(message.contains(words), "{message}");
     }
 }

@@ -25,7 +25,7 @@ fn limited(scratch: &Scratch, bytes: u64, arguments: &[&str]) -> Output {
     let mut command = scratch.set_up(Command::new("sh"));
     // In blocks of 512 bytes, by POSIX.
     let script = format!("ulimit -f {}; exec \"$@\"", bytes / 512);
-    command.args(["-c", &script, "sh", env!("CARGO_BIN_EXE_train")]).args(arguments);
+    command.args(["-c", &script, "sh", BOBBIN, "train"]).args(arguments);
     command.output().unwrap()
 }
 
@@ -34,7 +34,7 @@ fn fails_and_goes_on(scratch: &Scratch, bytes: u64, arguments: &[&str], file: &s
     let message = failed(1, &limited(scratch, bytes, arguments));
     let start = format!("error: run/{file}");
     assert!(message.starts_with(&start) && message.contains(": cannot write: "), "{message}");
-    assert!(message.ends_with("/train --resume run\n"), "{message}");
+    assert!(message.ends_with("/bobbin train --resume run\n"), "{message}");
     for directory in ["run", "run/checkpoints"] {
         let left = entries(&scratch.work(directory));
         assert!(!left.iter().any(|name| name.starts_with("writing-")), "{left:?}");
@@ -42,7 +42,7 @@ fn fails_and_goes_on(scratch: &Scratch, bytes: u64, arguments: &[&str], file: &s
     let metrics = fs::read_to_string(scratch.work("run/metrics.jsonl")).unwrap();
     assert!(metrics.ends_with("}\n"), "{metrics}");
     succeeded(scratch.command().args(["--resume", "run"]).output().unwrap());
-    assert_eq!(entries(&scratch.work("run")), COMPLETE);
+    assert_eq!(left(&scratch.work("run")), COMPLETE);
     assert_same(&scratch.work("whole"), &scratch.work("run"));
 }
 
@@ -70,7 +70,7 @@ fn no_room_for_a_recipe() {
 #[test]
 fn no_room_for_a_checkpoint() {
     let scratch = Scratch::with_data(1);
-    let recipe = [&SHORT[..2], &["--schedule", "constant", "--batch-size", "64"]].concat();
+    let recipe = [&SHORT[..4], &["--schedule", "constant", "--batch-size", "64"]].concat();
     train(&scratch, "whole", &[&recipe[..], &["--epochs", "3"]].concat());
     train(&scratch, "run", &[&recipe[..], &["--epochs", "1"]].concat());
     let bytes = size(&scratch, "run/checkpoints/step-0000000005.safetensors") - 1024;
@@ -138,7 +138,7 @@ fn no_place_for_a_model() {
     assert!(message.starts_with("error: run/model.safetensors: cannot write: "), "{message}");
     fs::remove_dir(&model).unwrap();
     succeeded(scratch.command().args(["--resume", "run"]).output().unwrap());
-    assert_eq!(entries(&scratch.work("run")), COMPLETE);
+    assert_eq!(left(&scratch.work("run")), COMPLETE);
 }
 
 /// What is printed is lost, but not the run.
@@ -154,6 +154,6 @@ fn no_room_for_what_is_printed() {
         assert!(message.starts_with("error: standard output: cannot write: "), "{message}");
     }
     for run in ["run", "json"] {
-        assert_eq!(entries(&scratch.work(run)), COMPLETE);
+        assert_eq!(left(&scratch.work(run)), COMPLETE);
     }
 }

@@ -11,7 +11,9 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 /// Flags of a run of 40 epochs of 19 steps.
-const LONG: [&str; 10] = [
+const LONG: [&str; 12] = [
+    "--recipe",
+    "fast",
     "--data",
     "../data",
     "--epochs",
@@ -64,9 +66,12 @@ fn a_signal_ends_a_run_in_good_order() {
         let rest: Vec<String> = lines.map(Result::unwrap).collect();
         let mut message = String::new();
         child.stderr.take().unwrap().read_to_string(&mut message).unwrap();
+        let message = heard(&message);
         assert_eq!(wait(&mut child).code(), Some(code), "{message}");
 
-        let last = rest.last().unwrap();
+        let [.., last, failure] = &rest[..] else { panic!("{rest:?}") };
+        let words = format!("{{\"event\":\"error\",\"exit\":{code},\"kind\":\"interrupted\",");
+        assert!(failure.starts_with(&words), "{failure}");
         assert!(last.contains("\"event\":\"end\"") && last.contains("\"interrupted\""), "{last}");
         let (_, step) = message.split_once("interrupted after step ").unwrap();
         let (step, command) = step.split_once("; go on with: ").unwrap();
@@ -105,6 +110,7 @@ fn several_runs_go_on() {
     let rest: Vec<String> = lines.map(Result::unwrap).collect();
     let mut message = String::new();
     child.stderr.take().unwrap().read_to_string(&mut message).unwrap();
+    let message = heard(&message);
     assert_eq!(wait(&mut child).code(), Some(130), "{message}");
     assert!(rest.last().unwrap().contains("\"interrupted\""), "{rest:?}");
     let (_, command) = message.split_once("; go on with: ").unwrap();
@@ -160,6 +166,7 @@ fn a_second_signal_ends_a_run_at_once() {
     assert_eq!(wait(&mut child).code(), Some(130));
     let mut message = String::new();
     child.stderr.take().unwrap().read_to_string(&mut message).unwrap();
+    let message = heard(&message);
     assert_eq!(message, "stopped at once\n");
     drop(reader);
 }
@@ -169,6 +176,8 @@ fn a_second_signal_ends_a_run_at_once() {
 fn a_run_survives_being_killed() {
     let scratch = Scratch::with_data(1);
     let recipe = [
+        "--recipe",
+        "fast",
         "--data",
         "../data",
         "--epochs",
@@ -199,7 +208,7 @@ fn a_run_survives_being_killed() {
     loop {
         let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         if kills < 12 {
-            sleep(whole * (1 + kills * 7 % 12) / 14);
+            sleep(whole * (1 + kills * 7 % 12) / 40);
             let _ = child.kill();
             kills += 1;
         }
@@ -223,4 +232,26 @@ fn no_unfinished(path: &Path) {
         let left = entries(&directory);
         assert!(!left.iter().any(|name| name.starts_with("writing-")), "{left:?}");
     }
+}
+
+/// `nohup`, and shells that start a program in the background, have it ignore signals: it goes on.
+#[test]
+fn a_signal_that_is_ignored_stays_so() {
+    let scratch = Scratch::with_data(1);
+    let mut shell = scratch.set_up(Command::new("sh"));
+    shell.args(["-c", "trap '' HUP INT; exec \"$@\"", "sh", BOBBIN, "train"]).args(LONG);
+    shell.args(["--out", "run", "--epochs", "4000", "--json"]).stdout(Stdio::piped());
+    let mut child = shell.stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut until = |word: &str| {
+        lines.find(|line| line.as_ref().unwrap().contains(word)).expect(word).unwrap();
+    };
+    until("\"step\":9,");
+    signal(&child, "HUP");
+    signal(&child, "INT");
+    // Many steps later, as the pipe holds some of them.
+    until("\"event\":\"progress\",\"epoch\":60,");
+    signal(&child, "TERM");
+    until("\"interrupted\"");
+    assert_eq!(wait(&mut child).code(), Some(143));
 }

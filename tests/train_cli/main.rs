@@ -1,8 +1,12 @@
 //! The program `train` from outside: what it prints, what it writes, how it ends.
 
+mod choices;
 mod disk;
+mod failures;
+mod first_run;
 mod interrupts;
 mod many;
+mod places;
 mod refusals;
 mod resume;
 mod runs;

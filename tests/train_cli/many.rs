@@ -49,7 +49,7 @@ fn a_sweep_runs_every_combination() {
     let scratch = with_sweep();
     let printed = succeeded(scratch.command().args(ARGUMENTS).output().unwrap());
     for run in RUNS {
-        assert_eq!(entries(&scratch.work("all").join(run)), COMPLETE, "{run}");
+        assert_eq!(left(&scratch.work("all").join(run)), COMPLETE, "{run}");
     }
     let read = |name: &str| fs::read_to_string(scratch.work("all").join(name)).unwrap();
     let text = read("sweep.txt");
@@ -72,8 +72,9 @@ fn a_sweep_runs_every_combination() {
     assert_eq!(csv[0], heading.split(',').collect::<Vec<_>>());
     let json: Value = serde_json::from_str(&read("sweep.json")).unwrap();
     assert_eq!(json["event"], "results");
-    for (i, run) in RUNS.iter().enumerate() {
+    for run in RUNS {
         let directory = format!("all/{run}");
+        let i = csv.iter().position(|row| row[8] == directory).unwrap() - 1;
         let (row, object) = (&csv[i + 1], &json["runs"][i]);
         assert_eq!((&*row[8], &object["directory"]), (&*directory, &directory.clone().into()));
         assert_eq!(row[0], object["settings"]["data.batch_size"].as_u64().unwrap().to_string());
@@ -91,6 +92,11 @@ fn a_sweep_runs_every_combination() {
         assert_eq!(cells[8], directory);
     }
     assert!(json.get("summary").is_none(), "{json}");
+    // The best first, and marked.
+    let top1: Vec<f64> = csv[1..].iter().map(|row| row[6].parse().unwrap()).collect();
+    assert!(top1.is_sorted_by(|a, b| a >= b), "{top1:?}");
+    assert!(lines[1].ends_with(&format!("{} (best)", csv[1][8])), "{text}");
+    assert_eq!((&json["best"], text.matches("(best)").count()), (&csv[1][8].clone().into(), 1));
 }
 
 #[test]
@@ -127,7 +133,14 @@ fn a_sweep_goes_on_with_what_is_not_done() {
 
     // Another sweep in its place is refused, and replaces it if told to.
     let other = [&ARGUMENTS[..], &["--seed", "2"]].concat();
-    scratch.refused(1, &other, &["all/batch_size=50,lr=0.02: exists and is not empty", "--force"]);
+    scratch.refused(
+        1,
+        &other,
+        &[
+            "all/batch_size=50,lr=0.02: a run of another recipe is in it: `seed` is 1, not 2",
+            "--force",
+        ],
+    );
     succeeded(scratch.command().args(other).arg("--force").output().unwrap());
     assert!(RUNS.map(model).iter().zip(&models).all(|(a, b)| a != b));
 }
@@ -176,7 +189,12 @@ fn seeds_have_a_mean_and_a_deviation() {
 #[test]
 fn sweeps_are_checked() {
     let scratch = with_sweep();
-    let cases: [(&str, i32, &[&str]); 9] = [
+    let cases: [(&str, i32, &[&str]); 10] = [
+        (
+            "'optimizer.betas' = [[0.9, 0.999]]",
+            2,
+            &["sweep own/grid.toml: `optimizer.betas` would have no effect: `sgd` does not use it"],
+        ),
         (
             "'optimizer.lr' = [0.1, 0, 0.2]",
             2,
@@ -187,7 +205,7 @@ fn sweeps_are_checked() {
         ("'optimizer.lr' = 0.1", 2, &["`values.optimizer.lr` is 0.1: expected a list of values"]),
         ("'optimizer.lr' = []", 2, &["`values.optimizer.lr` is []: expected a list of values"]),
         ("'optimizer.lr' = [0.1, 0.2, 0.1]", 2, &["`values.optimizer.lr` is", "each once"]),
-        ("", 2, &["`values` is ", "expected fields with lists of values"]),
+        ("", 2, &["sweep own/grid.toml: `values` is empty: expected fields with lists of values"]),
         ("'model.preset' = ['lenet', 'none']", 2, &["`model.preset` is \"none\"", "vgg"]),
         ("'data.validation' = [10, 300]", 2, &["`data.validation` is 300", "fewer than the 300"]),
     ];
@@ -198,7 +216,7 @@ fn sweeps_are_checked() {
     }
     fs::write(scratch.work("own/grid.toml"), SWEEP).unwrap();
     let twice = [&ARGUMENTS[..], &["--lr", "0.1"]].concat();
-    scratch.refused(2, &twice, &["--lr: `optimizer.lr` is 0.1: expected not set, as the sweep"]);
+    scratch.refused(2, &twice, &["--lr: `optimizer.lr`: cannot be set here: the sweep varies it"]);
     fs::write(scratch.work("own/grid.toml"), SWEEP.replace("base", "none")).unwrap();
     scratch.refused(2, &ARGUMENTS, &["own/none.toml: cannot read the recipe"]);
     scratch.refused(2, &["--sweep", "fast"], &["unknown sweep `fast`", "sweep-li", "TOML file"]);
@@ -228,24 +246,26 @@ fn a_sweep_goes_on_after_a_run_that_diverges() {
     let text = format!("recipe = 'base.toml'\n[values]\n{values}\n");
     fs::write(scratch.work("own/grid.toml"), text).unwrap();
     let runs = diverging_sweep(&scratch, "");
+    assert!(runs[0].starts_with("lr=1e30,") || runs[0].contains(",lr=1e30"), "{runs:?}");
     let reason = "the loss is ";
     let text = fs::read_to_string(scratch.work("all/sweep.txt")).unwrap();
     assert!(text.contains(&format!("\nfailed: all/{}: {reason}", runs[0])), "{text}");
     assert!(text.contains(" lenet ") && !text.contains('"'), "{text}");
+    // It is the last, whatever came of the other.
     let csv = records(&fs::read_to_string(scratch.work("all/sweep.csv")).unwrap());
-    assert_eq!((&*csv[1][0], &*csv[1][3], &*csv[2][9]), ("lenet", "", ""));
-    assert!(csv[1][9].starts_with(reason), "{csv:?}");
+    assert_eq!((&*csv[2][0], &*csv[2][3], &*csv[1][9]), ("lenet", "", ""));
+    assert!(csv[2][9].starts_with(reason), "{csv:?}");
     let json = fs::read_to_string(scratch.work("all/sweep.json")).unwrap();
     let json: Value = serde_json::from_str(&json).unwrap();
-    let settings = &json["runs"][0]["settings"];
+    let settings = &json["runs"][1]["settings"];
     assert_eq!(
         (&settings["optimizer.lr"], &settings["model.preset"]),
         (&1e30.into(), &"lenet".into())
     );
-    let error = json["runs"][0]["error"].as_str().unwrap();
+    let error = json["runs"][1]["error"].as_str().unwrap();
     assert!(error.starts_with(reason) && error.contains(" at step 2 (epoch 1)"), "{error}");
-    assert_eq!((&json["runs"][0]["loss"], &json["runs"][1]["error"]), (&Value::Null, &Value::Null));
-    assert!(json["runs"][1]["loss"].is_f64(), "{json}");
+    assert_eq!((&json["runs"][1]["loss"], &json["runs"][0]["error"]), (&Value::Null, &Value::Null));
+    assert!(json["runs"][0]["loss"].is_f64(), "{json}");
     let metrics = scratch.work("all").join(&runs[0]).join("metrics.jsonl");
     let end = fs::read_to_string(metrics).unwrap();
     let end: Value = serde_json::from_str(end.lines().last().unwrap()).unwrap();
@@ -267,7 +287,7 @@ fn diverging_sweep(scratch: &Scratch, note: &str) -> [String; 2] {
         line.strip_suffix(note).unwrap().to_owned()
     };
     let names = [name(1), name(2)];
-    assert_eq!(entries(&scratch.work("all").join(&names[1])), COMPLETE);
+    assert_eq!(left(&scratch.work("all").join(&names[1])), COMPLETE);
     names
 }
 
@@ -277,7 +297,91 @@ fn one_seed_has_no_deviation() {
     let scratch = Scratch::with_data(1);
     let printed = scratch.train(&["--seeds", "1", "--threads", "1", "--out", "all"]);
     assert!(printed.contains(" % over 1 seed\n") && !printed.contains('±'), "{printed}");
-    assert!(printed.contains(", 1 thread, "), "{printed}");
+    assert!(printed.contains(": 2 shards on 1 thread, "), "{printed}");
     let json = fs::read_to_string(scratch.work("all/seeds.json")).unwrap();
     assert!(json.contains(r#","deviation":null}"#), "{json}");
+}
+
+/// Two sets of other numbers of classes in one directory: each run has its own.
+#[test]
+fn each_run_of_a_sweep_opens_its_own_data() {
+    let scratch = Scratch::with_data(1);
+    scratch.write_set("a-", 1);
+    scratch.write_set("b-", 1);
+    // One class fewer, by other labels.
+    for part in ["train", "t10k"] {
+        let path = scratch.path(&format!("data/b-{part}-labels-idx1-ubyte"));
+        let mut labels = fs::read(&path).unwrap();
+        labels[8..].iter_mut().for_each(|label| *label = (*label).min(1));
+        fs::write(&path, labels).unwrap();
+    }
+    fs::write(
+        scratch.work("prefixes.toml"),
+        "recipe = 'fast'\n[values]\n'data.prefix' = ['a', 'b']\n",
+    )
+    .unwrap();
+    let model = |run: &str| fs::read(scratch.work(run).join("model.safetensors")).unwrap();
+    let sweep = ["--sweep", "prefixes.toml", "--out", "all"];
+    let flags = [&SHORT[2..], &sweep].concat();
+    let printed = succeeded(scratch.command().args(flags).output().unwrap());
+    assert!(printed.contains(" 3 classes") && printed.contains(" 2 classes"), "{printed}");
+    for prefix in ["a", "b"] {
+        let alone = format!("alone-{prefix}");
+        scratch.train(&["--set", &format!("data.prefix={prefix}"), "--out", &alone]);
+        assert!(model(&format!("all/prefix={prefix}")) == model(&alone), "{prefix}");
+    }
+    // By directory, each with a set of its own.
+    let scratch = Scratch::with_data(1);
+    fs::write(
+        scratch.work("directories.toml"),
+        "recipe = 'fast'\n[values]\n'data.directory' = ['../data', '../other']\n",
+    )
+    .unwrap();
+    let directories = ["--data", "../data", "--sweep", "directories.toml"];
+    scratch.refused(2, &directories, &["--data: ", "the sweep varies `data.directory`"]);
+    scratch.refused(1, &directories[2..], &["../other: cannot read the data directory"]);
+}
+
+/// A finished run stays, but only as what it is: a run on the data that it had.
+#[test]
+fn a_run_on_other_data_is_not_taken_over() {
+    let scratch = Scratch::with_data(1);
+    let seeds = ["--seeds", "1", "--seed", "5", "--out", "all"];
+    scratch.train(&seeds);
+    let model = fs::read(scratch.work("all/seed=5/model.safetensors")).unwrap();
+    assert!(scratch.train(&seeds).contains("seed=5, which is done"));
+    let labels = scratch.path("data").join(TRAIN_LABELS);
+    let mut bytes = fs::read(&labels).unwrap();
+    bytes[8] = (bytes[8] + 1) % 3;
+    fs::write(&labels, bytes).unwrap();
+    let again = [&SHORT[..], &seeds].concat();
+    scratch.refused(1, &again, &["all/seed=5: a run on other data is in it", "--out", "--force"]);
+    assert!(fs::read(scratch.work("all/seed=5/model.safetensors")).unwrap() == model);
+    scratch.train(&[&seeds[..], &["--force"]].concat());
+    assert!(fs::read(scratch.work("all/seed=5/model.safetensors")).unwrap() != model);
+}
+
+/// Wherever the command was killed, it is given again.
+#[test]
+fn a_sweep_that_was_killed_at_its_start_goes_on() {
+    let scratch = with_sweep();
+    type Leave = fn(&std::path::Path);
+    let leave: [Leave; 4] = [
+        |_| {},
+        |all| fs::write(all.join("writing-x"), "half a table").unwrap(),
+        |all| fs::create_dir(all.join(RUNS[0])).unwrap(),
+        |all| {
+            fs::create_dir(all.join(RUNS[0])).unwrap();
+            fs::write(all.join(RUNS[0]).join("writing-x"), "half a recipe").unwrap();
+        },
+    ];
+    for leave in leave {
+        let all = scratch.work("all");
+        let _ = fs::remove_dir_all(&all);
+        fs::create_dir(&all).unwrap();
+        leave(&all);
+        succeeded(scratch.command().args(ARGUMENTS).output().unwrap());
+        assert_eq!(left(&all.join(RUNS[0])), COMPLETE);
+        assert!(!all.join("writing-x").exists());
+    }
 }

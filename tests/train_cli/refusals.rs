@@ -6,7 +6,7 @@ use std::fs;
 #[test]
 fn flags_are_checked() {
     let scratch = Scratch::with_data(1);
-    let cases: [(&[&str], &[&str]); 32] = [
+    let cases: [(&[&str], &[&str]); 33] = [
         (&["--batch-size", "0"], &["--batch-size: `data.batch_size` is 0", "from 1 to 1048576"]),
         (&["--batch-size", "-1"], &["--batch-size", "is -1", "expected a whole number"]),
         (&["--batch-size", "1.5"], &["--batch-size", "is 1.5", "expected a whole number"]),
@@ -24,8 +24,8 @@ fn flags_are_checked() {
         (&["--seed", "-1"], &["--seed: `seed` is -1", "from 0 to 9223372036854775807"]),
         (&["--seed", "18446744073709551616"], &["--seed", "expected a whole number from 0"]),
         (&["--shard", "24"], &["--shard: `data.shard` is 24", "multiple of 16"]),
-        (&["--validation", "some"], &["--validation", "is some", "\"test\", \"none\" or"]),
-        (&["--validation", "0"], &["--validation", "is 0", "\"none\" or a number"]),
+        (&["--validation", "some"], &["--validation", "is some", "\"test\", \"none\", a number"]),
+        (&["--validation", "0"], &["--validation", "is 0", "\"none\", a number"]),
         (&["--validation", "300"], &["--validation", "is 300", "fewer than the 300 images"]),
         (&["--model", "alexnet"], &["--model", "alexnet", "lenet, lenet-li, cnn-bn, vgg, resnet"]),
         (&["--recipe", "slow"], &["unknown recipe `slow`", "fast, paper", "TOML file"]),
@@ -42,7 +42,11 @@ fn flags_are_checked() {
             &["data.normalize.mean", "is [0.0, 0.0]", "expected 1 number"],
         ),
         // A field that a flag makes impossible for the recipe.
-        (&["--momentum", "0"], &["recipe fast: `optimizer.nesterov` is true: expected false"]),
+        (&["--out", "-"], &["--out: found `-`: expected the name of a directory"]),
+        (
+            &["--recipe", "fast", "--momentum", "0"],
+            &["recipe fast: `optimizer.nesterov` is true: expected false"],
+        ),
     ];
     for (arguments, words) in cases {
         let data = ["--data", "../data"];
@@ -91,8 +95,8 @@ fn ranks_need_the_feature() {
 fn the_command_line_is_checked() {
     let scratch = Scratch::with_data(1);
     let cases: [(&[&str], &[&str]); 8] = [
-        (&["--threads", "0"], &["--threads <N>", "1..=1024"]),
-        (&["--threads", "1025"], &["--threads <N>", "1..=1024"]),
+        (&["--threads", "0"], &["--threads <N>", "from 1 to 1024"]),
+        (&["--threads", "1025"], &["--threads <N>", "from 1 to 1024"]),
         (&["--threads", "two"], &["--threads <N>", "two"]),
         (&["--epoch", "3"], &["--epoch", "--epochs"]),
         (&["fast"], &["'fast'"]),
@@ -103,7 +107,7 @@ fn the_command_line_is_checked() {
     for (arguments, words) in cases {
         let before = scratch.files();
         let output = scratch.command().args(arguments).output().unwrap();
-        let message = String::from_utf8(output.stderr).unwrap();
+        let message = said(&output);
         assert_eq!((output.status.code(), output.stdout.len()), (Some(2), 0), "{message}");
         assert!(message.starts_with("error: "), "{message}");
         assert!(words.iter().all(|word| message.contains(word)), "{words:?}: {message}");
@@ -177,8 +181,8 @@ fn data_is_checked() {
         (&plain(TRAIN_LABELS, &patterns(299, 1, 1).1), &[TRAIN_LABELS, "299", "expected 300"]),
         (&plain(TEST_IMAGES, &small_test), &[TEST_IMAGES, "1 × 8 × 8", "expected 1 × 16 × 16"]),
         (&plain("labels.txt", b"cat\ndog\n"), &[TRAIN_LABELS, "label 2 at index 2", "below 2"]),
-        (&plain("labels.txt", b"cat\n\ndog\n"), &["labels.txt", "empty line 2", "1 to 256"]),
-        (&packed(TRAIN_IMAGES, &images), &["train-images-idx3-ubyte.gz", "damaged gzip"]),
+        (&plain("labels.txt", b"cat\n\ndog\n"), &["labels.txt", "empty line 2", "1 to 4096"]),
+        (&packed(TRAIN_IMAGES, b"<html>"), &["train-images-idx3-ubyte.gz", "an HTML page"]),
         (&packed(TRAIN_IMAGES, &cut), &["train-images-idx3-ubyte.gz", "damaged gzip"]),
         (&packed(TRAIN_IMAGES, &flipped), &["train-images-idx3-ubyte.gz", "damaged gzip"]),
         (&packed(TRAIN_IMAGES, &gzip(&long)), &[".gz: unpacks to more", "76816 bytes"]),
@@ -231,10 +235,47 @@ fn weights_are_checked() {
     scratch.train(&["--model", "cnn-bn", "--init", "runs/fast-1", "--out", "tuned"]);
     let recipe = fs::read_to_string(scratch.work("tuned/recipe.toml")).unwrap();
     assert!(recipe.contains("/work/runs/fast-1/model.safetensors\"\n"), "{recipe}");
-    // Those of another network.
+    // They bring their network, unless another is named.
     let init = "runs/fast-1/model.safetensors";
-    let arguments = [&SHORT[..], &["--init", init]].concat();
+    scratch.train(&["--init", init, "--out", "again"]);
+    let recipe = fs::read_to_string(scratch.work("again/recipe.toml")).unwrap();
+    assert!(recipe.contains("preset = \"cnn-bn\"\n"), "{recipe}");
+    scratch.refused(
+        1,
+        &[&SHORT[..], &["--init", "text.safetensors"]].concat(),
+        &["text.safetensors: "],
+    );
+    let arguments = [&SHORT[..], &["--init", init, "--model", "lenet"]].concat();
     scratch.refused(1, &arguments, &[init, "conv1.weight"]);
+    // Those of PyTorch do not say which network they are for.
+    fs::write(scratch.work("torch.safetensors"), without_metadata(&bytes)).unwrap();
+    let torch = [&SHORT[..], &["--init", "torch.safetensors"]].concat();
+    let words = ["torch.safetensors: ", "; its weights are those of cnn-bn: --model cnn-bn\n"];
+    scratch.refused(1, &torch, &words);
+    scratch.train(&["--init", "torch.safetensors", "--model", "cnn-bn", "--out", "torch"]);
+}
+
+/// A folder of pictures: the command that makes a data set of it is printed.
+#[test]
+fn pictures_are_to_be_imported() {
+    let scratch = Scratch::empty();
+    fs::create_dir_all(scratch.work("my pics/coat")).unwrap();
+    fs::write(scratch.work("my pics/coat/1.png"), "").unwrap();
+    let words = [&*format!("{BOBBIN} import '"), "/work/my pics' --out DATA\n"];
+    scratch.refused(1, &["--data", "my pics"], &words);
+    let output = scratch.command().args(["--threads", "0"]).output().unwrap();
+    assert!(said(&output).contains("expected a whole number from 1 to 1024"), "{output:?}");
+}
+
+/// A safetensors file with its tensors alone.
+fn without_metadata(bytes: &[u8]) -> Vec<u8> {
+    let (length, rest) = bytes.split_first_chunk::<8>().unwrap();
+    let (header, data) = rest.split_at(u64::from_le_bytes(*length) as usize);
+    let mut header: serde_json::Value = serde_json::from_slice(header).unwrap();
+    header.as_object_mut().unwrap().remove("__metadata__").unwrap();
+    let mut header = header.to_string().into_bytes();
+    header.resize(header.len().next_multiple_of(8), b' ');
+    [&(header.len() as u64).to_le_bytes()[..], &header, data].concat()
 }
 
 /// Tests may run as the superuser, who may write anywhere but below a file.
@@ -260,7 +301,7 @@ fn places_that_cannot_be_written() {
     let (images, _) = patterns(300, 1, 1);
     scratch.pack(TRAIN_IMAGES, &gzip(&images));
     let arguments = [&SHORT[..], &["--cache", "file"]].concat();
-    scratch.refused(1, &arguments, &["file: cannot write to the cache directory", "--cache DIR"]);
+    scratch.refused(1, &arguments, &["file: cannot write to the cache directory", "BOBBIN_CACHE"]);
 
     // A run that goes on where it cannot write any more.
     scratch.train(&["--out", "run", "--cache", "../cache"]);
@@ -309,7 +350,8 @@ fn training_that_fails_saves_no_model() {
     for (i, (arguments, words, steps)) in cases.into_iter().enumerate() {
         let out = format!("run-{i}");
         let mut command = scratch.command();
-        command.args(["--data", "../data", "--out", &out, "--schedule", "constant"]);
+        command.args(["--recipe", "fast", "--data", "../data", "--out", &out]);
+        command.args(["--schedule", "constant"]);
         let message = failed(1, &command.args(arguments).output().unwrap());
         assert!(words.iter().all(|word| message.contains(word)), "{words:?}: {message}");
         let files: Vec<_> = steps.iter().map(|n| format!("step-{n:010}.safetensors")).collect();
@@ -322,4 +364,13 @@ fn training_that_fails_saves_no_model() {
         let again = scratch.command().args(["--resume", &out]).output().unwrap();
         assert_eq!(failed(1, &again), message);
     }
+}
+
+/// A disk that fails is no mistake of the command: reading the memory of a process at zero gives EIO.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_recipe_that_cannot_be_read() {
+    let scratch = Scratch::empty();
+    std::os::unix::fs::symlink("/proc/self/mem", scratch.work("own.toml")).unwrap();
+    scratch.refused(1, &["--recipe", "own.toml"], &["own.toml: ", "Input/output error"]);
 }

@@ -9,8 +9,18 @@ const STEPS: [&str; 3] =
     ["step-0000000000.safetensors", "step-0000000005.safetensors", "step-0000000010.safetensors"];
 
 /// Flags of a run of epochs of five steps, at a rate that stays.
-const RECIPE: [&str; 8] =
-    ["--data", "../data", "--batch-size", "64", "--lr", "0.02", "--schedule", "constant"];
+const RECIPE: [&str; 10] = [
+    "--recipe",
+    "fast",
+    "--data",
+    "../data",
+    "--batch-size",
+    "64",
+    "--lr",
+    "0.02",
+    "--schedule",
+    "constant",
+];
 
 /// A run of two epochs in `run`, with the checkpoints of steps 0, 5 and 10.
 fn with_run() -> Scratch {
@@ -54,7 +64,7 @@ fn a_schedule_that_is_stretched_is_named() {
     scratch.train(&["--out", "run"]);
     let longer = ["--resume", "run", "--epochs", "6"];
     let output = scratch.command().args(longer).output().unwrap();
-    let message = String::from_utf8(output.stderr).unwrap();
+    let message = said(&output);
     assert_eq!(output.status.code(), Some(0), "{message}");
     assert!(message.starts_with("warning: the schedule "), "{message}");
 }
@@ -109,7 +119,7 @@ fn damaged_checkpoints_are_passed_over() {
         fs::write(checkpoint(&scratch, step), damage).unwrap();
         let arguments = ["--resume", "run", "--epochs", "3", "--quiet"];
         let output = scratch.command().args(arguments).output().unwrap();
-        let message = String::from_utf8(output.stderr).unwrap();
+        let message = said(&output);
         assert_eq!(output.status.code(), Some(0), "{message}");
         let words = format!("warning: run/checkpoints/step-{step:010}.safetensors: ");
         assert!(message.starts_with(&words), "{message}");
@@ -147,17 +157,6 @@ fn what_a_run_cannot_go_on_from() {
         |scratch, path| all(path, &fs::read(scratch.work("run/model.safetensors")).unwrap()),
         &[none, "not a checkpoint"],
     );
-    // Of another network, and later than its own.
-    refused_after(
-        |scratch, path| {
-            begin(scratch, "other", &["--epochs", "3", "--model", "cnn-bn"]);
-            let file = "step-0000000015.safetensors";
-            fs::copy(scratch.work("other/checkpoints").join(file), path.join(file)).unwrap();
-        },
-        &[
-            "`model.preset` is \"lenet\": expected \"cnn-bn\", as in run/checkpoints/step-0000000015",
-        ],
-    );
     // Other labels, other images, other shapes.
     let words =
         ["run/checkpoints/step-0000000010.safetensors: the data are not those that the run"];
@@ -180,6 +179,39 @@ fn what_a_run_cannot_go_on_from() {
         fs::create_dir(scratch.path("data")).unwrap();
     };
     refused_after(no_data, &["data: no IDX files found"]);
+}
+
+/// Of another network, of another data set, and later than its own: they are not its checkpoints.
+#[test]
+fn checkpoints_of_other_runs_are_passed_over() {
+    let scratch = with_run();
+    begin(&scratch, "whole", &["--epochs", "3"]);
+    begin(&scratch, "network", &["--epochs", "3", "--model", "cnn-bn"]);
+    fs::create_dir(scratch.path("other")).unwrap();
+    for name in entries(&scratch.path("data")) {
+        fs::copy(scratch.path("data").join(&name), scratch.path("other").join(&name)).unwrap();
+    }
+    let (_, mut labels) = patterns(300, 1, 1);
+    labels[20] ^= 1;
+    scratch.write(&format!("other/{TRAIN_LABELS}"), &labels);
+    let of_data = ["--epochs", "4", "--data", "../other"];
+    begin(&scratch, "data", &of_data);
+    let copy = |from: &str, step: &str| {
+        let to = scratch.work("run/checkpoints").join(step);
+        fs::copy(scratch.work(from).join("checkpoints").join(step), to).unwrap();
+    };
+    copy("network", "step-0000000015.safetensors");
+    copy("data", "step-0000000020.safetensors");
+    let output = scratch.command().args(["--resume", "run", "--epochs", "3"]).output().unwrap();
+    let told = said(&output);
+    for words in ["step-0000000020", "step-0000000015.safetensors; of a run"] {
+        let line = told.lines().find(|line| line.contains(words));
+        let line = line.unwrap_or_else(|| panic!("{words}: {told}"));
+        assert!(line.starts_with("warning: ") && line.ends_with("; going on from an older one"));
+    }
+    assert_eq!(told.lines().count(), 2, "{told}");
+    let model = |out: &str| fs::read(scratch.work(out).join("model.safetensors")).unwrap();
+    assert!(output.status.success() && model("run") == model("whole"));
 }
 
 /// The same data in another place are the same data.

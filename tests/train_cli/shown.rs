@@ -8,17 +8,20 @@ use std::collections::BTreeMap;
 const KEYS: [(&str, &str); 6] = [
     (
         "start",
-        "epoch step name model parameters data image_shape classes images validation_images batch_size \
-         shard epochs threads isa directory",
+        "epoch step name model parameters data fingerprint image_shape classes images validation_images \
+         batch_size shard epochs threads isa directory missing",
     ),
     ("progress", "epoch step loss images_per_second learning_rate seconds"),
-    ("validation", "epoch step validation_loss top1 top5 seconds"),
+    (
+        "validation",
+        "epoch step validation_loss top1 top5 balanced_accuracy macro_f1 auc ece collapsed seconds",
+    ),
     (
         "epoch",
         "epoch step loss accuracy validation_loss top1 top5 images_per_second learning_rate seconds",
     ),
     ("checkpoint", "epoch step file"),
-    ("end", "epoch step reason loss validation_loss top1 top5 seconds model error"),
+    ("end", "epoch step reason loss validation_loss top1 top5 collapsed seconds model error"),
 ];
 
 #[test]
@@ -61,9 +64,14 @@ fn json_lines_have_stable_keys() {
 fn a_quiet_run_says_nothing() {
     let scratch = Scratch::with_data(1);
     assert_eq!(scratch.train(&["--quiet", "--out", "run"]), "");
-    assert_eq!(entries(&scratch.work("run")), COMPLETE);
+    assert_eq!(left(&scratch.work("run")), COMPLETE);
     assert_eq!(scratch.train(&["--quiet", "--seeds", "2", "--out", "runs"]), "");
     scratch.refused(2, &["--quiet", "--lr", "0"], &["--lr"]);
+    let json = scratch.train(&["--quiet", "--json", "--out", "json"]);
+    assert!(json.lines().count() == 1 && json.starts_with("{\"event\":\"end\","), "{json}");
+    let json = scratch.train(&["--json", "--quiet", "--seeds", "2", "--out", "json-runs"]);
+    let last = json.lines().last().unwrap();
+    assert!(json.lines().count() == 3 && last.starts_with("{\"event\":\"results\","), "{json}");
 }
 
 #[test]
@@ -84,9 +92,8 @@ fn layers_are_described() {
 #[cfg(target_os = "linux")]
 fn in_terminal(scratch: &Scratch, columns: usize, arguments: &[&str]) -> (String, Vec<String>) {
     let words: Vec<String> = arguments.iter().map(|word| format!("'{word}'")).collect();
-    let program = env!("CARGO_BIN_EXE_train");
     let script =
-        format!("stty rows 50 cols {columns} -onlcr; exec '{program}' {}", words.join(" "));
+        format!("stty rows 50 cols {columns} -onlcr; exec '{BOBBIN}' train {}", words.join(" "));
     let mut command = scratch.set_up(std::process::Command::new("script"));
     command.args(["-qec", &script, "/dev/null"]).stdin(std::process::Stdio::null());
     let output = command.output().unwrap();
@@ -144,37 +151,41 @@ fn screen(sent: &str, columns: usize) -> Vec<String> {
 #[test]
 fn a_terminal_shows_a_bar_and_a_row_per_epoch() {
     let scratch = Scratch::with_data(1);
-    let recipe = ["--data", "../data", "--epochs", "2", "--batch-size", "4", "--model", "vgg"];
-    for columns in [120, 80, 50] {
+    let recipe = [
+        "--recipe",
+        "fast",
+        "--data",
+        "../data",
+        "--epochs",
+        "2",
+        "--batch-size",
+        "4",
+        "--model",
+        "vgg",
+    ];
+    for columns in [120, 80, 50, 40] {
         let out = format!("run-{columns}");
         let (sent, screen) =
             in_terminal(&scratch, columns, &[&recipe[..], &["--out", &out]].concat());
         for epoch in ["  1/2  ", "  2/2  "] {
-            let bar = sent.split(['\r', '\n']).find(|part| {
-                part.contains(epoch) && part.contains(" images/s  ") && part.contains(" left")
-            });
+            let bar = sent
+                .split(['\r', '\n'])
+                .find(|part| part.contains(epoch) && part.contains(" %  loss "));
             let bar = bar.unwrap_or_else(|| panic!("{columns}, {epoch}: {sent:?}"));
-            assert!(bar.contains(" %  loss "), "{bar:?}");
-            // As wide as the terminal, if there is room.
+            let speed = bar.contains(" images/s  ");
+            assert!(bar.contains(" left") && speed == (columns >= 80), "{columns}: {bar:?}");
             let width = bar.trim_end_matches(|c: char| c != 't').chars().count();
-            assert!(columns < 60 || width <= columns, "{columns}: {bar:?}");
+            assert!(width <= columns, "{columns}: {bar:?}");
         }
         let shown = screen.join("\n");
         assert!(!shown.contains('█') && !shown.contains(" left"), "{shown}");
         let heading = screen.iter().position(|line| line.starts_with("  epoch  train loss"));
         let table = &screen[heading.unwrap_or_else(|| panic!("{shown}"))..];
-        if columns >= 80 {
-            let rows: Vec<&str> = table.iter().map(String::as_str).take(3).collect();
-            assert!(
-                rows[1].starts_with("    1/2  ") && rows[2].starts_with("    2/2  "),
-                "{shown}"
-            );
-            assert!(
-                rows.iter().all(|row| row.chars().count() == rows[0].chars().count()),
-                "{shown}"
-            );
-            assert_eq!(table[3], "all epochs are done", "{shown}");
-        }
+        let rows: Vec<&str> = table.iter().map(String::as_str).take(3).collect();
+        assert!(rows[1].starts_with("    1/2  ") && rows[2].starts_with("    2/2  "), "{shown}");
+        assert!(rows.iter().all(|row| row.chars().count() == rows[0].chars().count()), "{shown}");
+        assert!(rows[0].chars().count() <= columns, "{shown}");
+        assert_eq!(table[3], "all epochs are done", "{shown}");
         assert!(shown.ends_with(&format!("model: {out}/model.safetensors\n")), "{shown}");
     }
 }

@@ -1,33 +1,32 @@
 //! What can go wrong with training.
 
-use crate::checkpoint::CheckpointError;
-use crate::data::DataError;
 use crate::recipe::RecipeError;
-use crate::run_directory::RunDirectoryError;
 use crate::scores::NotFiniteOutput;
-use model::{FileError, ShapeError};
+use crate::state::RestoreError;
+use dataset::DataError;
+use files::FileError;
+use model::ShapeError;
 use std::path::PathBuf;
 use thiserror::Error;
 
-/// Why training cannot begin or go on.
+/// Why training cannot begin or continue. The message has the cause in it, which is a field of the variant and not
+/// repeated by [`source`](std::error::Error::source).
 #[derive(Debug, Error)]
+#[non_exhaustive]
 pub enum TrainError {
-    /// The data.
+    /// The data cannot be used.
     #[error(transparent)]
     Data(#[from] DataError),
-    /// The recipe.
+    /// The recipe cannot be used.
     #[error(transparent)]
     Recipe(#[from] RecipeError),
-    /// A file of the run.
+    /// A file of the run cannot be read or written.
     #[error(transparent)]
     File(#[from] FileError),
-    /// The directory of the run.
+    /// The state cannot be restored.
     #[error(transparent)]
-    Directory(#[from] RunDirectoryError),
-    /// The checkpoint to go on from.
-    #[error(transparent)]
-    Checkpoint(#[from] CheckpointError),
-    /// What the network makes of images in the end.
+    Restore(#[from] RestoreError),
+    /// The outputs of the trained network are not finite.
     #[error("{directory}: {error}", directory = directory.display())]
     Scores {
         /// The directory of the images.
@@ -43,9 +42,27 @@ pub enum TrainError {
         /// The layer that they do not fit.
         error: ShapeError,
     },
-    /// The recipe validates on a test set that there is not.
-    #[error("{0}; or validate on training images: `data.validation` is their number, or none")]
+    /// The recipe validates on a test set, and the data have none.
+    #[error(
+        "{0}. To train without one, set `data.validation` to a number of training images to hold out, or to \"none\""
+    )]
     NoTest(DataError),
+    /// Batch norm would be over a single value per channel.
+    #[error(
+        "batch norm {layer} sees one pixel per channel, and a shard of one image: a single value has no \
+         deviation. A batch of {batch} image{} in shards of {shard} leaves such a shard: {advice}",
+        if *batch == 1 { "" } else { "s" }
+    )]
+    SingleValue {
+        /// The layer's name.
+        layer: String,
+        /// Images of the batch.
+        batch: usize,
+        /// Images of a shard.
+        shard: usize,
+        /// What to change.
+        advice: String,
+    },
     /// A loss is infinite or not a number.
     #[error(
         "the loss is {loss} at step {step} (epoch {epoch}): the output of layer {layer} is the \
@@ -84,7 +101,7 @@ pub enum TrainError {
         /// The epoch, from one.
         epoch: usize,
     },
-    /// Several ranks, and not all do the same work.
+    /// The ranks were not given the same work.
     #[error("the ranks do not do the same: {0}")]
     Ranks(String),
     /// The loss of the validation images is infinite or not a number.
@@ -99,14 +116,6 @@ pub enum TrainError {
         /// The epoch, from one.
         epoch: usize,
     },
-    /// Training cannot go on, but has left a checkpoint.
-    #[error("{error}; the last good checkpoint is {}", checkpoint.display())]
-    Diverged {
-        /// Why it cannot.
-        error: Box<TrainError>,
-        /// The last checkpoint on whose weights the loss is finite.
-        checkpoint: PathBuf,
-    },
 }
 
 impl TrainError {
@@ -118,7 +127,6 @@ impl TrainError {
             | TrainError::Update { .. }
             | TrainError::Weights { .. }
             | TrainError::Validation { .. } => Some(self),
-            TrainError::Diverged { error, .. } => error.divergence(),
             _ => None,
         }
     }
@@ -129,5 +137,41 @@ impl TrainError {
     /// compute alike.
     pub fn is_common(&self) -> bool {
         self.divergence().is_some() || matches!(self, TrainError::Ranks(_))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Recipe;
+    use dataset::{Dataset, Source};
+    use std::error::Error;
+    use std::io;
+
+    /// The message has all of it, and no source says a part of it again.
+    fn says_everything_once(error: &dyn Error, words: &str) {
+        let message = error.to_string();
+        assert!(message.contains(words), "{message}");
+        let mut source = error.source();
+        while let Some(cause) = source {
+            assert!(!message.contains(&cause.to_string()), "{message}: {cause}");
+            source = cause.source();
+        }
+    }
+
+    #[test]
+    fn sources_do_not_repeat_the_message() {
+        let data = Dataset::open(&Source::new("/nowhere")).unwrap_err();
+        says_everything_once(&data, "No such file");
+        says_everything_once(&TrainError::NoTest(data), "No such file");
+        let file = || FileError::Io {
+            path: "/dev/full".into(),
+            action: "write",
+            error: io::Error::from_raw_os_error(28),
+        };
+        says_everything_once(&file(), "/dev/full: cannot write: No space left");
+        says_everything_once(&TrainError::File(file()), "No space left");
+        let recipe = Recipe::load("/nowhere.toml", &[]).unwrap_err();
+        says_everything_once(&TrainError::Recipe(recipe), "No such file");
     }
 }

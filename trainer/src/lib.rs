@@ -1,4 +1,4 @@
-//! Training: data sets, recipes, workers, the loop.
+//! Training: recipes, batches, workers, the loop.
 //!
 //! The data goes one way: bytes of a mapped IDX file, a batch of images in lanes, the layers on a
 //! tape, a gradient per shard, one gradient per batch, an optimiser step. What comes out depends on
@@ -6,63 +6,37 @@
 
 mod augment;
 mod batch;
-mod checkpoint;
-mod data;
-mod digest;
+mod compatibility;
 mod error;
-mod fit;
-mod log;
-mod moments;
+mod evaluation;
+mod input;
+mod loss;
 mod optimizer;
-mod pictures;
+mod partial;
 mod predictor;
-mod profile;
-mod ranks;
-mod raster;
-mod recipe;
-mod report;
-mod run_directory;
+pub mod profile;
+mod progress;
+pub mod ranks;
+pub mod recipe;
 mod sampler;
 mod schedule;
-mod scores;
-mod session;
-pub mod sweep;
+pub mod scores;
+mod state;
 mod training;
 mod workers;
 
-pub use batch::{Evaluation, Scaling};
-pub use checkpoint::{Checkpoint, CheckpointError, Checkpoints};
-pub use data::{DataError, Dataset, ImageFile, Share, Source, Split};
+pub use compatibility::{Incompatible, check_compatibility};
 pub use error::TrainError;
-pub use fit::{Misfit, check_fit};
-pub use log::{metrics, tensorboard};
-pub use moments::measure;
-pub use pictures::{
-    Channels, ClassCounts, Fit, Import, ImportError, Imported, Inversion, Picture, PictureError,
-    Prepared, import,
-};
+pub use evaluation::Evaluation;
+pub use input::Scaling;
+pub use optimizer::Optimizer;
 pub use predictor::Predictor;
-pub use profile::{Profile, Row, Totals};
-pub use ranks::{
-    Communicator, Launch, Local, broadcast_text, gather_texts, join_shares, launch,
-    threads_per_rank,
-};
-#[cfg(feature = "mpi")]
-pub use ranks::{Mpi, MpiError, end_with_launcher};
-pub use raster::Raster;
-pub use recipe::{
-    AugmentSection, Auto, DataSection, EventsSection, Every, Group, InitName, ModelSection,
-    Moments, Monitor, Normalize, OptimizerKind, OptimizerSection, Recipe, RecipeError,
-    ScheduleKind, ScheduleSection, StopSection, Validation, ValidationSet,
-};
-pub use report::{Report, Scored};
-pub use run_directory::{Destination, RunDirectory, RunDirectoryError};
-pub use schedule::PlateauState;
-pub use scores::{
-    ClassScores, Mistake, NotFiniteOutput, ScoreOptions, Scores, probabilities, rank,
-};
-pub use session::{Listener, Outcome, Recording, record};
+pub use progress::{Best, Progress, Stop};
+pub use recipe::Recipe;
+pub use sampler::permute;
+pub use schedule::{PlateauState, Schedule};
+pub use state::{RestoreError, State};
 pub use training::{
-    Best, Epoch, Event, Observed, Observer, Progress, Step, Stop, Trainer, Validated, each_epoch,
+    Epoch, Event, Observer, Preview, RateSearch, RateStep, Step, Trainer, Validated, each_epoch,
 };
-pub use workers::{Workers, WorkersError};
+pub use workers::{Scratch, Workers, WorkersError};

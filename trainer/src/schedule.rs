@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 /// The learning rates of a run: a warm-up, and the recipe's curve, which counts its steps and epochs
 /// from where the warm-up ends. Computed in `f64` with portable functions, so that every machine
 /// gets the same.
-pub(crate) struct Schedule {
+#[derive(Clone, Debug)]
+pub struct Schedule {
     peak: f64,
     section: ScheduleSection,
     monitor: Monitor,
@@ -31,7 +32,8 @@ pub struct PlateauState {
 
 impl Schedule {
     /// The schedule of a run that is planned to take `steps` optimiser steps.
-    pub(crate) fn new(recipe: &Recipe, steps_per_epoch: usize, steps: usize) -> Schedule {
+    #[must_use]
+    pub fn new(recipe: &Recipe, steps_per_epoch: usize, steps: usize) -> Schedule {
         let section = recipe.schedule.clone();
         let steps_per_epoch = steps_per_epoch.max(1);
         let warmup = (section.warmup * steps_per_epoch as f64).round() as usize;
@@ -49,7 +51,7 @@ impl Schedule {
 
     /// The learning rate at `step`, counted from zero; beyond the planned steps the curve stays
     /// where it ends. Finite, also in `f32`, and never negative.
-    pub(crate) fn learning_rate(&self, step: usize) -> f64 {
+    pub fn learning_rate(&self, step: usize) -> f64 {
         let rate = match step.checked_sub(self.warmup) {
             Some(step) => self.curve(step),
             None => {
@@ -87,7 +89,8 @@ impl Schedule {
     fn one_cycle(&self, step: f64) -> f64 {
         let first = self.peak / self.section.start_divisor;
         let last = first / self.section.end_divisor;
-        // The steps at which the curve turns and ends, as in PyTorch's OneCycleLR.
+        // The steps at which the curve turns and ends, as in PyTorch's OneCycleLR
+        // (without its cycle of the momentum).
         let turn = self.section.rise * self.steps as f64 - 1.0;
         let end = self.steps as f64 - 1.0;
         if step <= turn {
@@ -100,7 +103,7 @@ impl Schedule {
     /// Takes note of a validation after `steps` steps in all: `value` is the loss or the accuracy, as
     /// `stop.monitor` says. Only the schedule `plateau` cares, and it not before the warm-up ends,
     /// since its rate is not yet what the results are to judge.
-    pub(crate) fn observe(&mut self, steps: usize, value: f64) {
+    pub fn observe(&mut self, steps: usize, value: f64) {
         /// A fall by less is none, in PyTorch.
         const LEAST_FALL: f64 = 1e-8;
         if self.section.kind != ScheduleKind::Plateau || steps < self.warmup {
@@ -109,7 +112,7 @@ impl Schedule {
         let (section, state) = (&self.section, &mut self.plateau);
         let better = state.best.is_none_or(|best| match self.monitor {
             Monitor::Loss => value < best * (1.0 - section.threshold),
-            Monitor::Accuracy => value > best * (1.0 + section.threshold),
+            _ => value > best * (1.0 + section.threshold),
         });
         if better {
             state.best = Some(value);
@@ -127,12 +130,12 @@ impl Schedule {
     }
 
     /// What a checkpoint has to keep, if anything.
-    pub(crate) fn state(&self) -> Option<PlateauState> {
+    pub fn state(&self) -> Option<PlateauState> {
         (self.section.kind == ScheduleKind::Plateau).then(|| self.plateau.clone())
     }
 
     /// Goes on from what [`Schedule::state`] said.
-    pub(crate) fn restore(&mut self, state: PlateauState) {
+    pub fn restore(&mut self, state: PlateauState) {
         self.plateau = state;
     }
 }

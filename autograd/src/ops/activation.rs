@@ -1,6 +1,6 @@
-//! ReLU, leaky ReLU, GELU.
+//! Activation functions.
 
-use super::Operation;
+use super::{Operation, pieces};
 use crate::Tensor;
 use crate::tape::{Backward, Tape, Var};
 use kernels::Activation;
@@ -11,7 +11,10 @@ impl Tape<'_> {
         let input = self.value(x);
         let (images, channels, size) = (input.images(), input.channels(), input.size());
         let (y, mut out) = self.output(images, channels, size);
-        kernels::activate(self.isa, f, self.value(x).data(), out.data_mut());
+        let (isa, x_values) = (self.isa(), self.value(x).data());
+        pieces::by_value(self.cores, out.data_mut(), 1, |place, y| {
+            kernels::activate(isa, f, &x_values[place], y);
+        });
         self.record(y, out, self.needs_gradient(x), Activate { x, y, f })
     }
 
@@ -32,7 +35,16 @@ impl Operation for Activate {
         match self.f {
             Activation::Relu => "ReLU",
             Activation::LeakyRelu(_) => "leaky ReLU",
+            Activation::Relu6 => "ReLU6",
+            Activation::HardSigmoid => "hard sigmoid",
+            Activation::HardSwish => "hard swish",
+            Activation::Sigmoid => "sigmoid",
+            Activation::Tanh => "tanh",
+            Activation::Silu => "SiLU",
             Activation::Gelu => "GELU",
+            Activation::GeluTanh => "GELU by tanh",
+            Activation::Elu(_) => "ELU",
+            Activation::Softplus(_) => "softplus",
         }
     }
 
@@ -40,10 +52,18 @@ impl Operation for Activate {
         self.y
     }
 
+    fn reads_output(&self) -> bool {
+        false
+    }
+
     fn backward(&self, b: &mut Backward<'_>, dy: &mut Tensor) {
         let Some((mut dx, store)) = b.gradient(self.x) else { return };
         let x = b.value(self.x).data();
-        kernels::activate_backward(b.isa, self.f, x, dy.data(), dx.data_mut(), store);
+        let (isa, dy) = (b.cores.isa(), dy.data());
+        pieces::by_value(b.cores, dx.data_mut(), 2, |place, dx| {
+            let [x, dy] = [x, dy].map(|t| &t[place.clone()]);
+            kernels::activate_backward(isa, self.f, x, dy, dx, store);
+        });
         b.put(self.x, dx);
     }
 }

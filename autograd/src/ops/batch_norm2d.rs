@@ -1,21 +1,23 @@
 //! Batch normalisation.
 
-use super::{Epilogue, Operation};
+use super::{Epilogue, Operation, two_parts};
 use crate::Tensor;
 use crate::tape::{Backward, Param, Tape, Var};
-use kernels::Layout;
+use kernels::{BatchNormGradients, Layout, PooledTensors, Statistics};
 
 /// The parameters and statistics of a batch-norm layer, one value per channel each.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct BatchNorm {
-    /// The scale γ.
+    /// The scale γ; of no length where it is 1.
     pub weight: Param,
-    /// The shift β.
+    /// The shift β; of no length where it is 0.
     pub bias: Param,
     /// The running mean, used in evaluation.
     pub mean: Param,
     /// The running unbiased variance, used in evaluation.
     pub variance: Param,
+    /// The number of batches that the running statistics are of, a single value.
+    pub batches: Param,
     /// Added to the variance.
     pub epsilon: f32,
 }
@@ -26,7 +28,9 @@ impl Tape<'_> {
     /// A tape that records takes mean and (biased) variance from the images it sees, that is per
     /// shard. Its backward adds this shard's share of the batch's mean and unbiased variance to the
     /// places of the running statistics in the gradient buffer, where the reduction over shards
-    /// completes them. Any other tape takes the running statistics.
+    /// completes them, and its share of the batch to the place of the number of batches, which so
+    /// becomes one. None of these is a gradient: an optimiser moves them towards what was found, by
+    /// rules of their own. Any other tape takes the running statistics.
     pub fn batch_norm2d(&mut self, x: Var, norm: BatchNorm, relu: bool) -> Var {
         let epilogue = if relu { Epilogue::Relu } else { Epilogue::None };
         self.run_batch_norm(x, norm, epilogue)
@@ -43,34 +47,36 @@ impl Tape<'_> {
     }
 
     fn run_batch_norm(&mut self, x: Var, norm: BatchNorm, epilogue: Epilogue) -> Var {
-        let (isa, params) = (self.isa, self.params);
+        let (cores, params) = (self.cores, self.params);
         let input = self.value(x);
         let (images, layout) = (input.images(), *input.layout());
         let pooled = epilogue == Epilogue::ReluMaxPool;
-        let size = if pooled { layout.size.map(|n| n / 2) } else { layout.size };
-        let (y, mut out) = self.output(images, layout.channels, size);
+        let size = if pooled { layout.size().map(|n| n / 2) } else { layout.size() };
+        let (y, mut out) = self.output(images, layout.channels(), size);
         let (from, to) = (self.value(x).data(), out.data_mut());
         let op = norm.kernel(params, layout, images, epilogue);
         if !self.is_training() {
-            let statistics = [norm.mean, norm.variance].map(|p| p.of(params));
+            let [mean, variance] = [norm.mean, norm.variance].map(|p| p.of(params));
+            let statistics = Statistics { mean, variance };
             if pooled {
-                kernels::batch_norm_pool_evaluate(isa, &op, from, statistics, to);
+                kernels::batch_norm_pool_evaluate(cores, &op, from, statistics, to);
             } else {
-                kernels::batch_norm_evaluate(isa, &op, from, statistics, to);
+                kernels::batch_norm_evaluate(cores, &op, from, statistics, to);
             }
             return self.finish(y, out, false, "batch norm");
         }
-        let index = self.memory.buffers.next();
-        let mut statistics = self.memory.buffers.take(index);
-        statistics.resize(2 * layout.channels);
-        let both = statistics.split_at_mut(layout.channels).into();
+        let index = self.workspace.buffers.next();
+        let mut statistics = self.workspace.buffers.take(index);
+        statistics.resize(2 * layout.channels());
+        let (mean, variance) = statistics.split_at_mut(layout.channels());
+        let both = Statistics { mean, variance };
         let from = self.value(x).data();
         if pooled {
-            kernels::batch_norm_pool(isa, &op, from, both, to);
+            kernels::batch_norm_pool(cores, &op, from, both, to);
         } else {
-            kernels::batch_norm(isa, &op, from, both, to);
+            kernels::batch_norm(cores, &op, from, both, to);
         }
-        self.memory.buffers.put(index, statistics);
+        self.workspace.buffers.put(index, statistics);
         self.record(y, out, true, BatchNorm2d { x, y, norm, epilogue, statistics: index })
     }
 }
@@ -78,14 +84,15 @@ impl Tape<'_> {
 impl BatchNorm {
     /// Makes the weights `[channels][…]` and the bias of a layer those of the layer with this batch
     /// norm in evaluation: `w · γ / √(variance + ε)` and `β + (b − mean) · γ / √(variance + ε)`.
-    pub(super) fn fold(&self, params: &[f32], weights: &mut [f32], bias: &mut [f32]) {
+    pub fn fold(&self, params: &[f32], weights: &mut [f32], bias: &mut [f32]) {
         let [gamma, beta, mean, variance] =
             [self.weight, self.bias, self.mean, self.variance].map(|p| p.of(params));
         let row = weights.len() / bias.len();
         for (c, (weights, bias)) in weights.chunks_exact_mut(row).zip(bias).enumerate() {
-            let slope = gamma[c] / (variance[c] + self.epsilon).sqrt();
+            let (gamma, beta) = (gamma.get(c).unwrap_or(&1.0), beta.get(c).unwrap_or(&0.0));
+            let slope = gamma / (variance[c] + self.epsilon).sqrt();
             weights.iter_mut().for_each(|w| *w *= slope);
-            *bias = beta[c] + (*bias - mean[c]) * slope;
+            *bias = beta + (*bias - mean[c]) * slope;
         }
     }
 
@@ -97,9 +104,9 @@ impl BatchNorm {
         images: usize,
         epilogue: Epilogue,
     ) -> kernels::BatchNorm<'a> {
-        let relu = epilogue != Epilogue::None;
+        let epilogue = epilogue.kernel();
         let [gamma, beta] = [self.weight, self.bias].map(|p| p.of(params));
-        kernels::BatchNorm { layout, images, gamma, beta, epsilon: self.epsilon, relu }
+        kernels::BatchNorm { layout, images, gamma, beta, epsilon: self.epsilon, epilogue }
     }
 }
 
@@ -125,30 +132,37 @@ impl Operation for BatchNorm2d {
         self.y
     }
 
+    fn reads_output(&self) -> bool {
+        self.epilogue == Epilogue::ReluMaxPool
+    }
+
     fn backward(&self, b: &mut Backward<'_>, dy: &mut Tensor) {
-        let statistics = b.memory.buffers.take(self.statistics);
+        let statistics = b.workspace.buffers.take(self.statistics);
         let (mean, variance) = statistics.split_at(statistics.len() / 2);
         // The input of a network is not normalised by a layer of it often: no special case.
         let (mut dx, store) = b.room(self.x);
         self.add_statistics(b, &dx, mean, variance);
         let op = self.norm.kernel(b.params, *dx.layout(), dx.images(), self.epilogue);
-        let [x, y] = [self.x, self.y].map(|var| b.memory.nodes[var.0].value.data());
-        let sums = two_parts(b.gradients, self.norm.weight, self.norm.bias);
-        let (of, to) = ([mean, variance], dx.data_mut());
+        let [x, y] = [self.x, self.y].map(|var| b.workspace.nodes[var.0].value.data());
+        let [gamma, beta] = two_parts(b.gradients, self.norm.weight, self.norm.bias);
+        let found = Statistics { mean, variance };
+        let gradients = BatchNormGradients { gamma, beta, x: dx.data_mut(), store };
         if self.epilogue == Epilogue::ReluMaxPool {
-            let room = b.memory.scratch.at_least(op.pool_scratch());
-            let tensors = [x, y, dy.data()];
-            kernels::batch_norm_pool_backward(b.isa, &op, tensors, of, sums, room, to, store);
+            let room = b.workspace.scratch.at_least(op.pool_scratch() * b.cores.most());
+            let tensors = PooledTensors { x, y, dy: dy.data() };
+            kernels::batch_norm_pool_backward(b.cores, &op, tensors, found, gradients, room);
         } else {
-            kernels::batch_norm_backward(b.isa, &op, [x, dy.data()], of, sums, to, store);
+            kernels::batch_norm_backward(b.cores, &op, [x, dy.data()], found, gradients);
         }
         b.put(self.x, dx);
-        b.memory.buffers.put(self.statistics, statistics);
+        b.workspace.buffers.put(self.statistics, statistics);
     }
 }
 
 impl BatchNorm2d {
-    /// Adds this shard's share of the statistics of the batch, images being its weight.
+    /// Adds this shard's share of the statistics of the batch, images being its weight. With its share
+    /// of the batch, a loop that descends all this by mistake makes the number of batches negative, which
+    /// evaluation can tell.
     fn add_statistics(&self, b: &mut Backward<'_>, x: &Tensor, mean: &[f32], variance: &[f32]) {
         let share = x.images() as f32 / b.batch as f32;
         let count = x.images() * x.layout().pixels();
@@ -159,12 +173,6 @@ impl BatchNorm2d {
                 *sum += weight * value;
             }
         }
+        self.norm.batches.of_mut(b.gradients).iter_mut().for_each(|sum| *sum += share);
     }
-}
-
-/// Two parts of a buffer that do not overlap, the first before the second.
-fn two_parts(buffer: &mut [f32], first: Param, second: Param) -> [&mut [f32]; 2] {
-    assert!(first.offset + first.len <= second.offset, "weight and bias in this order");
-    let (before, after) = buffer.split_at_mut(second.offset);
-    [first.of_mut(before), &mut after[..second.len]]
 }

@@ -1,33 +1,36 @@
 //! Convolution, and convolution with ReLU and 2×2 max-pool in one pass.
 
-use super::plan::{Operands, Plan};
-use super::{BatchNorm, Epilogue, Operation};
+use super::plan::Plan;
+use super::{BatchNorm, Epilogue, Operation, pieces};
 use crate::Tensor;
-use crate::profile::Part;
-use crate::tape::{Backward, Param, Tape, Var};
-use kernels::{Convolution, Layout, Start, Store, Window, Winograd};
+use crate::tape::{Backward, Param, Part, Tape, Var};
+use kernels::{
+    Conv2dOptions, Convolution, DepthwiseTensors, Operands, Start, Store, Window, Winograd,
+};
 
 impl Tape<'_> {
     /// `y = w ∗ x + b`, followed by a ReLU where `relu` is set: `x` is `[N][C][H][W]`, `weight`
-    /// `[outputs][C][kh][kw]` and `bias` `[outputs]`, as in PyTorch (a cross-correlation).
+    /// `[outputs][C / groups][kh][kw]` and `bias` `[outputs]`, as in PyTorch (a cross-correlation). A [`Window`] alone
+    /// is one group, padded with zeros.
     ///
     /// # Panics
-    /// If the window does not fit, or `weight` is not a multiple of what one output needs.
+    /// If the window does not fit, the channels cannot be cut into the groups, or `weight` is not a multiple of what
+    /// one output needs.
     pub fn conv2d(
         &mut self,
         x: Var,
         weight: Param,
         bias: Option<Param>,
-        window: Window,
+        options: impl Into<Conv2dOptions>,
         relu: bool,
     ) -> Var {
-        let convolution = self.convolution(x, weight, window);
+        let convolution = self.convolution(x, weight, options.into());
         let epilogue = if relu { Epilogue::Relu } else { Epilogue::None };
         self.run_conv2d(x, weight, bias, convolution, epilogue)
     }
 
     /// `max_pool2d(relu(conv2d(x)))` with a 2×2 window of stride 2: the same values and gradients bit
-    /// for bit, in one pass where the convolution has no padding and is done by im2col.
+    /// for bit, in one pass where the convolution has neither padding nor groups and is done by im2col.
     ///
     /// # Panics
     /// As [`Tape::conv2d`]; or if its output has less than two rows or columns.
@@ -36,14 +39,17 @@ impl Tape<'_> {
         x: Var,
         weight: Param,
         bias: Option<Param>,
-        window: Window,
+        options: impl Into<Conv2dOptions>,
     ) -> Var {
-        let convolution = self.convolution(x, weight, window);
-        if window.padding != [0, 0] || Winograd::applies(&convolution) {
-            let y = self.conv2d(x, weight, bias, window, true);
-            return self.max_pool2d(y, Window::new([2, 2]).stride(2));
+        let options = options.into();
+        let convolution = self.convolution(x, weight, options);
+        if options.is_padded() || options.groups > 1 || Winograd::applies(&convolution) {
+            let full = self.conv2d(x, weight, bias, options, true);
+            let y = self.max_pool2d(full, Window::new([2, 2]).stride(2));
+            self.done(full);
+            return y;
         }
-        assert!(convolution.output.size.iter().all(|&n| n >= 2), "nothing to pool");
+        assert!(convolution.output().size().iter().all(|&n| n >= 2), "nothing to pool");
         self.run_conv2d(x, weight, bias, convolution, Epilogue::ReluMaxPool)
     }
 
@@ -57,19 +63,19 @@ impl Tape<'_> {
         x: Var,
         weight: Param,
         bias: Option<Param>,
-        window: Window,
+        options: impl Into<Conv2dOptions>,
         norm: BatchNorm,
         relu: bool,
     ) -> Var {
         assert!(!self.is_training(), "batch statistics depend on the convolution's output");
-        let convolution = self.convolution(x, weight, window);
-        let index = self.memory.plans.next();
-        let mut plan = self.memory.plans.take(index);
+        let convolution = self.convolution(x, weight, options.into());
+        let index = self.workspace.plans.next();
+        let mut plan = self.workspace.plans.take(index);
         plan.prepare(convolution, false);
-        let Layout { channels, size, .. } = convolution.output;
+        let (channels, size) = (convolution.output().channels(), convolution.output().size());
         let (y, mut out) = self.output(self.value(x).images(), channels, size);
-        let mut scratch = std::mem::take(&mut self.memory.scratch);
-        let mut folded = std::mem::take(&mut self.memory.folded);
+        let mut scratch = std::mem::take(&mut self.workspace.scratch);
+        let mut folded = std::mem::take(&mut self.workspace.folded);
         folded.resize(weight.len + channels);
         let (weights, shift) = folded.split_at_mut(weight.len);
         weights.copy_from_slice(weight.of(self.params));
@@ -78,19 +84,22 @@ impl Tape<'_> {
             None => shift.fill(0.0),
         }
         norm.fold(self.params, weights, shift);
-        let operands = Operands { weights, x: self.value(x).data(), start: Start::Bias(shift) };
-        plan.forward(self.isa, operands, relu, &mut scratch, out.data_mut());
-        self.memory.folded = folded;
-        self.memory.scratch = scratch;
-        self.memory.plans.put(index, plan);
+        let epilogue = if relu { kernels::Epilogue::Relu } else { kernels::Epilogue::None };
+        let (x, start) = (self.value(x).data(), Start::Bias(shift));
+        let operands = Operands { weights, x, start, epilogue };
+        plan.forward(self.cores, operands, &mut scratch, out.data_mut());
+        self.workspace.folded = folded;
+        self.workspace.scratch = scratch;
+        self.workspace.plans.put(index, plan);
         self.finish(y, out, false, "convolution + batch norm")
     }
 
-    fn convolution(&self, x: Var, weight: Param, window: Window) -> Convolution {
+    fn convolution(&self, x: Var, weight: Param, options: Conv2dOptions) -> Convolution {
         let x = self.value(x);
-        let outputs = weight.len / (x.channels() * window.taps());
-        let convolution = Convolution::new(x.channels(), x.size(), outputs, window);
-        let convolution = convolution.expect("the window fits into the input");
+        let outputs = weight.len / (x.channels() / options.groups * options.window.taps());
+        let convolution = Convolution::new(x.channels(), x.size(), outputs, options);
+        let convolution =
+            convolution.expect("the window fits into the input, and the groups into the channels");
         assert_eq!(weight.len, convolution.weights(), "weights of a convolution");
         convolution
     }
@@ -103,26 +112,28 @@ impl Tape<'_> {
         convolution: Convolution,
         epilogue: Epilogue,
     ) -> Var {
-        let (isa, params) = (self.isa, self.params);
-        let index = self.memory.plans.next();
-        let mut plan = self.memory.plans.take(index);
+        let (cores, params) = (self.cores, self.params);
+        let index = self.workspace.plans.next();
+        let mut plan = self.workspace.plans.take(index);
         plan.prepare(convolution, epilogue == Epilogue::ReluMaxPool);
         let images = self.value(x).images();
-        let Layout { channels, mut size, .. } = convolution.output;
+        let (channels, mut size) = (convolution.output().channels(), convolution.output().size());
         if epilogue == Epilogue::ReluMaxPool {
             size = size.map(|n| n / 2);
         }
         let (y, mut out) = self.output(images, channels, size);
-        let mut scratch = std::mem::take(&mut self.memory.scratch);
-        let start = bias.map_or(Start::Zero, |b| Start::Bias(b.of(params)));
-        let operands = Operands { weights: weight.of(params), x: self.value(x).data(), start };
-        match epilogue {
-            Epilogue::ReluMaxPool => plan.forward_pooled(isa, operands, &mut out),
-            Epilogue::None => plan.forward(isa, operands, false, &mut scratch, out.data_mut()),
-            Epilogue::Relu => plan.forward(isa, operands, true, &mut scratch, out.data_mut()),
+        let mut scratch = std::mem::take(&mut self.workspace.scratch);
+        let (weights, bias_values) = (weight.of(params), bias.map(|bias| bias.of(params)));
+        let input = self.value(x).data();
+        if epilogue == Epilogue::ReluMaxPool {
+            plan.forward_pooled(cores, [weights, input], bias_values, &mut out);
+        } else {
+            let start = bias_values.map_or(Start::Zero, Start::Bias);
+            let operands = Operands { weights, x: input, start, epilogue: epilogue.kernel() };
+            plan.forward(cores, operands, &mut scratch, out.data_mut());
         }
-        self.memory.scratch = scratch;
-        self.memory.plans.put(index, plan);
+        self.workspace.scratch = scratch;
+        self.workspace.plans.put(index, plan);
         self.record(y, out, true, Conv2d { x, y, weight, bias, plan: index, epilogue })
     }
 }
@@ -149,33 +160,37 @@ impl Operation for Conv2d {
         self.y
     }
 
+    fn reads_output(&self) -> bool {
+        self.epilogue == Epilogue::Relu
+    }
+
     fn backward(&self, b: &mut Backward<'_>, dy: &mut Tensor) {
-        let mut plan = b.memory.plans.take(self.plan);
+        let mut plan = b.workspace.plans.take(self.plan);
         let convolution = plan.convolution();
         let mut unpooled = std::mem::take(&mut plan.unpooled);
         if self.epilogue == Epilogue::Relu {
-            kernels::gate(b.isa, b.value(self.y).data(), dy.data_mut());
+            pieces::relu_backward(b.cores, b.value(self.y).data(), dy.data_mut());
         }
         let db = self.bias.map(|bias| bias.of_mut(b.gradients));
         let dy = match self.epilogue {
             Epilogue::None | Epilogue::Relu => {
                 if let Some(db) = db {
-                    kernels::channel_sums(b.isa, dy.data(), dy.layout(), db);
+                    kernels::channel_sums(b.cores, dy.data(), dy.layout(), db);
                 }
                 dy
             }
             Epilogue::ReluMaxPool => {
-                let full = convolution.output;
-                unpooled.reshape(dy.images(), full.channels, full.size);
+                let full = convolution.output();
+                unpooled.reshape(dy.images(), full.channels(), full.size());
                 let layout = *unpooled.layout();
                 let (masks, to) = (&plan.masks, unpooled.data_mut());
-                kernels::unpool(b.isa, masks, dy.data(), dy.layout(), &layout, to, db);
+                kernels::unpool(b.cores, masks, dy.data(), dy.layout(), &layout, to, db);
                 &mut unpooled
             }
         };
         self.differentiate(b, &mut plan, dy);
         plan.unpooled = unpooled;
-        b.memory.plans.put(self.plan, plan);
+        b.workspace.plans.put(self.plan, plan);
     }
 }
 
@@ -183,18 +198,36 @@ impl Conv2d {
     /// The gradients of weights and input from that of the plain convolution's output.
     fn differentiate(&self, b: &mut Backward<'_>, plan: &mut Plan, dy: &Tensor) {
         b.lap(Part::Rest);
-        let mut scratch = std::mem::take(&mut b.memory.scratch);
-        let x = b.memory.value(self.x).data();
+        if plan.is_depthwise() {
+            self.differentiate_depthwise(b, plan, dy);
+            // Both in one pass, which the gradient of the weights decides.
+            return b.lap(Part::WeightGradient);
+        }
+        let mut scratch = std::mem::take(&mut b.workspace.scratch);
+        let x = b.workspace.value(self.x).data();
         let dw = self.weight.of_mut(b.gradients);
-        plan.weight_gradient(b.isa, [x, dy.data()], &mut scratch, dw);
+        plan.weight_gradient(b.cores, [x, dy.data()], &mut scratch, dw);
         b.lap(Part::WeightGradient);
         if let Some((mut dx, store)) = b.gradient(self.x) {
             let start = if store == Store::Accumulate { Start::Output } else { Start::Zero };
-            let operands = Operands { weights: self.weight.of(b.params), x: dy.data(), start };
-            plan.data_gradient(b.isa, operands, &mut scratch, dx.data_mut());
+            let (weights, epilogue) = (self.weight.of(b.params), kernels::Epilogue::None);
+            let operands = Operands { weights, x: dy.data(), start, epilogue };
+            plan.data_gradient(b.cores, operands, &mut scratch, dx.data_mut());
             b.put(self.x, dx);
             b.lap(Part::DataGradient);
         }
-        b.memory.scratch = scratch;
+        b.workspace.scratch = scratch;
+    }
+
+    /// The same of a depthwise convolution.
+    fn differentiate_depthwise(&self, b: &mut Backward<'_>, plan: &Plan, dy: &Tensor) {
+        let mut dx = b.gradient(self.x);
+        let to = dx.as_mut().map(|(dx, store)| (dx.data_mut(), *store));
+        let (weights, x) = (self.weight.of(b.params), b.workspace.value(self.x).data());
+        let tensors = DepthwiseTensors { weights, x, dy: dy.data() };
+        plan.depthwise_gradients(b.cores, tensors, self.weight.of_mut(b.gradients), to);
+        if let Some((dx, _)) = dx {
+            b.put(self.x, dx);
+        }
     }
 }

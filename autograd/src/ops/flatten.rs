@@ -1,6 +1,6 @@
 //! Images to feature vectors.
 
-use super::Operation;
+use super::{Operation, pieces};
 use crate::Tensor;
 use crate::tape::{Backward, Tape, Var};
 
@@ -14,7 +14,10 @@ impl Tape<'_> {
         let (images, features) = (input.images(), input.channels() * input.layout().pixels());
         let (y, mut out) = self.output(images, features, [1, 1]);
         let input = self.value(x);
-        kernels::flatten(self.isa, input.data(), input.layout(), out.data_mut());
+        let (isa, from, layout) = (self.isa(), input.data(), *input.layout());
+        pieces::flat(self.cores, layout, out.data_mut(), |planes, y| {
+            kernels::flatten(isa, planes.of(0, from), &planes.layout[0], y);
+        });
         self.record(y, out, self.needs_gradient(x), Flatten { x, y })
     }
 }
@@ -33,10 +36,19 @@ impl Operation for Flatten {
         self.y
     }
 
+    fn reads_output(&self) -> bool {
+        false
+    }
+
     fn backward(&self, b: &mut Backward<'_>, dy: &mut Tensor) {
         let Some((mut dx, store)) = b.gradient(self.x) else { return };
         let layout = *dx.layout();
-        kernels::unflatten(b.isa, dy.data(), &layout, dx.data_mut(), store);
+        let (isa, dy, pixels) = (b.cores.isa(), dy.data(), layout.pixels() * kernels::LANES);
+        pieces::by_plane(b.cores, [layout; 2], dx.data_mut(), |planes, dx| {
+            let count = planes.layout[1].channels();
+            let dy = &dy[planes.first * pixels..][..count * pixels];
+            kernels::unflatten(isa, dy, &planes.layout[1], dx, store);
+        });
         b.put(self.x, dx);
     }
 }

@@ -1,11 +1,9 @@
 //! Linear layers and the product of activations with a matrix of parameters.
 
-use super::Operation;
-use super::plan::Operands;
+use super::{Operation, pieces};
 use crate::Tensor;
-use crate::profile::Part;
-use crate::tape::{Backward, Param, Tape, Var};
-use kernels::{Convolution, Start, Store};
+use crate::tape::{Backward, Param, Part, Tape, Var};
+use kernels::{Convolution, Epilogue, Operands, Start, Store};
 
 impl Tape<'_> {
     /// `y = x · Wᵀ + b`, followed by a ReLU where `relu` is set: `x` is `[N][inputs]`, `weight`
@@ -25,7 +23,7 @@ impl Tape<'_> {
     /// As [`Tape::linear`].
     pub fn matmul(&mut self, x: Var, weight: Param) -> Var {
         let inputs = self.features(x);
-        // A linear layer's data-gradient is the product with its weights untransposed.
+        // A linear layer's data gradient is the product with its weights untransposed.
         let convolution = Convolution::linear(weight.len / inputs, inputs);
         self.run_linear(x, weight, None, false, convolution, true)
     }
@@ -47,21 +45,24 @@ impl Tape<'_> {
         transposed: bool,
     ) -> Var {
         assert_eq!(weight.len, convolution.weights(), "weights of a product");
-        let index = self.memory.plans.next();
-        let mut plan = self.memory.plans.take(index);
+        let index = self.workspace.plans.next();
+        let mut plan = self.workspace.plans.take(index);
         plan.prepare(convolution, false);
-        let outputs = if transposed { convolution.input } else { convolution.output }.channels;
+        let outputs =
+            if transposed { convolution.input() } else { convolution.output() }.channels();
         let (y, mut out) = self.output(self.value(x).images(), outputs, [1, 1]);
         let start = bias.map_or(Start::Zero, |b| Start::Bias(b.of(self.params)));
-        let mut scratch = std::mem::take(&mut self.memory.scratch);
-        let operands = Operands { weights: weight.of(self.params), x: self.value(x).data(), start };
+        let mut scratch = std::mem::take(&mut self.workspace.scratch);
+        let epilogue = if relu { Epilogue::Relu } else { Epilogue::None };
+        let (weights, x_values) = (weight.of(self.params), self.value(x).data());
+        let operands = Operands { weights, x: x_values, start, epilogue };
         if transposed {
-            plan.data_gradient(self.isa, operands, &mut scratch, out.data_mut());
+            plan.data_gradient(self.cores, operands, &mut scratch, out.data_mut());
         } else {
-            plan.forward(self.isa, operands, relu, &mut scratch, out.data_mut());
+            plan.forward(self.cores, operands, &mut scratch, out.data_mut());
         }
-        self.memory.scratch = scratch;
-        self.memory.plans.put(index, plan);
+        self.workspace.scratch = scratch;
+        self.workspace.plans.put(index, plan);
         self.record(y, out, true, Linear { x, y, weight, bias, relu, plan: index, transposed })
     }
 }
@@ -86,36 +87,41 @@ impl Operation for Linear {
         self.y
     }
 
+    fn reads_output(&self) -> bool {
+        self.relu
+    }
+
     fn backward(&self, b: &mut Backward<'_>, dy: &mut Tensor) {
-        let isa = b.isa;
+        let cores = b.cores;
         if self.relu {
-            kernels::gate(isa, b.value(self.y).data(), dy.data_mut());
+            pieces::relu_backward(cores, b.value(self.y).data(), dy.data_mut());
         }
         if let Some(bias) = self.bias {
-            kernels::channel_sums(isa, dy.data(), dy.layout(), bias.of_mut(b.gradients));
+            kernels::channel_sums(cores, dy.data(), dy.layout(), bias.of_mut(b.gradients));
         }
         b.lap(Part::Rest);
-        let x = b.memory.value(self.x);
+        let x = b.workspace.value(self.x);
         let [inputs, outputs] = [x.channels(), dy.channels()];
         let dw = self.weight.of_mut(b.gradients);
         if self.transposed {
-            kernels::outer(isa, [inputs, outputs], dy.data(), x.data(), dw);
+            kernels::linear_weight_gradient(cores, [inputs, outputs], dy.data(), x.data(), dw);
         } else {
-            kernels::outer(isa, [outputs, inputs], x.data(), dy.data(), dw);
+            kernels::linear_weight_gradient(cores, [outputs, inputs], x.data(), dy.data(), dw);
         }
         b.lap(Part::WeightGradient);
         let Some((mut dx, store)) = b.gradient(self.x) else { return };
-        let mut plan = b.memory.plans.take(self.plan);
+        let mut plan = b.workspace.plans.take(self.plan);
         let start = if store == Store::Accumulate { Start::Output } else { Start::Zero };
-        let mut scratch = std::mem::take(&mut b.memory.scratch);
-        let operands = Operands { weights: self.weight.of(b.params), x: dy.data(), start };
+        let mut scratch = std::mem::take(&mut b.workspace.scratch);
+        let (weights, epilogue) = (self.weight.of(b.params), Epilogue::None);
+        let operands = Operands { weights, x: dy.data(), start, epilogue };
         if self.transposed {
-            plan.forward(isa, operands, false, &mut scratch, dx.data_mut());
+            plan.forward(cores, operands, &mut scratch, dx.data_mut());
         } else {
-            plan.data_gradient(isa, operands, &mut scratch, dx.data_mut());
+            plan.data_gradient(cores, operands, &mut scratch, dx.data_mut());
         }
-        b.memory.scratch = scratch;
-        b.memory.plans.put(self.plan, plan);
+        b.workspace.scratch = scratch;
+        b.workspace.plans.put(self.plan, plan);
         b.put(self.x, dx);
         b.lap(Part::DataGradient);
     }

@@ -1,7 +1,7 @@
 //! The three products of a convolution, each by the method that suits its shape.
 
 use crate::{Buffer, Tensor};
-use kernels::{Convolution, Isa, Layout, Patches, Start, Winograd};
+use kernels::{Convolution, Cores, Depthwise, DepthwiseTensors, Im2col, Operands, Store, Winograd};
 
 /// What a convolution keeps from step to step: the tables and transforms that its shape decides, and
 /// room for what its backward needs.
@@ -9,9 +9,11 @@ use kernels::{Convolution, Isa, Layout, Patches, Start, Winograd};
 pub(crate) struct Plan {
     key: Option<(Convolution, bool)>,
     /// The offset tables of its im2col matrix; not made where it is done by transforms.
-    im2col: Im2col,
+    tables: Tables,
     /// The transforms, with room for those of the weights.
     winograd: Option<(Winograd, Buffer)>,
+    /// The plan of a depthwise convolution.
+    depthwise: Option<Depthwise>,
     /// Which input of a pooling window won, by image.
     pub(super) masks: Vec<[u16; 4]>,
     /// The gradient before pooling.
@@ -20,18 +22,11 @@ pub(crate) struct Plan {
 
 /// The offset tables; those of the backward are made by the first, as evaluation needs none.
 #[derive(Default)]
-struct Im2col {
-    forward: Patches,
-    data: Option<Patches>,
-    weight: Option<Patches>,
+struct Tables {
+    forward: Im2col,
+    data: Option<Im2col>,
+    weight: Option<Im2col>,
     transposed: Buffer,
-}
-
-/// The operands of a product with weights: `start + w ∗ x`, or `start + wᵀ · x`.
-pub(super) struct Operands<'a> {
-    pub weights: &'a [f32],
-    pub x: &'a [f32],
-    pub start: Start<'a>,
 }
 
 impl Plan {
@@ -45,94 +40,128 @@ impl Plan {
             self.winograd = Some((winograd, weights));
             return;
         }
+        self.depthwise = Depthwise::new(&convolution);
+        if self.depthwise.is_some() {
+            return;
+        }
         let forward =
             if pooled { convolution.forward_pooled() } else { Some(convolution.forward()) };
-        self.im2col.forward = forward.expect("only convolutions without padding are pooled");
+        let forward = forward.expect("only convolutions without padding and groups are pooled");
+        self.tables.forward = forward;
+    }
+
+    /// Bytes of what it keeps of images.
+    pub(crate) fn image_bytes(&self) -> usize {
+        size_of_val(&self.masks[..]) + size_of_val(self.unpooled.data())
     }
 
     pub(super) fn convolution(&self) -> Convolution {
         self.key.expect("a plan is prepared before use").0
     }
 
-    /// `y = start + w ∗ x`, followed by a ReLU where `relu` is set.
+    /// `y = epilogue(start + w ∗ x)`.
     pub(super) fn forward(
         &mut self,
-        isa: Isa,
-        Operands { weights, x, start }: Operands<'_>,
-        relu: bool,
+        cores: Cores<'_>,
+        operands: Operands<'_>,
         scratch: &mut Scratch,
         y: &mut [f32],
     ) {
         if let Some((plan, transformed)) = &mut self.winograd {
-            kernels::winograd_weights(isa, plan, weights, transformed);
-            let room = scratch.at_least(plan.scratch());
-            kernels::winograd(isa, plan, transformed, x, start, relu, room, y);
+            kernels::winograd_weights(cores, plan, operands.weights, transformed);
+            let operands = Operands { weights: transformed, ..operands };
+            let room = scratch.at_least(plan.scratch_of(cores.most()));
+            kernels::winograd(cores, plan, operands, room, y);
+        } else if let Some(plan) = &self.depthwise {
+            kernels::depthwise(cores, plan, operands, y);
         } else {
-            kernels::contract(isa, &self.im2col.forward, weights, x, start, relu, y);
+            kernels::implicit_gemm(cores, &self.tables.forward, operands, y);
         }
     }
 
-    /// [`Plan::forward`] with ReLU and 2×2 max-pool, which keeps who won.
+    /// `y = max-pool(ReLU(bias + w ∗ x))`, 2×2, which keeps who won.
     pub(super) fn forward_pooled(
         &mut self,
-        isa: Isa,
-        Operands { weights, x, start }: Operands<'_>,
+        cores: Cores<'_>,
+        [weights, x]: [&[f32]; 2],
+        bias: Option<&[f32]>,
         y: &mut Tensor,
     ) {
-        let Layout { blocks, channels, .. } = *y.layout();
-        self.masks.resize(blocks * channels * y.layout().pixels(), [0; 4]);
+        let layout = y.layout();
+        self.masks.resize(layout.blocks() * layout.channels() * layout.pixels(), [0; 4]);
         let (y, masks) = (y.data_mut(), &mut self.masks);
-        kernels::contract_pooled(isa, &self.im2col.forward, weights, x, start, y, masks);
+        kernels::implicit_gemm_pooled(cores, &self.tables.forward, weights, x, bias, y, masks);
+    }
+
+    /// Whether it is depthwise: then both gradients are computed in one pass.
+    pub(super) fn is_depthwise(&self) -> bool {
+        self.depthwise.is_some()
+    }
+
+    /// Both gradients of a depthwise convolution: `dw += dy · xᵀ`, and `dx` where it is wanted.
+    ///
+    /// # Panics
+    /// If it is not one.
+    pub(super) fn depthwise_gradients(
+        &self,
+        cores: Cores<'_>,
+        tensors: DepthwiseTensors<'_>,
+        dw: &mut [f32],
+        dx: Option<(&mut [f32], Store)>,
+    ) {
+        let plan = self.depthwise.as_ref().expect("a depthwise convolution");
+        kernels::depthwise_gradients(cores, plan, tensors, dw, dx);
     }
 
     /// `dw += dy · xᵀ`.
     pub(super) fn weight_gradient(
         &mut self,
-        isa: Isa,
+        cores: Cores<'_>,
         [x, dy]: [&[f32]; 2],
         scratch: &mut Scratch,
         dw: &mut [f32],
     ) {
         let convolution = self.convolution();
         if let Some((plan, _)) = &self.winograd {
-            let room = scratch.at_least(plan.scratch());
-            return kernels::winograd_weight_gradient(isa, plan, x, dy, room, dw);
+            let room = scratch.at_least(plan.scratch_of(cores.most()));
+            return kernels::winograd_weight_gradient(cores, plan, x, dy, room, dw);
         }
-        let weight = &mut self.im2col.weight;
-        if convolution.suits_outer() {
-            let patches = weight.get_or_insert_with(|| convolution.forward());
-            let room = scratch.at_least(patches.transposed_gradient());
-            kernels::outer_patches(isa, patches, [x, dy], room, dw);
+        let weight = &mut self.tables.weight;
+        if convolution.suits_transposed_gradient() {
+            let im2col = weight.get_or_insert_with(|| convolution.forward());
+            let room = scratch.at_least(im2col.transposed_gradient());
+            kernels::weight_gradient_transposed(cores, im2col, [x, dy], room, dw);
         } else {
-            let patches = weight.get_or_insert_with(|| convolution.weight_gradient());
-            kernels::correlate(isa, patches, x, dy, dw);
+            let im2col = weight.get_or_insert_with(|| convolution.weight_gradient());
+            kernels::weight_gradient(cores, im2col, x, dy, dw);
         }
     }
 
-    /// `y = start + wᵀ · x`. With Winograd's method, the weights must be those of the last
+    /// `y = epilogue(start + wᵀ · x)`. With Winograd's method, the weights must be those of the last
     /// [`Plan::forward`].
     pub(super) fn data_gradient(
         &mut self,
-        isa: Isa,
-        Operands { weights, x, start }: Operands<'_>,
+        cores: Cores<'_>,
+        operands: Operands<'_>,
         scratch: &mut Scratch,
         y: &mut [f32],
     ) {
         let convolution = self.convolution();
         if let Some((plan, transformed)) = &self.winograd {
-            let room = scratch.at_least(plan.scratch());
-            return kernels::winograd_data_gradient(isa, plan, transformed, x, start, room, y);
+            let operands = Operands { weights: transformed, ..operands };
+            let room = scratch.at_least(plan.scratch_of(cores.most()));
+            return kernels::winograd_data_gradient(cores, plan, operands, room, y);
         }
-        let Im2col { data, transposed, .. } = &mut self.im2col;
-        let patches = data.get_or_insert_with(|| convolution.data_gradient());
-        let weights = if convolution.window.taps() > 1 {
+        let Tables { data, transposed, .. } = &mut self.tables;
+        let im2col = data.get_or_insert_with(|| convolution.data_gradient());
+        let weights = if convolution.window().taps() > 1 {
             transposed.resize(convolution.transposed_weights());
-            kernels::transpose_weights(isa, &convolution, weights, transposed);
+            kernels::transpose_weights(cores, &convolution, operands.weights, transposed);
             transposed
         } else {
-            weights
+            operands.weights
         };
-        kernels::contract(isa, patches, weights, x, start, false, y);
+        kernels::implicit_gemm(cores, im2col, Operands { weights, ..operands }, y);
     }
 }
 

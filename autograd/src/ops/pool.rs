@@ -1,32 +1,40 @@
 //! Max-pool, average pool, global average pool.
 
-use super::Operation;
+use super::{Operation, pieces};
 use crate::Tensor;
 use crate::tape::{Backward, Tape, Var};
-use kernels::Window;
+use kernels::Pool;
 
 impl Tape<'_> {
-    /// The maximum of each window; padding is left out, the first of equals gets the gradient, NaN
+    /// The maximum of each window of a [`Pool`], of a [`Window`](kernels::Window) say; padding is left out, the first of equals gets the gradient, NaN
     /// wins.
     ///
     /// # Panics
-    /// If the window does not fit.
-    pub fn max_pool2d(&mut self, x: Var, window: Window) -> Var {
-        let (y, mut out) = self.pooled(x, window);
+    /// If the pool does not fit.
+    pub fn max_pool2d(&mut self, x: Var, pool: impl Into<Pool>) -> Var {
+        let pool = pool.into();
+        let (y, mut out) = self.pooled(x, pool);
         let input = self.value(x);
-        kernels::max_pool(self.isa, input.data(), input.layout(), &window, out.data_mut());
-        self.record(y, out, self.needs_gradient(x), MaxPool2d { x, y, window })
+        let (isa, from, layouts) = (self.isa(), input.data(), [*input.layout(), *out.layout()]);
+        pieces::by_plane(self.cores, layouts, out.data_mut(), |planes, y| {
+            kernels::max_pool(isa, planes.of(0, from), &planes.layout[0], pool, y);
+        });
+        self.record(y, out, self.needs_gradient(x), MaxPool2d { x, y, pool })
     }
 
-    /// The mean of each window; padding counts as zeros.
+    /// The mean of each window of a [`Pool`]; of a [`Window`](kernels::Window), padding counts as zeros.
     ///
     /// # Panics
-    /// If the window does not fit.
-    pub fn avg_pool2d(&mut self, x: Var, window: Window) -> Var {
-        let (y, mut out) = self.pooled(x, window);
+    /// If the pool does not fit.
+    pub fn avg_pool2d(&mut self, x: Var, pool: impl Into<Pool>) -> Var {
+        let pool = pool.into();
+        let (y, mut out) = self.pooled(x, pool);
         let input = self.value(x);
-        kernels::avg_pool(self.isa, input.data(), input.layout(), &window, out.data_mut());
-        self.record(y, out, self.needs_gradient(x), AvgPool2d { x, y, window })
+        let (isa, from, layouts) = (self.isa(), input.data(), [*input.layout(), *out.layout()]);
+        pieces::by_plane(self.cores, layouts, out.data_mut(), |planes, y| {
+            kernels::avg_pool(isa, planes.of(0, from), &planes.layout[0], pool, y);
+        });
+        self.record(y, out, self.needs_gradient(x), AvgPool2d { x, y, pool })
     }
 
     /// The mean of each plane: `[N][C][H][W]` to `[N][C]`.
@@ -34,13 +42,16 @@ impl Tape<'_> {
         let (images, channels) = (self.value(x).images(), self.value(x).channels());
         let (y, mut out) = self.output(images, channels, [1, 1]);
         let input = self.value(x);
-        kernels::global_avg_pool(self.isa, input.data(), input.layout(), out.data_mut());
+        let (isa, from, layouts) = (self.isa(), input.data(), [*input.layout(), *out.layout()]);
+        pieces::by_plane(self.cores, layouts, out.data_mut(), |planes, y| {
+            kernels::global_avg_pool(isa, planes.of(0, from), &planes.layout[0], y);
+        });
         self.record(y, out, self.needs_gradient(x), GlobalAvgPool2d { x, y })
     }
 
-    fn pooled(&mut self, x: Var, window: Window) -> (Var, Tensor) {
+    fn pooled(&mut self, x: Var, pool: Pool) -> (Var, Tensor) {
         let input = self.value(x);
-        let size = window.output(input.size()).expect("the window fits into the input");
+        let size = pool.output(input.size()).expect("the pool fits the input");
         let (images, channels) = (input.images(), input.channels());
         self.output(images, channels, size)
     }
@@ -49,7 +60,7 @@ impl Tape<'_> {
 pub(crate) struct MaxPool2d {
     x: Var,
     y: Var,
-    window: Window,
+    pool: Pool,
 }
 
 impl Operation for MaxPool2d {
@@ -63,9 +74,13 @@ impl Operation for MaxPool2d {
 
     fn backward(&self, b: &mut Backward<'_>, dy: &mut Tensor) {
         let Some((mut dx, store)) = b.gradient(self.x) else { return };
-        let (layout, window) = (*dx.layout(), &self.window);
-        let xy = [self.x, self.y].map(|v| b.value(v).data());
-        kernels::max_pool_backward(b.isa, xy, dy.data(), &layout, window, dx.data_mut(), store);
+        let (layout, pool) = (*dx.layout(), self.pool);
+        let [x, y] = [self.x, self.y].map(|v| b.value(v).data());
+        let (isa, layouts, dy) = (b.cores.isa(), [*dy.layout(), layout], dy.data());
+        pieces::by_plane(b.cores, layouts, dx.data_mut(), |planes, dx| {
+            let (xy, dy) = ([planes.of(1, x), planes.of(0, y)], planes.of(0, dy));
+            kernels::max_pool_backward(isa, xy, dy, &planes.layout[1], pool, dx, store);
+        });
         b.put(self.x, dx);
     }
 }
@@ -73,7 +88,7 @@ impl Operation for MaxPool2d {
 pub(crate) struct AvgPool2d {
     x: Var,
     y: Var,
-    window: Window,
+    pool: Pool,
 }
 
 impl Operation for AvgPool2d {
@@ -85,10 +100,18 @@ impl Operation for AvgPool2d {
         self.y
     }
 
+    fn reads_output(&self) -> bool {
+        false
+    }
+
     fn backward(&self, b: &mut Backward<'_>, dy: &mut Tensor) {
         let Some((mut dx, store)) = b.gradient(self.x) else { return };
-        let (layout, window) = (*dx.layout(), &self.window);
-        kernels::avg_pool_backward(b.isa, dy.data(), &layout, window, dx.data_mut(), store);
+        let (layout, pool) = (*dx.layout(), self.pool);
+        let (isa, layouts, dy) = (b.cores.isa(), [*dy.layout(), layout], dy.data());
+        pieces::by_plane(b.cores, layouts, dx.data_mut(), |planes, dx| {
+            let (dy, layout) = (planes.of(0, dy), &planes.layout[1]);
+            kernels::avg_pool_backward(isa, dy, layout, pool, dx, store);
+        });
         b.put(self.x, dx);
     }
 }
@@ -107,10 +130,18 @@ impl Operation for GlobalAvgPool2d {
         self.y
     }
 
+    fn reads_output(&self) -> bool {
+        false
+    }
+
     fn backward(&self, b: &mut Backward<'_>, dy: &mut Tensor) {
         let Some((mut dx, store)) = b.gradient(self.x) else { return };
         let layout = *dx.layout();
-        kernels::global_avg_pool_backward(b.isa, dy.data(), &layout, dx.data_mut(), store);
+        let (isa, layouts, dy) = (b.cores.isa(), [*dy.layout(), layout], dy.data());
+        pieces::by_plane(b.cores, layouts, dx.data_mut(), |planes, dx| {
+            let (dy, layout) = (planes.of(0, dy), &planes.layout[1]);
+            kernels::global_avg_pool_backward(isa, dy, layout, dx, store);
+        });
         b.put(self.x, dx);
     }
 }

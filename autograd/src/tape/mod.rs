@@ -1,18 +1,23 @@
 //! The tape: operations are run and recorded; `backward` runs the records in reverse.
 //!
 //! A training step repeats the shapes of the last one, so everything that a step writes is kept in
-//! [`Memory`] and found again by its place in the order of operations: a steady-state step allocates
+//! [`Workspace`] and found again by its place in the order of operations: a steady-state step allocates
 //! nothing.
 
-mod memory;
+mod backward;
+mod profile;
+mod workspace;
 
-pub use memory::Memory;
-pub(crate) use memory::Origin;
+pub(crate) use backward::Backward;
+pub use profile::OperationTime;
+pub(crate) use profile::Part;
+pub(crate) use workspace::Origin;
+pub use workspace::Workspace;
 
 use crate::Tensor;
 use crate::ops::Record;
-use crate::profile::Part;
-use kernels::{Isa, LANES, Layout, Store};
+use kernels::{Cores, Isa, LANES, Layout};
+use std::fmt;
 
 /// A value on the tape.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,12 +34,12 @@ pub struct Param {
 }
 
 impl Param {
-    /// Its part of a flat buffer.
+    /// The parameter's part of a flat buffer.
     pub fn of<'a>(&self, buffer: &'a [f32]) -> &'a [f32] {
         &buffer[self.offset..self.offset + self.len]
     }
 
-    /// Its part of a flat buffer.
+    /// The parameter's part of a flat buffer, to be written.
     pub fn of_mut<'a>(&self, buffer: &'a mut [f32]) -> &'a mut [f32] {
         &mut buffer[self.offset..self.offset + self.len]
     }
@@ -47,38 +52,85 @@ enum Mode {
     Evaluation,
 }
 
+/// The operands of an operation that takes any number: a part of the workspace's list.
+#[derive(Clone, Debug)]
+pub(crate) struct Operands(std::ops::Range<usize>);
+
+impl Operands {
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+}
+
 /// One run of a network: forward, and backward where it was recorded.
 pub struct Tape<'a> {
-    pub(crate) isa: Isa,
+    pub(crate) cores: Cores<'a>,
     pub(crate) params: &'a [f32],
-    pub(crate) memory: &'a mut Memory,
+    pub(crate) workspace: &'a mut Workspace,
     mode: Mode,
     layer: usize,
 }
 
+impl fmt::Debug for Tape<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut debug = f.debug_struct("Tape");
+        debug.field("cores", &self.cores).field("mode", &self.mode).field("layer", &self.layer);
+        debug.field("params", &self.params.len()).finish_non_exhaustive()
+    }
+}
+
 impl<'a> Tape<'a> {
     /// A tape that records, for images of a batch of `batch`, of which it may see a part: losses are
-    /// divided by `batch`, and batch statistics weighted by the part.
-    pub fn training(isa: Isa, memory: &'a mut Memory, params: &'a [f32], batch: usize) -> Self {
-        Tape::new(isa, memory, params, Mode::Training { batch })
+    /// divided by `batch`, and batch statistics weighted by the part. Its operations are done by a team, in
+    /// parts side by side, or with an [`Isa`] alone one after another: the same bits.
+    #[must_use]
+    pub fn training(
+        cores: impl Into<Cores<'a>>,
+        workspace: &'a mut Workspace,
+        params: &'a [f32],
+        batch: usize,
+    ) -> Self {
+        if let Some(mut evaluation) = workspace.evaluation.take() {
+            workspace.take_free(&mut evaluation.free);
+            workspace.evaluation = Some(evaluation);
+        }
+        Tape::new(cores.into(), workspace, params, Mode::Training { batch })
     }
 
     /// A tape that does not record: batch norm uses its running statistics, dropout does nothing.
-    pub fn evaluation(isa: Isa, memory: &'a mut Memory, params: &'a [f32]) -> Self {
-        let memory: &mut Memory = memory.evaluation.get_or_insert_default();
-        Tape::new(isa, memory, params, Mode::Evaluation)
+    #[must_use]
+    pub fn evaluation(
+        cores: impl Into<Cores<'a>>,
+        workspace: &'a mut Workspace,
+        params: &'a [f32],
+    ) -> Self {
+        // What the other kind has used up is used again: its tapes do not run at the same time.
+        let Workspace { evaluation, free, .. } = workspace;
+        let workspace: &mut Workspace = evaluation.get_or_insert_default();
+        workspace.take_free(free);
+        Tape::new(cores.into(), workspace, params, Mode::Evaluation)
     }
 
-    fn new(isa: Isa, memory: &'a mut Memory, params: &'a [f32], mode: Mode) -> Self {
-        memory.rewind();
-        let mut tape = Tape { isa, params, memory, mode, layer: 0 };
+    fn new(cores: Cores<'a>, workspace: &'a mut Workspace, params: &'a [f32], mode: Mode) -> Self {
+        workspace.rewind();
+        let mut tape = Tape { cores, params, workspace, mode, layer: 0 };
         tape.start_watch();
         tape
     }
 
     /// The SIMD path.
     pub fn isa(&self) -> Isa {
-        self.isa
+        self.cores.isa()
+    }
+
+    /// What its operations are computed on.
+    pub fn cores(&self) -> Cores<'a> {
+        self.cores
+    }
+
+    /// The parameters that the tape was made with.
+    pub fn parameters(&self) -> &'a [f32] {
+        self.params
     }
 
     /// Whether the tape records.
@@ -130,17 +182,17 @@ impl<'a> Tape<'a> {
 
     /// What an operation computed.
     pub fn value(&self, var: Var) -> &Tensor {
-        self.memory.value(var)
+        self.workspace.value(var)
     }
 
     /// The gradient of a [`Tape::variable`] after [`Tape::backward`]; `None` if nothing depends on it.
     pub fn gradient(&self, var: Var) -> Option<&Tensor> {
-        let node = &self.memory.nodes[var.0];
+        let node = &self.workspace.nodes[var.0];
         node.has_gradient.then_some(&node.gradient)
     }
 
     pub(crate) fn needs_gradient(&self, var: Var) -> bool {
-        self.memory.nodes[var.0].needs_gradient
+        self.workspace.nodes[var.0].needs_gradient
     }
 
     /// The next value's place, taken out to be written.
@@ -150,23 +202,40 @@ impl<'a> Tape<'a> {
         channels: usize,
         size: [usize; 2],
     ) -> (Var, Tensor) {
-        let index = self.memory.next_node();
-        let mut value = std::mem::take(&mut self.memory.nodes[index].value);
+        let index = self.workspace.next_node();
+        let mut value = std::mem::take(&mut self.workspace.nodes[index].value);
         let len = Layout::new(images.div_ceil(LANES), channels, size).len();
-        if self.mode == Mode::Evaluation && value.data().len() != len {
-            self.memory.spare.put(value);
-            value = self.memory.spare.take(len);
+        if value.data().len() != len && (self.mode == Mode::Evaluation || value.data().is_empty()) {
+            self.workspace.free.put(value);
+            value = self.workspace.free.take(len);
         }
         value.reshape(images, channels, size);
         (Var(index), value)
     }
 
-    /// Says that nothing will read `x` again: a tape that does not record uses its room for the next
-    /// value of its length.
+    /// Takes out a value that is to be changed and finished again.
+    pub(crate) fn take_value(&mut self, var: Var) -> Tensor {
+        std::mem::take(&mut self.workspace.nodes[var.0].value)
+    }
+
+    /// Says that nothing will read `x` any more, not even the backward of operations that have read it: its room
+    /// is used for the next value of its length, also on a tape that records, unless the operation that computed
+    /// `x` needs it for its own backward.
+    pub fn spent(&mut self, x: Var) {
+        let mut records = self.workspace.records.iter().rev();
+        let producer = records.find(|record| record.output() == x);
+        if self.mode == Mode::Evaluation || producer.is_some_and(|record| !record.reads_output()) {
+            let value = std::mem::take(&mut self.workspace.nodes[x.0].value);
+            self.workspace.free.put(value);
+        }
+    }
+
+    /// Says that no further operation will read `x`, but perhaps the backward of one that has: only a tape that
+    /// does not record uses its room for the next value of its length.
     pub fn done(&mut self, x: Var) {
         if self.mode == Mode::Evaluation {
-            let value = std::mem::take(&mut self.memory.nodes[x.0].value);
-            self.memory.spare.put(value);
+            let value = std::mem::take(&mut self.workspace.nodes[x.0].value);
+            self.workspace.free.put(value);
         }
     }
 
@@ -178,10 +247,11 @@ impl<'a> Tape<'a> {
         needs_gradient: bool,
         operation: &'static str,
     ) -> Var {
-        if self.memory.checked && self.memory.fault.is_none() && !is_finite(&value) {
-            self.memory.fault = Some(self.layer);
+        if self.workspace.checked && self.workspace.fault.is_none() && !is_finite(&value) {
+            self.workspace.fault = Some(self.layer);
         }
-        let node = &mut self.memory.nodes[var.0];
+        let node = &mut self.workspace.nodes[var.0];
+        node.shape = (value.images(), value.channels(), value.size());
         node.value = value;
         node.has_gradient = false;
         node.needs_gradient = needs_gradient && self.mode != Mode::Evaluation;
@@ -200,9 +270,30 @@ impl<'a> Tape<'a> {
         let record = record.into();
         let var = self.finish(var, value, needs_gradient, record.name());
         if self.needs_gradient(var) {
-            self.memory.records.push(record);
+            self.workspace.records.push(record);
         }
         var
+    }
+
+    /// Keeps the operands of an operation that takes any number.
+    pub(crate) fn operands(&mut self, x: &[Var]) -> Operands {
+        let operands = &mut self.workspace.operands;
+        let first = operands.len();
+        operands.extend_from_slice(x);
+        Operands(first..operands.len())
+    }
+
+    /// An empty table for the values of a network: with [`Tape::put_table`] it is allocated once.
+    #[must_use]
+    pub fn take_table(&mut self) -> Vec<Var> {
+        let mut table = std::mem::take(&mut self.workspace.table);
+        table.clear();
+        table
+    }
+
+    /// Gives back what [`Tape::take_table`] gave.
+    pub fn put_table(&mut self, table: Vec<Var>) {
+        self.workspace.table = table;
     }
 
     /// Adds the gradient of `loss`, a single number, to `gradients`, which is laid out as the
@@ -212,22 +303,30 @@ impl<'a> Tape<'a> {
     /// If `loss` is not a single number, the lengths differ, or the tape does not record.
     pub fn backward(&mut self, loss: Var, gradients: &mut [f32]) {
         let value = self.value(loss);
-        assert!(value.images() == 1 && value.layout().channels == 1, "the loss is a single number");
+        assert!(
+            value.images() == 1 && value.layout().channels() == 1,
+            "the loss is a single number"
+        );
         assert_eq!(gradients.len(), self.params.len(), "gradients are laid out as parameters");
         let length = value.data().len();
         let batch = self.batch();
-        let mut seed = self.memory.spare.take(length);
+        let mut seed = self.workspace.free.take(length);
         seed.reshape(1, 1, [1, 1]);
         seed.data_mut()[0] = 1.0;
-        let node = &mut self.memory.nodes[loss.0];
+        let node = &mut self.workspace.nodes[loss.0];
         node.gradient = seed;
         node.has_gradient = true;
-        let records = std::mem::take(&mut self.memory.records);
-        let mut backward =
-            Backward { isa: self.isa, params: self.params, gradients, memory: self.memory, batch };
+        let records = std::mem::take(&mut self.workspace.records);
+        let mut backward = Backward {
+            cores: self.cores,
+            params: self.params,
+            gradients,
+            workspace: self.workspace,
+            batch,
+        };
         for record in records.iter().rev() {
             let y = record.output();
-            let node = &mut backward.memory.nodes[y.0];
+            let node = &mut backward.workspace.nodes[y.0];
             if !std::mem::take(&mut node.has_gradient) {
                 continue;
             }
@@ -236,71 +335,21 @@ impl<'a> Tape<'a> {
             backward.start_lap(y);
             record.backward(&mut backward, &mut dy);
             backward.lap(Part::Rest);
-            backward.memory.spare.put(dy);
+            backward.workspace.free.put(dy);
+            if backward.workspace.frugal {
+                // What read it came after it, and is done.
+                let value = std::mem::take(&mut backward.workspace.nodes[y.0].value);
+                backward.workspace.free.put(value);
+            }
         }
-        self.memory.records = records;
-    }
-}
-
-/// What the backward of an operation works with.
-pub(crate) struct Backward<'a> {
-    pub isa: Isa,
-    pub params: &'a [f32],
-    pub gradients: &'a mut [f32],
-    pub memory: &'a mut Memory,
-    pub batch: usize,
-}
-
-impl Backward<'_> {
-    pub(crate) fn value(&self, var: Var) -> &Tensor {
-        self.memory.value(var)
-    }
-
-    pub(crate) fn needs_gradient(&self, var: Var) -> bool {
-        self.memory.nodes[var.0].needs_gradient
-    }
-
-    /// The gradient of `x`, taken out to be written or added to, if it is wanted.
-    pub(crate) fn gradient(&mut self, x: Var) -> Option<(Tensor, Store)> {
-        self.needs_gradient(x).then(|| self.room(x))
-    }
-
-    /// Room for the gradient of `x`, wanted or not, taken out as by [`Backward::gradient`].
-    pub(crate) fn room(&mut self, x: Var) -> (Tensor, Store) {
-        let node = &mut self.memory.nodes[x.0];
-        let mut dx = std::mem::take(&mut node.gradient);
-        if dx.data().is_empty() {
-            dx = self.memory.spare.take(node.value.data().len());
-        }
-        let Layout { channels, size, .. } = *node.value.layout();
-        dx.reshape(node.value.images(), channels, size);
-        let store = if node.has_gradient { Store::Accumulate } else { Store::Overwrite };
-        (dx, store)
-    }
-
-    /// Makes `dy` the gradient of `x`, of the same shape, or adds it to what is there.
-    pub(crate) fn give(&mut self, x: Var, dy: &mut Tensor) {
-        let node = &mut self.memory.nodes[x.0];
-        if node.has_gradient {
-            kernels::add_assign(self.isa, node.gradient.data_mut(), dy.data());
-        } else if node.needs_gradient {
-            std::mem::swap(&mut node.gradient, dy);
-            node.has_gradient = true;
-        }
-    }
-
-    /// Puts a written gradient back.
-    pub(crate) fn put(&mut self, x: Var, dx: Tensor) {
-        let node = &mut self.memory.nodes[x.0];
-        node.gradient = dx;
-        node.has_gradient = node.needs_gradient;
+        self.workspace.records = records;
     }
 }
 
 fn is_finite(tensor: &Tensor) -> bool {
-    let unused = tensor.layout().blocks * LANES - tensor.images();
+    let unused = tensor.layout().blocks() * LANES - tensor.images();
     let last = LANES - unused;
-    let (block, blocks) = (tensor.layout().block_len(), tensor.layout().blocks);
+    let (block, blocks) = (tensor.layout().block_len(), tensor.layout().blocks());
     tensor.data().chunks_exact(block.max(1)).enumerate().all(|(i, values)| {
         let lanes = if i + 1 == blocks { last } else { LANES };
         values.chunks_exact(LANES).all(|v| v[..lanes].iter().all(|x| x.is_finite()))

@@ -29,20 +29,25 @@ class Failed(Exception):
 
 @dataclass(frozen=True)
 class Peer:
-    """`built` are those settings of a crate that are a build of their own, with the feature of that name."""
+    """`built` are those settings of a crate that are a build of their own, with the feature of that name. With `options`
+    a peer is another of the program of `program`. Who takes `pictures` takes those of other sizes than 28×28 too.
+    """
 
     key: str
     name: str
     settings: tuple[str, ...]
     language: str = "rust"
     built: tuple[str, ...] = ()
+    program: str = ""
+    options: tuple[str, ...] = ()
+    pictures: bool = False
 
     def install(self, setting: str) -> None:
         match self.language:
             case "rust":
                 build_crate(self.key, self._feature(setting))
             case "python":
-                install_python(self.key)
+                install_python(self._program)
             case "scala":
                 install_python(self.key)
                 build_scala(self.key)
@@ -50,10 +55,15 @@ class Peer:
     def command(self, setting: str) -> list[str]:
         match self.language:
             case "python":
-                return [str(python(self.key)), str(PEERS / "python" / f"{self.key}_peer.py")]
+                script = PEERS / "python" / f"{self._program}_peer.py"
+                return [str(python(self._program)), str(script), *self.options]
             case "scala":
                 return [*jvm(self.key), f"com.intel.analytics.{self.key}.contestant.Contestant"]
         return [str(binary(self.key, self._feature(setting)))]
+
+    @property
+    def _program(self) -> str:
+        return self.program or self.key
 
     def _feature(self, setting: str) -> str:
         return setting if setting in self.built else ""
@@ -61,19 +71,32 @@ class Peer:
 
 @dataclass(frozen=True)
 class Task:
+    """`size` are the rows and columns of an image: of 28 it is grey, else it has three channels."""
+
     mode: str
     network: str
     batch: int
     threads: int
+    size: int = 28
 
     def __str__(self) -> str:
-        return f"{self.mode}/{self.network}/{self.batch}/{self.threads}"
+        size = "" if self.size == 28 else f"/{self.size}"
+        return f"{self.mode}/{self.network}/{self.batch}/{self.threads}{size}"
 
     def arguments(self) -> list[str]:
-        weights = HOME / "weights" / f"{self.network}.safetensors"
+        weights = weights_file(self.network, self.size)
         words = ["--mode", self.mode, "--network", self.network, "--batch", str(self.batch)]
         words += ["--threads", str(self.threads)]
-        return [*words, "--data", str(HOME / "data"), "--weights", str(weights)]
+        return [*words, "--data", str(data_directory(self.size)), "--weights", str(weights)]
+
+
+def data_directory(size: int) -> Path:
+    return HOME / ("data" if size == 28 else f"data-{size}")
+
+
+def weights_file(network: str, size: int) -> Path:
+    name = network if size == 28 else f"{network}-{size}"
+    return HOME / "weights" / f"{name}.safetensors"
 
 
 class Contestant:

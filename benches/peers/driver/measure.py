@@ -48,10 +48,12 @@ class Runner:
 
 
 def measure(task: Task, entries: list[Entry], rounds: int) -> Cell:
-    cell = Cell(task.mode, task.network, task.batch, task.threads, rounds, str(date.today()))
+    cell = Cell(task.mode, task.network, task.batch, task.threads, rounds, str(date.today()), size=task.size)
     with ExitStack() as stack:
         runners = []
         for peer, setting, unavailable in entries:
+            if task.size != 28 and not peer.pictures:
+                continue
             row = Row(peer.name, setting, failed=unavailable)
             cell.rows.append(row)
             if runner := _start(row, peer, setting, task):

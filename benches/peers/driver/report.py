@@ -1,4 +1,4 @@
-"""Renders results as Markdown: tables for the terminal, and the generated parts of the page."""
+"""Renders results as Markdown: tables for the terminal, and the generated parts of the pages."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -6,7 +6,7 @@ from statistics import median
 
 from results import Cell, Losses, Results, Row
 
-PEERS = ["PyTorch", "TensorFlow", "JAX", "Burn", "Candle", "BigDL"]
+PEERS = ["PyTorch", "PyTorch bf16", "TensorFlow", "JAX", "Burn", "Candle", "BigDL"]
 
 
 def table(head: list[str], rows: Iterable[list[str]]) -> str:
@@ -20,7 +20,8 @@ def table(head: list[str], rows: Iterable[list[str]]) -> str:
 def title(cell: Cell) -> str:
     threads = "1 thread" if cell.threads == 1 else f"{cell.threads} threads"
     images = "1 image" if cell.batch == 1 else f"batch {cell.batch}"
-    return f"`{cell.network}`, {images}, {threads}"
+    size = "" if cell.size == 28 else f" 3×{cell.size}×{cell.size}"
+    return f"`{cell.network}`{size}, {images}, {threads}"
 
 
 def cell_table(cell: Cell) -> str:
@@ -131,7 +132,8 @@ def memory(results: Results) -> str:
     columns: dict[str, dict[str, str]] = {}
     threads = max((cell.threads for cell in results.of_mode("train")), default=0)
     for network in dict.fromkeys(cell.network for cell in results.of_mode("train")):
-        sizes = [c for c in results.of_mode("train") if c.network == network and c.threads == threads]
+        cells = [c for c in results.of_mode("train") if c.network == network and c.threads == threads]
+        sizes = [cell for cell in cells if cell.size == 28]
         if len(sizes) > 1:
             head = f"`{network}`, batch {sizes[0].batch} → {sizes[-1].batch}"
             columns[head] = {_name(row): _slope(sizes[0], sizes[-1], row) for row in sizes[0].rows}
@@ -173,23 +175,32 @@ def _farthest(column: list[float], bobbin: list[float]) -> str:
     return f"{difference:.0e}" if difference else "0"
 
 
-# ---- The file ------------------------------------------------------------------------------
+# ---- The files -----------------------------------------------------------------------------
 
-TEMPLATE = Path(__file__).with_name("page.md")
+TEMPLATES = Path(__file__).parent
 
 
-def write_page(results: Results, page: Path) -> None:
-    """Replaces what stands between the markers of each generated part, and leaves the rest alone."""
-    text = page.read_text() if page.exists() else TEMPLATE.read_text()
+def tables_beside(page: Path) -> Path:
+    return page.with_stem(f"{page.stem}-tables")
+
+
+def write_pages(results: Results, page: Path) -> None:
+    """Writes the page, which has the summary, and the file beside it that has every table."""
+    _write(page, "page.md", {"summary": summary(results)})
     parts = {
-        "summary": summary(results), "machine": machine(results), "losses": losses(results),
-        "training": cells(results, "train"), "inference": cells(results, "infer"),
-        "memory": memory(results),
+        "machine": machine(results), "training": cells(results, "train"), "inference": cells(results, "infer"),
+        "memory": memory(results), "losses": losses(results),
     }  # fmt: skip
+    _write(tables_beside(page), "tables.md", parts)
+
+
+def _write(file: Path, template: str, parts: dict[str, str]) -> None:
+    """Replaces what stands between the markers of each generated part, and leaves the rest alone."""
+    text = (file if file.exists() else TEMPLATES / template).read_text()
     for name, content in parts.items():
         text = _replace(text, name, content)
-    page.parent.mkdir(parents=True, exist_ok=True)
-    page.write_text(text)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text)
 
 
 def _replace(text: str, name: str, content: str) -> str:

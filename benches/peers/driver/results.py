@@ -1,6 +1,6 @@
 """What was measured: the file compare.json, from which the page is rendered.
 
-A cell is one (mode, network, batch, threads). Its rows come from one run, in alternation, so a cell
+A cell is one (mode, network, batch, threads, size of the images). Its rows come from one run, in alternation, so a cell
 is only ever replaced as a whole.
 """
 
@@ -60,10 +60,13 @@ class Cell:
     # Of fused multiply-adds on `threads` threads, GFLOP/s by round.
     peak: dict[int, float] = field(default_factory=dict)
     rows: list[Row] = field(default_factory=list)
+    # Rows and columns of an image: of 28 it is grey, else it has three channels.
+    size: int = 28
 
     @property
     def key(self) -> str:
-        return f"{self.mode}/{self.network}/{self.batch}/{self.threads}"
+        size = "" if self.size == 28 else f"/{self.size}"
+        return f"{self.mode}/{self.network}/{self.batch}/{self.threads}{size}"
 
     def bobbin(self) -> Row | None:
         return next((row for row in self.rows if row.peer == "Bobbin" and row.turns), None)
@@ -113,7 +116,7 @@ class Results:
     def of_mode(self, mode: str) -> Iterator[Cell]:
         order = {"lenet": 0, "cnn-bn": 1, "vgg": 2, "resnet": 3}
         cells = [cell for cell in self.cells.values() if cell.mode == mode]
-        yield from sorted(cells, key=lambda c: (order[c.network], c.batch, c.threads))
+        yield from sorted(cells, key=lambda c: (order[c.network], c.size, c.batch, c.threads))
 
     def save(self, file: Path) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)

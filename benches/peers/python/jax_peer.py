@@ -116,7 +116,7 @@ class Jax(Contestant):
         self.model = Model(layers, arguments.setting, arguments.norm_chunk, arguments.mode == "train")
         self.variables = initial_variables(layers, channels_last(layers, load_weights(arguments)))
         self.batch = arguments.batch
-        self.images = jnp.asarray(load_images(arguments)[..., np.newaxis])
+        self.images = jnp.asarray(load_images(arguments))
         self.labels = jnp.asarray(load_labels(arguments).astype(np.int32))
         self.parameters = sum(leaf.size for leaf in jax.tree.leaves(self.variables["params"]))
         self.last: jax.Array | None = None

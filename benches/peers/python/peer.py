@@ -33,11 +33,12 @@ class Arguments:
     setting: str
     norm_chunk: int | None
     fresh: bool
+    autocast: bool
 
     @property
     def batches(self) -> int:
         """How many batches an epoch has."""
-        return 60_000 // self.batch
+        return len(load_labels(self)) // self.batch
 
 
 def parse_arguments(settings: list[str]) -> Arguments:
@@ -51,17 +52,20 @@ def parse_arguments(settings: list[str]) -> Arguments:
     parser.add_argument("--setting", default=settings[0], choices=settings)
     parser.add_argument("--norm-chunk", type=int)
     parser.add_argument("--fresh", action="store_true")
+    parser.add_argument("--autocast", action="store_true")
     return Arguments(**vars(parser.parse_args()))
 
 
 def load_images(arguments: Arguments) -> np.ndarray:
-    """All training images, normalised, of shape 60000×28×28."""
-    raw = np.fromfile(arguments.data / "train-images-idx3-ubyte", np.uint8, offset=16)
-    images = raw.astype(np.float32)
+    """All training images, normalised: N×height×width×channels."""
+    path = next(arguments.data.glob("train-images-idx?-ubyte"))
+    rank = int(path.name.removeprefix("train-images-idx")[0])
+    shape = np.fromfile(path, ">u4", count=1 + rank)[1:]
+    images = np.fromfile(path, np.uint8, offset=4 * (1 + rank)).astype(np.float32)
     images /= 255
     images -= MEAN
     images /= STD
-    return images.reshape(-1, 28, 28)
+    return images.reshape(*shape[:3], -1)
 
 
 def load_labels(arguments: Arguments) -> np.ndarray:
@@ -88,11 +92,11 @@ class Contestant(ABC):
 
 def serve(contestant: Contestant, arguments: Arguments) -> None:
     """Takes the first step, says ready, then obeys until the driver quits."""
-    steps = 0
+    steps, batches = 0, arguments.batches
 
     def step() -> None:
         nonlocal steps
-        contestant.step(steps % arguments.batches)
+        contestant.step(steps % batches)
         steps += 1
 
     def run(count: int) -> dict:

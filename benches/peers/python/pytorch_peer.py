@@ -1,4 +1,4 @@
-"""The PyTorch contestant: eager with either memory layout, or torch.compile."""
+"""The PyTorch contestant: eager with either memory layout, or torch.compile; in f32, or with autocast to bf16."""
 
 from collections import OrderedDict
 from collections.abc import Callable
@@ -38,9 +38,9 @@ class ChunkedBatchNorm2d(nn.BatchNorm2d):
 class Builder:
     """Makes modules of layers, each for the shape (channels, size) that those before it leave."""
 
-    def __init__(self, norm_chunk: int | None):
+    def __init__(self, norm_chunk: int | None, channels: int, size: int):
         self.norm_chunk = norm_chunk
-        self.channels, self.size = 1, 28
+        self.channels, self.size = channels, size
 
     def sequential(self, layers: Network) -> nn.Sequential:
         return nn.Sequential(OrderedDict((name, self.module(layer)) for name, layer in layers.items()))
@@ -92,17 +92,18 @@ class PyTorch(Contestant):
 
     def __init__(self, arguments: Arguments):
         torch.set_num_threads(arguments.threads)
-        model = Builder(arguments.norm_chunk).sequential(network(arguments.network))
+        images = torch.from_numpy(load_images(arguments)).permute(0, 3, 1, 2)
+        builder = Builder(arguments.norm_chunk, images.shape[1], images.shape[2])
+        model = builder.sequential(network(arguments.network))
         weights = {name: torch.from_numpy(value) for name, value in load_weights(arguments).items()}
         model.load_state_dict(weights, strict=False)
-        images = torch.from_numpy(load_images(arguments)).unsqueeze(1)
-        if not arguments.setting.endswith("plain"):
-            model = model.to(memory_format=torch.channels_last)
-            images = images.to(memory_format=torch.channels_last)
+        layout = torch.contiguous_format if arguments.setting.endswith("plain") else torch.channels_last
+        model, images = model.to(memory_format=layout), images.contiguous(memory_format=layout)
         self.model, self.batch = model, arguments.batch
         self.images, self.labels = images, torch.from_numpy(load_labels(arguments)).long()
         self.parameters = sum(parameter.numel() for parameter in model.parameters())
         self.last: Tensor | None = None
+        self.precision = torch.autocast("cpu", torch.bfloat16, enabled=arguments.autocast)
         compiled = arguments.setting.startswith("compile")
         self.forward: Callable[[Tensor], Tensor] = torch.compile(model, dynamic=False) if compiled else model
 
@@ -117,8 +118,9 @@ class Trainer(PyTorch):
         self.optimizer = torch.optim.SGD(self.model.parameters(), LEARNING_RATE, MOMENTUM, fused=True)
 
     def step(self, batch: int) -> None:
-        logits = self.forward(self.slice(self.images, batch))
-        self.last = F.cross_entropy(logits, self.slice(self.labels, batch))
+        with self.precision:
+            logits = self.forward(self.slice(self.images, batch))
+            self.last = F.cross_entropy(logits, self.slice(self.labels, batch))
         self.optimizer.zero_grad()
         self.last.backward()
         self.optimizer.step()
@@ -134,7 +136,8 @@ class Classifier(PyTorch):
 
     @torch.inference_mode()
     def step(self, batch: int) -> None:
-        self.last = self.forward(self.slice(self.images, batch))
+        with self.precision:
+            self.last = self.forward(self.slice(self.images, batch))
 
     def loss(self) -> None:
         return None

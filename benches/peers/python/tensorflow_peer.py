@@ -111,11 +111,12 @@ class TensorFlow(Contestant):
         tf.config.threading.set_inter_op_parallelism_threads(1)
         layers = network(arguments.network)
         builder = Builder(arguments.norm_chunk)
-        inputs = keras.Input((28, 28, 1), arguments.batch)
+        images = load_images(arguments)
+        inputs = keras.Input(images.shape[1:], arguments.batch)
         self.model = keras.Model(inputs, builder.chain(inputs, layers))
         _set_weights(builder.weighted, channels_last(layers, load_weights(arguments)))
         self.batch = arguments.batch
-        self.images = tf.constant(load_images(arguments)[..., np.newaxis])
+        self.images = tf.constant(images)
         self.labels = tf.constant(load_labels(arguments).astype(np.int32))
         self.parameters = sum(int(tf.size(value)) for value in self.model.trainable_variables)
         self.last: tf.Tensor | None = None

@@ -3,6 +3,7 @@
 from .columns import Columns
 from .errors import BobbinError
 from .estimator import Estimator
-from .launcher import Training, train
+from .launcher import train
+from .training import Training
 
 __all__ = ["BobbinError", "Columns", "Estimator", "Training", "train"]

@@ -1,14 +1,11 @@
-"""The Spark side of a job: slots, what the executors are sent, and the barrier stage."""
+"""The cluster: its context and slots, this package on its executors, and the barrier stage."""
 
 from __future__ import annotations
 
 import functools
 import logging
 import os
-import re
 import sys
-import tarfile
-import tempfile
 import time
 import uuid
 import zipfile
@@ -20,8 +17,10 @@ from py4j.protocol import Py4JJavaError
 from pyspark import RDD, SparkContext
 from pyspark.sql import SparkSession
 
-from . import task
 from .errors import BobbinError
+from .job import Job
+from .outcome import Lost, Outcome, Refused, Trained
+from .scratch import driver_scratch
 
 _log = logging.getLogger("bobbin_spark")
 # Between the first task that waits at a barrier and the last; Spark would wait for a year.
@@ -29,7 +28,6 @@ _BARRIER_SECONDS = 600
 _IDLE_SECONDS = 30
 _SLOTS_SECONDS = 60
 _STEADY_SECONDS = 5
-_PROGRAMS = Path(__file__).resolve().parents[3] / "target" / "release"
 
 
 def context_of(spark: SparkSession) -> SparkContext:
@@ -45,56 +43,6 @@ def context_of(spark: SparkSession) -> SparkContext:
     return context
 
 
-def programs_directory() -> Path:
-    """Where the programs are that the executors are sent: ``$BOBBIN_PROGRAMS`` or the build."""
-    return Path(os.environ.get("BOBBIN_PROGRAMS", _PROGRAMS))
-
-
-class Bundle:
-    """An archive that Spark unpacks for every executor, so that nothing need be installed there but
-    Open MPI."""
-
-    def __init__(self, context: SparkContext, programs: list[str]) -> None:
-        self._context = context
-        self.name = f"bobbin-{uuid.uuid4().hex[:12]}"
-        self._path = scratch(context) / f"{self.name}.tar"
-        self._tar = tarfile.open(self._path, "w")
-        self._sent = False
-        for program in programs:
-            path = programs_directory() / program
-            if not path.is_file():
-                raise BobbinError(
-                    f"{path}: no such program: expected the result of `cargo build --release "
-                    "--features mpi`; another place is said by BOBBIN_PROGRAMS"
-                )
-            self._tar.add(path, f"bin/{program}")
-
-    def add(self, path: str | Path, name: str) -> str:
-        """Adds a file or a directory; returns what the executors call it."""
-        self._tar.add(path, name)
-        return f"{{bundle}}/{name}"
-
-    def send(self) -> None:
-        """Has Spark give it to every executor."""
-        self._tar.close()
-        self._context.addArchive(f"{self._path}#{self.name}")
-        self._sent = True
-
-    def empty(self) -> None:
-        """Frees its space on the driver. Something must stay: Spark gives every archive to every executor,
-        and one that starts later, or that fetches it only now, would fail for want of it."""
-        self._tar.close()
-        if self._sent:
-            tarfile.open(self._path, "w").close()
-        else:
-            self._path.unlink()
-
-
-def scratch(context: SparkContext) -> Path:
-    """A new directory, which Spark deletes when the driver ends, whatever ends it."""
-    return Path(tempfile.mkdtemp(prefix="bobbin-", dir=context._temp_dir))
-
-
 def _is_local(context: SparkContext) -> bool:
     return str(context.master).startswith("local")
 
@@ -106,7 +54,7 @@ def send_package(context: SparkContext) -> None:
         return
     package = Path(__file__).resolve().parent
     # Spark does not take a second file of the same name, and a process may have several applications.
-    archive = scratch(context) / f"{name}-{uuid.uuid4().hex[:12]}.zip"
+    archive = driver_scratch(context) / f"{name}-{uuid.uuid4().hex[:12]}.zip"
     with zipfile.ZipFile(archive, "w") as file:
         for path in sorted(package.iterdir()):
             if path.suffix in (".py", ".sh"):
@@ -152,27 +100,40 @@ def _slots(context: SparkContext) -> int:
 
 
 def run_together(
-    context: SparkContext, rows: RDD, job: task.Job, work: Callable[..., Iterator[task.Outcome]]
-) -> task.Outcome:
-    """Runs ``work(job, rows of a partition)`` on all partitions at once and returns its outcome.
+    context: SparkContext, rows: RDD, job: Job, work: Callable[..., Iterator[Outcome]]
+) -> Trained:
+    """Runs ``work(job, rows of a partition)`` on all partitions at once, until the job has trained.
 
-    A failed task fails the stage, and the stage is submitted again, as often as Spark would. It is not
-    left to Spark itself, which tells a Python task nothing of its attempt, never repeats a barrier stage
-    that is the last of its job, and waits without end for slots that a dead executor took along.
+    A job that was lost is submitted again, as often as Spark would submit a stage. It is not left to
+    Spark itself, which tells a Python task nothing of its attempt, never repeats a barrier stage that is
+    the last of its job, and waits without end for slots that a dead executor took along.
     """
     context._jsc.sc().conf().set("spark.barrier.sync.timeout", str(_BARRIER_SECONDS))
     attempts = int(context.getConf().get("spark.stage.maxConsecutiveAttempts", "4"))
     for attempt in range(attempts):
         stage = rows.barrier().mapPartitions(functools.partial(work, replace(job, attempt=attempt)))
-        try:
-            return stage.collect()[0]
-        except Py4JJavaError as error:
-            cause = _cause(error)
+        outcome = _outcome(stage)
+        if isinstance(outcome, Trained):
+            return outcome
+        if isinstance(outcome, Refused):
+            raise BobbinError(outcome.problem, outcome.code)
         if attempt + 1 < attempts:
-            _log.warning("attempt %d of %d was lost, trying again: %s", attempt + 1, attempts, cause)
+            number = attempt + 1
+            _log.warning("attempt %d of %d was lost, trying again: %s", number, attempts, outcome.reason)
             _wait_until_idle(context)
             require_slots(context, rows.getNumPartitions(), lost=True)
-    raise BobbinError(f"the job was lost {attempts} times, the last time since {cause}")
+    raise BobbinError(f"the job was lost {attempts} times, the last time since {outcome.reason}")
+
+
+def _outcome(stage: RDD) -> Outcome:
+    """What became of a stage: that one task has trained counts more than what the others say, and that
+    one was refused more than that others were lost by its end."""
+    try:
+        outcomes: list[Outcome] = stage.collect()
+    except Py4JJavaError as error:
+        # A task has not lived to tell: its executor is lost. Spark's stack traces say nothing more.
+        return Lost(str(error.java_exception.getMessage()).partition("\nDriver stacktrace:")[0][:3000])
+    return min(outcomes, key=lambda outcome: (Trained, Refused, Lost).index(type(outcome)))
 
 
 def _wait_until_idle(context: SparkContext) -> None:
@@ -184,12 +145,3 @@ def _wait_until_idle(context: SparkContext) -> None:
         if time.monotonic() > deadline:
             return
         time.sleep(0.2)
-
-
-def _cause(error: Py4JJavaError) -> str:
-    """Why a stage failed, out of Spark's pages of it."""
-    text = str(error.java_exception.getMessage())
-    for pattern in (r"RankLost: (.*?)\n SQLSTATE", r"(?:Lost|lost) executor.*", r"ExecutorLost.*"):
-        if found := re.findall(pattern, text, re.DOTALL if "SQLSTATE" in pattern else 0):
-            return found[-1].strip()
-    return text[:3000]

@@ -13,7 +13,6 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pandas as pd
 from py4j.protocol import Py4JJavaError
@@ -22,15 +21,15 @@ from pyspark.errors import AnalysisException
 from pyspark.sql import DataFrame, Row, SparkSession
 
 from . import idx
+from .bundle import Bundle
 from .columns import Columns, exactly
 from .errors import BobbinError
 from .images import check_ids, image_bytes, label_bytes, not_unique
 
-if TYPE_CHECKING:
-    from .cluster import Bundle
-
 Data = str | os.PathLike[str] | DataFrame
 _AT_ONCE = 10_000
+# As they are, or below what torchvision has made: `raw`, or `NAME/raw`.
+_IDX = ("*-ubyte*", "raw/*-ubyte*", "*/raw/*-ubyte*")
 
 
 def read(spark: SparkSession, data: Data) -> DataFrame:
@@ -53,7 +52,7 @@ def idx_directory(data: Data) -> Path | None:
     if not isinstance(data, str | os.PathLike):
         return None
     path = Path(os.fspath(data).removeprefix("file://")).absolute()
-    return path if path.is_dir() and any(path.glob("*-ubyte*")) else None
+    return path if any(any(path.glob(pattern)) for pattern in _IDX) else None
 
 
 class Source:

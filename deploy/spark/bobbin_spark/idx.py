@@ -13,6 +13,16 @@ TEST = "t10k"
 _BYTES = 0x08
 
 
+def image_files(part: str) -> list[str]:
+    """Names of the file of images of a part: grey, or with channels."""
+    return [f"{part}-images-idx{axes}-ubyte" for axes in (3, 4)]
+
+
+def label_file(part: str) -> str:
+    """The name of the file of labels of a part."""
+    return f"{part}-labels-idx1-ubyte"
+
+
 class IdxWriter:
     """Writes the images and labels of one part of a data set, however many come.
 
@@ -25,8 +35,8 @@ class IdxWriter:
         sizes = [height, width] if channels == 1 else [height, width, channels]
         self.count = 0
         self._length = height * width * channels
-        self._images = _File(directory / f"{part}-images-idx{1 + len(sizes)}-ubyte", sizes)
-        self._labels = _File(directory / f"{part}-labels-idx1-ubyte", [])
+        self._images = _File(directory / image_files(part)[channels > 1], sizes)
+        self._labels = _File(directory / label_file(part), [])
 
     def write(self, images: bytes, labels: bytes) -> None:
         """Adds as many images as there are labels."""

@@ -18,6 +18,8 @@ def image_bytes(batch: pd.DataFrame, columns: Columns) -> tuple[bytes, Shape]:
     for row, image in enumerate(batch[columns.image]):
         try:
             pixels = _pixels(image)
+            if not pixels:
+                raise BobbinError("no bytes: expected an image")
             length = length or len(pixels)
             if len(pixels) != length:
                 raise BobbinError(
@@ -35,7 +37,10 @@ def _pixels(image: object) -> bytes:
         raise BobbinError("nothing: expected an image")
     if isinstance(image, bytes | bytearray):
         return bytes(image)
-    values = np.asarray(image)
+    try:
+        values = np.asarray(image)
+    except (ValueError, OverflowError):  # Lists of several lengths, or of numbers that no array holds.
+        raise BobbinError("no array of numbers, expected 0 to 255") from None
     if values.size and values.dtype.kind not in "iu":  # With nulls they are objects or floats.
         raise BobbinError("an array in which values are missing, expected 0 to 255")
     if values.size and not (0 <= values.min() and values.max() <= 255):
@@ -65,15 +70,22 @@ def _shape(length: int, columns: Columns) -> Shape:
 
 def label_bytes(batch: pd.DataFrame, columns: Columns) -> bytes:
     """The labels of a batch."""
-    # Of Python's own values, as rows of an RDD have them, None would not compare.
-    labels = pd.to_numeric(batch[columns.label])
+    # Of Python's own values, as rows of an RDD have them, None would not compare; what is no number is missing.
+    column = batch[columns.label]
+    try:
+        labels = pd.to_numeric(column, errors="coerce")
+    except TypeError:  # Of lists it says so otherwise.
+        labels = pd.to_numeric(column.map(lambda value: value if np.isscalar(value) else None), errors="coerce")
+    labels = labels.astype(float)
     highest = len(columns.classes or range(256)) - 1
-    wrong = labels.isna() | (labels < 0) | (labels > highest)
+    wrong = labels.isna() | (labels < 0) | (labels > highest) | (labels % 1 != 0)
     if wrong.any():
         row = int(np.argmax(wrong.to_numpy()))
-        found = "nothing" if pd.isna(labels.iloc[row]) else int(labels.iloc[row])
+        value = column.iloc[row]
+        is_nothing = value is None or (np.isscalar(value) and pd.isna(value))
         where = f"column `{columns.label}`, {_row(batch, columns, row)}"
-        raise BobbinError(f"{where}: found {found}, expected the number of a class, 0 to {highest}")
+        expected = f"expected the number of a class, 0 to {highest}"
+        raise BobbinError(f"{where}: found {'nothing' if is_nothing else value}, {expected}")
     return labels.to_numpy(np.uint8).tobytes()
 
 

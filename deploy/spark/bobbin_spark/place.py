@@ -6,12 +6,10 @@ import contextlib
 import os
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from .errors import BobbinError
-
-if TYPE_CHECKING:
-    from .task import Job
+from .job import Job
+from .outcome import Lost, Outcome
 
 _CHECKPOINTS = "checkpoints"
 # As the programs call what they have not finished: it is no content.
@@ -70,8 +68,11 @@ class RunPlace:
             if file.is_file() and name.parts[0] != _CHECKPOINTS and file != self._marker
         }
 
-    def settle(self) -> None:
-        """The job is over. Where there is no directory, there is no marker."""
+    def settle(self, outcome: Outcome | None) -> None:
+        """The job has ended so, as far as this task knows; if it may be tried again, the next attempt has
+        to see what was there before. Where there is no directory, there is no marker."""
+        if isinstance(outcome, Lost) or (outcome is None and self._is_of_before()):
+            return
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
             self._marker.unlink()
 

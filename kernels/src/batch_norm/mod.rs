@@ -4,33 +4,70 @@
 //! in the caches from pass to pass. Every sum has the same order: in each lane, pixel `i` of a plane
 //! goes to chain `i mod 4` of four chains of additions (of two, where two sums are taken at once);
 //! the chains are added by halving, then the pixels that do not fill all chains follow in order;
-//! lanes without an image are left out; then the blocks in order; then the lanes by halving.
+//! lanes without an image are left out; then the blocks in order; then the lanes by halving. A part has
+//! some channels.
 
 mod pooled;
-pub use pooled::{batch_norm_pool, batch_norm_pool_backward, batch_norm_pool_evaluate};
+mod sums;
+pub use pooled::{
+    PooledTensors, batch_norm_pool, batch_norm_pool_backward, batch_norm_pool_evaluate,
+};
 
-use crate::activation::relu;
-use crate::isa::{Isa, dispatch};
+use crate::isa::dispatch;
 use crate::planes::{Vector, valid_lanes};
 use crate::pointwise::put;
 use crate::simd::Simd;
-use crate::{LANES, Layout, Store};
+use crate::team::{Cores, Cost, Shared};
+use crate::{Epilogue, LANES, Layout, Store};
+use pooled::normalise_pool;
+use std::ops::Range;
+use sums::{channel_gradients, channel_mean, channel_variance};
 
-/// `y = gamma · (x − mean) / √(variance + epsilon) + beta`, and ReLU of that if `relu` is set.
+/// `y = epilogue(gamma · (x − mean) / √(variance + epsilon) + beta)`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct BatchNorm<'a> {
-    /// That of `x` and `y`.
+    /// The layout of `x` and `y`.
     pub layout: Layout,
-    /// The images in it; lanes beyond them do not count.
+    /// The number of images; lanes beyond them do not count.
     pub images: usize,
-    /// Scale of each channel.
+    /// Scale of each channel, or nothing: 1.
     pub gamma: &'a [f32],
-    /// Shift of each channel.
+    /// Shift of each channel, or nothing: 0.
     pub beta: &'a [f32],
-    /// What keeps the divisor from zero.
+    /// Added to the variance, to keep the divisor from zero.
     pub epsilon: f32,
-    /// Whether a ReLU follows.
-    pub relu: bool,
+    /// What is applied to the normalised values.
+    pub epilogue: Epilogue,
+}
+
+/// The mean and the biased variance of each channel: to read (`&[f32]`) or to write (`&mut [f32]`).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Statistics<Slice> {
+    /// The mean.
+    pub mean: Slice,
+    /// The biased variance.
+    pub variance: Slice,
+}
+
+/// Where the gradients of a batch normalisation go.
+#[derive(Debug)]
+pub struct BatchNormGradients<'a> {
+    /// Added to: the gradient of the scale of each channel, if they have one.
+    pub gamma: &'a mut [f32],
+    /// Added to: the gradient of the shift of each channel, if they have one.
+    pub beta: &'a mut [f32],
+    /// Stored as `store` says: the gradient of the input.
+    pub x: &'a mut [f32],
+    /// How the gradient of the input is stored.
+    pub store: Store,
+}
+
+impl BatchNormGradients<'_> {
+    #[track_caller]
+    fn check(&self, op: &BatchNorm) {
+        assert_eq!(self.gamma.len(), op.gamma.len(), "scales, and their gradients");
+        assert_eq!(self.beta.len(), op.beta.len(), "shifts, and their gradients");
+    }
 }
 
 impl BatchNorm<'_> {
@@ -39,11 +76,19 @@ impl BatchNorm<'_> {
         for len in tensors {
             assert_eq!(*len, self.layout.len(), "length of a tensor, and of its layout");
         }
-        for len in [self.gamma.len(), self.beta.len()].iter().chain(channels) {
-            assert_eq!(*len, self.layout.channels, "length of a parameter, and channels");
+        for len in channels {
+            assert_eq!(*len, self.layout.channels(), "length of a statistic, and channels");
         }
-        let room = self.layout.blocks * LANES;
+        for len in [self.gamma.len(), self.beta.len()] {
+            assert!(len == 0 || len == self.layout.channels(), "{len} parameters for each channel");
+        }
+        let room = self.layout.blocks() * LANES;
         assert!(self.images <= room, "{} images in room for {room}", self.images);
+    }
+
+    /// Of so many passes over the tensor.
+    fn cost(&self, passes: usize) -> Cost {
+        Cost::vectors(self.layout.len() / LANES * passes / 2)
     }
 
     /// Values per channel.
@@ -52,8 +97,8 @@ impl BatchNorm<'_> {
     }
 
     /// The place of the plane of a channel in a block, in vectors.
-    fn plane(&self, block: usize, channel: usize) -> std::ops::Range<usize> {
-        let start = (block * self.layout.channels + channel) * self.layout.plane();
+    fn plane(&self, block: usize, channel: usize) -> Range<usize> {
+        let start = (block * self.layout.channels() + channel) * self.layout.plane();
         start..start + self.layout.pixels()
     }
 
@@ -61,8 +106,43 @@ impl BatchNorm<'_> {
     fn channel<'x>(&self, x: &'x [Vector], channel: usize) -> Channel<'x> {
         let plane = self.layout.plane();
         let start = channel * plane;
-        let [block, pixels] = [self.layout.channels * plane, self.layout.pixels()];
-        Channel { vectors: &x[start..], block, pixels }
+        let [block, pixels] = [self.layout.channels() * plane, self.layout.pixels()];
+        // A tensor without blocks has no planes.
+        Channel { vectors: &x[start.min(x.len())..], block, pixels }
+    }
+}
+
+/// A plane of a tensor that parts write side by side, each some channels.
+///
+/// # Safety
+/// Nothing else may use the plane meanwhile.
+#[inline(always)]
+unsafe fn plane_mut<'a>(tensor: Shared<'a, f32>, plane: Range<usize>) -> &'a mut [Vector] {
+    // SAFETY: the caller's promise.
+    unsafe { tensor.slice(plane.start * LANES..plane.end * LANES) }.as_chunks_mut().0
+}
+
+/// A value of one channel that parts write side by side.
+///
+/// # Safety
+/// Nothing else may use the channel's value meanwhile.
+#[inline(always)]
+unsafe fn value_mut<'a>(values: Shared<'a, f32>, channel: usize) -> &'a mut f32 {
+    // SAFETY: the caller's promise.
+    unsafe { &mut values.slice(channel..channel + 1)[0] }
+}
+
+/// Adds the sums of a channel to the gradients of its scale and shift, where it has them.
+///
+/// # Safety
+/// Nothing else may use the channel's values meanwhile.
+#[inline(always)]
+unsafe fn add_sums(gamma: Shared<'_, f32>, beta: Shared<'_, f32>, channel: usize, sums: [f32; 2]) {
+    for (to, sum) in [gamma, beta].into_iter().zip(sums) {
+        if to.len() > 0 {
+            // SAFETY: the caller's promise.
+            *unsafe { value_mut(to, channel) } += sum;
+        }
     }
 }
 
@@ -89,87 +169,134 @@ impl<'a> Channel<'a> {
 /// # Panics
 /// If there is no image or more than there is room for, or a length is not that of its layout or the
 /// channels.
-pub fn batch_norm(
-    isa: Isa,
+pub fn batch_norm<'t>(
+    cores: impl Into<Cores<'t>>,
     op: &BatchNorm,
     x: &[f32],
-    [mean, variance]: [&mut [f32]; 2],
+    Statistics { mean, variance }: Statistics<&mut [f32]>,
     y: &mut [f32],
 ) {
     op.check(&[x.len(), y.len()], &[mean.len(), variance.len()]);
     assert!(op.images > 0, "the mean of no images");
-    dispatch!(isa, s => s.vectorize(#[inline(always)] || {
-        let (x, y) = (x.as_chunks().0, y.as_chunks_mut().0);
-        for channel in 0..op.layout.channels {
-            mean[channel] = channel_mean(s, op, x, channel);
-            variance[channel] = channel_variance(s, op, x, channel, mean[channel]);
-            let line = Line::new(s, op, channel, mean[channel], variance[channel]);
-            normalise(s, op, &line, x, channel, y);
-        }
-    }));
+    train(cores.into(), op, None, x, Statistics { mean, variance }, y);
+}
+
+/// `pooled` is the operation on the pooled planes, where there is a pool in it.
+fn train(
+    cores: Cores<'_>,
+    op: &BatchNorm,
+    pooled: Option<&BatchNorm>,
+    x: &[f32],
+    found: Statistics<&mut [f32]>,
+    y: &mut [f32],
+) {
+    let [mean, variance, y] = [found.mean, found.variance, y].map(Shared::new);
+    cores.each_range(op.layout.channels(), op.cost(4), |channels| {
+        dispatch!(cores.isa, s => s.vectorize(#[inline(always)] || {
+            let x = x.as_chunks().0;
+            for channel in channels {
+                // SAFETY: each channel is one part's.
+                let [mean, variance] = [mean, variance].map(|v| unsafe { value_mut(v, channel) });
+                *mean = channel_mean(s, op, x, channel);
+                *variance = channel_variance(s, op, x, channel, *mean);
+                let affine = Affine::new(s, op, channel, *mean, *variance);
+                // SAFETY: as above.
+                unsafe { normalise(s, op, pooled, &affine, x, y) };
+            }
+        }));
+    });
 }
 
 /// Evaluation: normalises with a given mean and variance per channel.
 ///
 /// # Panics
 /// If a length is not that of its layout or the channels.
-pub fn batch_norm_evaluate(
-    isa: Isa,
+pub fn batch_norm_evaluate<'t>(
+    cores: impl Into<Cores<'t>>,
     op: &BatchNorm,
     x: &[f32],
-    [mean, variance]: [&[f32]; 2],
+    Statistics { mean, variance }: Statistics<&[f32]>,
     y: &mut [f32],
 ) {
     op.check(&[x.len(), y.len()], &[mean.len(), variance.len()]);
-    dispatch!(isa, s => s.vectorize(#[inline(always)] || {
-        let (x, y) = (x.as_chunks().0, y.as_chunks_mut().0);
-        for channel in 0..op.layout.channels {
-            let line = Line::new(s, op, channel, mean[channel], variance[channel]);
-            normalise(s, op, &line, x, channel, y);
-        }
-    }));
+    evaluate(cores.into(), op, None, x, Statistics { mean, variance }, y);
+}
+
+fn evaluate(
+    cores: Cores<'_>,
+    op: &BatchNorm,
+    pooled: Option<&BatchNorm>,
+    x: &[f32],
+    Statistics { mean, variance }: Statistics<&[f32]>,
+    y: &mut [f32],
+) {
+    let y = Shared::new(y);
+    cores.each_range(op.layout.channels(), op.cost(2), |channels| {
+        dispatch!(cores.isa, s => s.vectorize(#[inline(always)] || {
+            let x = x.as_chunks().0;
+            for channel in channels {
+                let affine = Affine::new(s, op, channel, mean[channel], variance[channel]);
+                // SAFETY: each channel is one part's.
+                unsafe { normalise(s, op, pooled, &affine, x, y) };
+            }
+        }));
+    });
 }
 
 /// The backward of [`batch_norm`], with the mean and variance that it found. With
-/// `x̂ = (x − mean) / √(variance + epsilon)`, `n` values per channel, and `g = dy` (where `relu` is
-/// set: only where `y > 0`, with `y` computed from `x` again, to the bit):
+/// `x̂ = (x − mean) / √(variance + epsilon)`, `n` values per channel, and `g = dy` (with a ReLU
+/// only where `y > 0`, with `y` computed from `x` again, to the bit):
 /// ```text
 /// dgamma += Σ g · x̂        dbeta += Σ g
 /// dx = gamma / √(variance + epsilon) · (g − Σ g / n − x̂ · Σ g · x̂ / n)
 /// ```
-/// `dx` is stored or added to what is there. Lanes without an image count in no sum; their `dx` is 0,
+/// Lanes without an image count in no sum; their `dx` is 0,
 /// or has 0 added.
 ///
 /// # Panics
 /// If there is no image or more than there is room for, or a length is not that of its layout or the
 /// channels.
-pub fn batch_norm_backward(
-    isa: Isa,
+pub fn batch_norm_backward<'t>(
+    cores: impl Into<Cores<'t>>,
     op: &BatchNorm,
     [x, dy]: [&[f32]; 2],
-    [mean, variance]: [&[f32]; 2],
-    [dgamma, dbeta]: [&mut [f32]; 2],
-    dx: &mut [f32],
-    store: Store,
+    found: Statistics<&[f32]>,
+    to: BatchNormGradients<'_>,
 ) {
-    let channels = [mean.len(), variance.len(), dgamma.len(), dbeta.len()];
-    op.check(&[x.len(), dy.len(), dx.len()], &channels);
+    op.check(&[x.len(), dy.len(), to.x.len()], &[found.mean.len(), found.variance.len()]);
+    to.check(op);
     assert!(op.images > 0, "the mean of no images");
-    dispatch!(isa, s => s.vectorize(#[inline(always)] || {
-        let ([x, dy], dx) = ([x, dy].map(|t| t.as_chunks().0), dx.as_chunks_mut().0);
-        for channel in 0..op.layout.channels {
-            let line = Line::new(s, op, channel, mean[channel], variance[channel]);
-            let inputs = [x, dy].map(|t| op.channel(t, channel));
-            let sums = channel_gradients(s, op, &line, inputs);
-            dgamma[channel] += sums[0];
-            dbeta[channel] += sums[1];
-            input_gradient(s, op, &line, inputs, channel, sums, dx, store);
-        }
-    }));
+    backward(cores.into(), op, [x, dy], found, to);
 }
 
-/// What is done to the values of one channel.
-struct Line<S: Simd> {
+fn backward(
+    cores: Cores<'_>,
+    op: &BatchNorm,
+    [x, dy]: [&[f32]; 2],
+    Statistics { mean, variance }: Statistics<&[f32]>,
+    BatchNormGradients { gamma, beta, x: dx, store }: BatchNormGradients<'_>,
+) {
+    let [dgamma, dbeta, dx] = [gamma, beta, dx].map(Shared::new);
+    cores.each_range(op.layout.channels(), op.cost(5), |channels| {
+        dispatch!(cores.isa, s => s.vectorize(#[inline(always)] || {
+            let [x, dy] = [x, dy].map(|t| t.as_chunks().0);
+            for channel in channels {
+                let affine = Affine::new(s, op, channel, mean[channel], variance[channel]);
+                let inputs = [x, dy].map(|t| op.channel(t, channel));
+                let sums = channel_gradients(s, op, &affine, inputs);
+                // SAFETY: each channel is one part's.
+                unsafe {
+                    add_sums(dgamma, dbeta, channel, sums);
+                    input_gradient(s, op, &affine, inputs, sums, dx, store);
+                }
+            }
+        }));
+    });
+}
+
+/// The affine map of the values of one channel.
+struct Affine<S: Simd> {
+    channel: usize,
     mean: S::Vector,
     /// `1 / √(variance + epsilon)`.
     inverse: S::Vector,
@@ -178,12 +305,14 @@ struct Line<S: Simd> {
     beta: S::Vector,
 }
 
-impl<S: Simd> Line<S> {
+impl<S: Simd> Affine<S> {
     #[inline(always)]
-    fn new(s: S, op: &BatchNorm, channel: usize, mean: f32, variance: f32) -> Line<S> {
+    fn new(s: S, op: &BatchNorm, channel: usize, mean: f32, variance: f32) -> Affine<S> {
         let inverse = s.div(s.splat(1.0), s.sqrt(s.splat(variance + op.epsilon)));
-        let slope = s.mul(s.splat(op.gamma[channel]), inverse);
-        Line { mean: s.splat(mean), inverse, slope, beta: s.splat(op.beta[channel]) }
+        let of = |values: &[f32], else_: f32| values.get(channel).copied().unwrap_or(else_);
+        let slope = s.mul(s.splat(of(op.gamma, 1.0)), inverse);
+        let beta = s.splat(of(op.beta, 0.0));
+        Affine { channel, mean: s.splat(mean), inverse, slope, beta }
     }
 
     /// The output before ReLU, from `x − mean`: forward and backward agree on its sign.
@@ -194,177 +323,69 @@ impl<S: Simd> Line<S> {
 
     /// `x − mean`, and `dy` where it passes the ReLU.
     #[inline(always)]
-    fn gated(&self, s: S, x: &Vector, dy: &Vector, relu: bool) -> [S::Vector; 2] {
+    fn through_relu(&self, s: S, x: &Vector, dy: &Vector, epilogue: Epilogue) -> [S::Vector; 2] {
         let (deviation, dy) = (s.sub(s.load(x), self.mean), s.load(dy));
-        if relu {
-            let alive = s.gt(self.output(s, deviation), s.zero());
-            [deviation, s.keep(alive, dy)]
-        } else {
-            [deviation, dy]
+        match epilogue {
+            Epilogue::None => [deviation, dy],
+            Epilogue::Relu => {
+                let alive = s.gt(self.output(s, deviation), s.zero());
+                [deviation, s.keep(alive, dy)]
+            }
         }
     }
 }
 
+/// The output of one channel, pooled or not.
+///
+/// # Safety
+/// Nothing else may use the planes of the channel in `y` meanwhile.
 #[inline(always)]
-fn channel_mean<S: Simd>(s: S, op: &BatchNorm, x: &[Vector], channel: usize) -> f32 {
-    let [sum] = over_blocks(
-        s,
-        op,
-        #[inline(always)]
-        |block| {
-            let x = &x[op.plane(block, channel)];
-            in_chains::<S, 1, 4>(
-                s,
-                x.len(),
-                #[inline(always)]
-                |i, [sum]| [s.add(sum, s.load(&x[i]))],
-            )
-        },
-    );
-    sum / op.count()
-}
-
-#[inline(always)]
-fn channel_variance<S: Simd>(s: S, op: &BatchNorm, x: &[Vector], channel: usize, mean: f32) -> f32 {
-    let mean = s.splat(mean);
-    let [sum] = over_blocks(
-        s,
-        op,
-        #[inline(always)]
-        |block| {
-            let x = &x[op.plane(block, channel)];
-            in_chains::<S, 1, 4>(
-                s,
-                x.len(),
-                #[inline(always)]
-                |i, [sum]| {
-                    let deviation = s.sub(s.load(&x[i]), mean);
-                    [s.mul_add(deviation, deviation, sum)]
-                },
-            )
-        },
-    );
-    sum / op.count()
-}
-
-#[inline(always)]
-fn normalise<S: Simd>(
+unsafe fn normalise<S: Simd>(
     s: S,
     op: &BatchNorm,
-    line: &Line<S>,
+    pooled: Option<&BatchNorm>,
+    affine: &Affine<S>,
     x: &[Vector],
-    channel: usize,
-    y: &mut [Vector],
+    y: Shared<'_, f32>,
 ) {
-    for block in 0..op.layout.blocks {
-        let plane = op.plane(block, channel);
-        for (x, y) in x[plane.clone()].iter().zip(&mut y[plane]) {
-            let value = line.output(s, s.sub(s.load(x), line.mean));
-            s.store(y, if op.relu { relu(s, value) } else { value });
+    if let Some(pooled) = pooled {
+        // SAFETY: the caller's promise.
+        return unsafe { normalise_pool(s, op, pooled, affine, x, y) };
+    }
+    for block in 0..op.layout.blocks() {
+        let plane = op.plane(block, affine.channel);
+        // SAFETY: the caller's promise.
+        let to = unsafe { plane_mut(y, plane.clone()) };
+        for (x, y) in x[plane].iter().zip(to) {
+            let value = affine.output(s, s.sub(s.load(x), affine.mean));
+            s.store(y, op.epilogue.apply(s, value));
         }
     }
 }
 
-/// `Σ g · x̂` and `Σ g`.
+/// # Safety
+/// Nothing else may use the planes of the channel in `dx` meanwhile.
 #[inline(always)]
-fn channel_gradients<S: Simd>(
+unsafe fn input_gradient<S: Simd>(
     s: S,
     op: &BatchNorm,
-    line: &Line<S>,
+    affine: &Affine<S>,
     [x, dy]: [Channel<'_>; 2],
-) -> [f32; 2] {
-    over_blocks(
-        s,
-        op,
-        #[inline(always)]
-        |block| {
-            let [x, dy] = [x, dy].map(|t| t.plane(block));
-            in_chains::<S, 2, 2>(
-                s,
-                x.len(),
-                #[inline(always)]
-                |i, [dot, sum]| {
-                    let [deviation, g] = line.gated(s, &x[i], &dy[i], op.relu);
-                    [s.mul_add(g, s.mul(deviation, line.inverse), dot), s.add(sum, g)]
-                },
-            )
-        },
-    )
-}
-
-#[inline(always)]
-#[expect(clippy::too_many_arguments, reason = "what a pass over one channel needs")]
-fn input_gradient<S: Simd>(
-    s: S,
-    op: &BatchNorm,
-    line: &Line<S>,
-    [x, dy]: [Channel<'_>; 2],
-    channel: usize,
     sums: [f32; 2],
-    dx: &mut [Vector],
+    dx: Shared<'_, f32>,
     store: Store,
 ) {
     let [minus_dot, mean] = [s.splat(-sums[0] / op.count()), s.splat(sums[1] / op.count())];
-    for block in 0..op.layout.blocks {
+    for block in 0..op.layout.blocks() {
         let valid = s.mask(valid_lanes(op.images, block));
         let inputs = x.plane(block).iter().zip(dy.plane(block));
-        for ((x, dy), dx) in inputs.zip(&mut dx[op.plane(block, channel)]) {
-            let [deviation, g] = line.gated(s, x, dy, op.relu);
+        // SAFETY: the caller's promise.
+        let to = unsafe { plane_mut(dx, op.plane(block, affine.channel)) };
+        for ((x, dy), dx) in inputs.zip(to) {
+            let [deviation, g] = affine.through_relu(s, x, dy, op.epilogue);
             let centred = s.sub(g, mean);
-            let along = s.mul_add(s.mul(deviation, line.inverse), minus_dot, centred);
-            put(s, dx, s.keep(valid, s.mul(line.slope, along)), store);
+            let along = s.mul_add(s.mul(deviation, affine.inverse), minus_dot, centred);
+            put(s, dx, s.keep(valid, s.mul(affine.slope, along)), store);
         }
     }
-}
-
-/// Adds the sums that `plane` gives for each block, lane by lane where there is an image, then over
-/// the lanes. `plane` must be `#[inline(always)]`.
-#[inline(always)]
-fn over_blocks<S: Simd, const N: usize>(
-    s: S,
-    op: &BatchNorm,
-    plane: impl Fn(usize) -> [S::Vector; N],
-) -> [f32; N] {
-    let mut totals = [s.zero(); N];
-    for block in 0..op.layout.blocks {
-        let valid = s.mask(valid_lanes(op.images, block));
-        for (total, sum) in totals.iter_mut().zip(plane(block)) {
-            *total = s.add(*total, s.keep(valid, sum));
-        }
-    }
-    let mut sums = [0.0; N];
-    for (sum, total) in sums.iter_mut().zip(totals) {
-        *sum = s.sum(total);
-    }
-    sums
-}
-
-/// `N` sums over `0..len`, each in `CHAINS` chains that hide the latency of additions from each
-/// other; `step` adds one term to a chain of each and must be `#[inline(always)]`.
-#[inline(always)]
-fn in_chains<S: Simd, const N: usize, const CHAINS: usize>(
-    s: S,
-    len: usize,
-    step: impl Fn(usize, [S::Vector; N]) -> [S::Vector; N],
-) -> [S::Vector; N] {
-    let mut chains = [[s.zero(); N]; CHAINS];
-    let whole = len / CHAINS * CHAINS;
-    for start in (0..whole).step_by(CHAINS) {
-        for (k, chain) in chains.iter_mut().enumerate() {
-            *chain = step(start + k, *chain);
-        }
-    }
-    let mut width = CHAINS / 2;
-    while width > 0 {
-        let (low, high) = chains[..2 * width].split_at_mut(width);
-        for (a, b) in low.iter_mut().flatten().zip(high.iter().flatten()) {
-            *a = s.add(*a, *b);
-        }
-        width /= 2;
-    }
-    let mut sums = chains[0];
-    for i in whole..len {
-        sums = step(i, sums);
-    }
-    sums
 }

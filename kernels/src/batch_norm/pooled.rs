@@ -1,126 +1,149 @@
 //! Batch normalisation, ReLU and 2×2 max-pool with stride 2 in one pass: the same values and
 //! gradients as one after the other, bit for bit, without the tensors between them.
 
-use super::{BatchNorm, Channel, Line};
-use super::{channel_gradients, channel_mean, channel_variance, input_gradient};
-use crate::activation::relu;
-use crate::isa::{Isa, dispatch};
+use super::sums::channel_gradients;
+use super::{Affine, BatchNorm, BatchNormGradients, Channel, Statistics};
+use super::{add_sums, evaluate, input_gradient, plane_mut, train};
+use crate::isa::dispatch;
+use crate::output::relu;
 use crate::planes::Vector;
 use crate::pool::{larger, take};
 use crate::simd::Simd;
-use crate::{LANES, Layout, Store};
+use crate::team::{Cores, Shared, share};
+use crate::{Epilogue, LANES, Layout};
 
-impl BatchNorm<'_> {
+impl<'a> BatchNorm<'a> {
     /// The layout of the pooled output.
     pub fn pooled(&self) -> Layout {
-        Layout { size: self.layout.size.map(|n| n / 2), ..self.layout }
+        self.layout.with_size(self.layout.size().map(|n| n / 2))
     }
 
-    /// Floats of room that [`batch_norm_pool_backward`] needs: one channel.
+    /// Floats of room that [`batch_norm_pool_backward`] needs for each part: one channel.
     pub fn pool_scratch(&self) -> usize {
-        self.layout.blocks * self.layout.pixels() * LANES
+        self.layout.blocks() * self.layout.pixels() * LANES
+    }
+
+    /// The same operation on the pooled planes.
+    fn on_pooled(&self) -> BatchNorm<'a> {
+        BatchNorm { layout: self.pooled(), ..*self }
     }
 
     #[track_caller]
     fn check_pooled(&self, tensors: &[usize]) {
-        assert!(self.relu, "a ReLU comes before the pool");
+        assert_eq!(self.epilogue, Epilogue::Relu, "a ReLU comes before the pool");
         for len in tensors {
             assert_eq!(*len, self.pooled().len(), "length of a tensor, and of the pooled layout");
         }
     }
 }
 
-/// [`batch_norm`](crate::batch_norm), then [`max_pool`](crate::max_pool) to `y`. The ReLU of `op` must
-/// be set.
+/// [`batch_norm`](crate::batch_norm), then [`max_pool`](crate::max_pool) to `y`. The epilogue of `op`
+/// must be a ReLU.
 ///
 /// # Panics
 /// As the two; or without ReLU.
-pub fn batch_norm_pool(
-    isa: Isa,
+pub fn batch_norm_pool<'t>(
+    cores: impl Into<Cores<'t>>,
     op: &BatchNorm,
     x: &[f32],
-    [mean, variance]: [&mut [f32]; 2],
+    Statistics { mean, variance }: Statistics<&mut [f32]>,
     y: &mut [f32],
 ) {
     op.check(&[x.len()], &[mean.len(), variance.len()]);
     op.check_pooled(&[y.len()]);
     assert!(op.images > 0, "the mean of no images");
-    dispatch!(isa, s => s.vectorize(#[inline(always)] || {
-        let (x, y) = (x.as_chunks().0, y.as_chunks_mut().0);
-        for channel in 0..op.layout.channels {
-            mean[channel] = channel_mean(s, op, x, channel);
-            variance[channel] = channel_variance(s, op, x, channel, mean[channel]);
-            let line = Line::new(s, op, channel, mean[channel], variance[channel]);
-            normalise_pool(s, op, &line, x, channel, y);
-        }
-    }));
+    train(cores.into(), op, Some(&op.on_pooled()), x, Statistics { mean, variance }, y);
 }
 
 /// [`batch_norm_evaluate`](crate::batch_norm_evaluate), then [`max_pool`](crate::max_pool) to `y`. The
-/// ReLU of `op` must be set.
+/// epilogue of `op` must be a ReLU.
 ///
 /// # Panics
 /// As the two; or without ReLU.
-pub fn batch_norm_pool_evaluate(
-    isa: Isa,
+pub fn batch_norm_pool_evaluate<'t>(
+    cores: impl Into<Cores<'t>>,
     op: &BatchNorm,
     x: &[f32],
-    [mean, variance]: [&[f32]; 2],
+    Statistics { mean, variance }: Statistics<&[f32]>,
     y: &mut [f32],
 ) {
     op.check(&[x.len()], &[mean.len(), variance.len()]);
     op.check_pooled(&[y.len()]);
-    dispatch!(isa, s => s.vectorize(#[inline(always)] || {
-        let (x, y) = (x.as_chunks().0, y.as_chunks_mut().0);
-        for channel in 0..op.layout.channels {
-            let line = Line::new(s, op, channel, mean[channel], variance[channel]);
-            normalise_pool(s, op, &line, x, channel, y);
-        }
-    }));
+    evaluate(cores.into(), op, Some(&op.on_pooled()), x, Statistics { mean, variance }, y);
+}
+
+/// What [`batch_norm_pool_backward`] reads.
+#[derive(Clone, Copy, Debug)]
+pub struct PooledTensors<'a> {
+    /// The input.
+    pub x: &'a [f32],
+    /// The pooled output.
+    pub y: &'a [f32],
+    /// The gradient of the pooled output.
+    pub dy: &'a [f32],
 }
 
 /// The backward of [`batch_norm_pool`] from its output and the gradient of that: that of
 /// [`max_pool`](crate::max_pool), then that of [`batch_norm`](crate::batch_norm). `scratch` is room for
-/// [`BatchNorm::pool_scratch`] floats.
+/// [`BatchNorm::pool_scratch`] floats for each of the most parts that there may be.
 ///
 /// # Panics
 /// As the two; or without ReLU.
-#[expect(clippy::too_many_arguments, reason = "those of the two")]
-pub fn batch_norm_pool_backward(
-    isa: Isa,
+pub fn batch_norm_pool_backward<'t>(
+    cores: impl Into<Cores<'t>>,
     op: &BatchNorm,
-    [x, y, dy]: [&[f32]; 3],
-    [mean, variance]: [&[f32]; 2],
-    [dgamma, dbeta]: [&mut [f32]; 2],
+    tensors: PooledTensors<'_>,
+    found: Statistics<&[f32]>,
+    to: BatchNormGradients<'_>,
     scratch: &mut [f32],
-    dx: &mut [f32],
-    store: Store,
 ) {
-    let channels = [mean.len(), variance.len(), dgamma.len(), dbeta.len()];
-    op.check(&[x.len(), dx.len()], &channels);
-    op.check_pooled(&[y.len(), dy.len()]);
-    assert_eq!(scratch.len(), op.pool_scratch(), "scratch of a batch norm");
+    let channels = [found.mean.len(), found.variance.len()];
+    to.check(op);
+    op.check(&[tensors.x.len(), to.x.len()], &channels);
+    op.check_pooled(&[tensors.y.len(), tensors.dy.len()]);
+    assert!(scratch.len() >= op.pool_scratch(), "scratch of a batch norm");
     assert!(op.images > 0, "the mean of no images");
-    let pooled = BatchNorm { layout: op.pooled(), ..*op };
-    let pixels = op.layout.pixels();
-    dispatch!(isa, s => s.vectorize(#[inline(always)] || {
-        let ([x, y, dy], dx) = ([x, y, dy].map(|t| t.as_chunks().0), dx.as_chunks_mut().0);
-        let g: &mut [Vector] = scratch.as_chunks_mut().0;
-        for channel in 0..op.layout.channels {
-            let line = Line::new(s, op, channel, mean[channel], variance[channel]);
-            let x = op.channel(x, channel);
-            let outputs = [y, dy].map(|t| pooled.channel(t, channel));
-            unpool(s, op, &line, x, outputs, g);
-            let inputs = [x, Channel { vectors: g, block: pixels, pixels }];
-            let sums = channel_gradients(s, op, &line, inputs);
-            dgamma[channel] += sums[0];
-            dbeta[channel] += sums[1];
-            input_gradient(s, op, &line, inputs, channel, sums, dx, store);
-        }
-    }));
+    backward(cores.into(), op, tensors, found, to, scratch);
 }
 
-impl<S: Simd> Line<S> {
+fn backward(
+    cores: Cores<'_>,
+    op: &BatchNorm,
+    PooledTensors { x, y, dy }: PooledTensors<'_>,
+    Statistics { mean, variance }: Statistics<&[f32]>,
+    BatchNormGradients { gamma, beta, x: dx, store }: BatchNormGradients<'_>,
+    scratch: &mut [f32],
+) {
+    let pooled = op.on_pooled();
+    let (room, pixels) = (op.pool_scratch(), op.layout.pixels());
+    let most = scratch.len() / room.max(1);
+    let [dgamma, dbeta, dx, scratch] = [gamma, beta, dx, scratch].map(Shared::new);
+    let channels = op.layout.channels();
+    let parts = cores.parts(channels, op.cost(7)).min(most.max(1));
+    cores.run(parts, |part| {
+        dispatch!(cores.isa, s => s.vectorize(#[inline(always)] || {
+            let [x, y, dy] = [x, y, dy].map(|t| t.as_chunks().0);
+            // SAFETY: each part has a place of its own in the room.
+            let g = unsafe { scratch.slice(part * room..(part + 1) * room) };
+            let g: &mut [Vector] = g.as_chunks_mut().0;
+            for channel in share(channels, part, parts) {
+                let affine = Affine::new(s, op, channel, mean[channel], variance[channel]);
+                let x = op.channel(x, channel);
+                let outputs = [y, dy].map(|t| pooled.channel(t, channel));
+                unpool(s, op, &affine, x, outputs, g);
+                let inputs = [x, Channel { vectors: g, block: pixels, pixels }];
+                let sums = channel_gradients(s, op, &affine, inputs);
+                // SAFETY: each channel is one part's.
+                unsafe {
+                    add_sums(dgamma, dbeta, channel, sums);
+                    input_gradient(s, op, &affine, inputs, sums, dx, store);
+                }
+            }
+        }));
+    });
+}
+
+impl<S: Simd> Affine<S> {
     /// The output after ReLU.
     #[inline(always)]
     fn activated(&self, s: S, x: &Vector) -> S::Vector {
@@ -129,26 +152,30 @@ impl<S: Simd> Line<S> {
 }
 
 /// The pooled output of one channel.
+///
+/// # Safety
+/// Nothing else may use the planes of the channel in `y` meanwhile.
 #[inline(always)]
-fn normalise_pool<S: Simd>(
+pub(super) unsafe fn normalise_pool<S: Simd>(
     s: S,
     op: &BatchNorm,
-    line: &Line<S>,
+    pooled: &BatchNorm,
+    affine: &Affine<S>,
     x: &[Vector],
-    channel: usize,
-    y: &mut [Vector],
+    y: Shared<'_, f32>,
 ) {
-    let (pooled, width) = (BatchNorm { layout: op.pooled(), ..*op }, op.layout.size[1]);
+    let (channel, width) = (affine.channel, op.layout.size()[1]);
     let x = op.channel(x, channel);
-    for block in 0..op.layout.blocks {
-        let y = &mut y[pooled.plane(block, channel)];
+    for block in 0..op.layout.blocks() {
+        // SAFETY: the caller's promise.
+        let y = unsafe { plane_mut(y, pooled.plane(block, channel)) };
         let rows = x.plane(block).chunks_exact((2 * width).max(1));
         for (x, y) in rows.zip(y.chunks_exact_mut((width / 2).max(1))) {
             let (top, bottom) = x.split_at(width);
             let squares = top.as_chunks().0.iter().zip(bottom.as_chunks().0);
             for (y, ([a, b], [c, d])) in y.iter_mut().zip(squares) {
-                let above = larger(s, line.activated(s, a), line.activated(s, b));
-                let below = larger(s, line.activated(s, c), line.activated(s, d));
+                let above = larger(s, affine.activated(s, a), affine.activated(s, b));
+                let below = larger(s, affine.activated(s, c), affine.activated(s, d));
                 s.store(y, larger(s, above, below));
             }
         }
@@ -160,12 +187,12 @@ fn normalise_pool<S: Simd>(
 fn unpool<S: Simd>(
     s: S,
     op: &BatchNorm,
-    line: &Line<S>,
+    affine: &Affine<S>,
     x: Channel<'_>,
     [y, dy]: [Channel<'_>; 2],
     g: &mut [Vector],
 ) {
-    let (pixels, width) = (x.pixels, op.layout.size[1]);
+    let (pixels, width) = (x.pixels, op.layout.size()[1]);
     for (block, g) in g.chunks_exact_mut(pixels.max(1)).enumerate() {
         // Squares leave out the last row or column where their number is odd.
         if pixels != 4 * y.pixels {
@@ -183,7 +210,7 @@ fn unpool<S: Simd>(
             for ((([a, b], [c, d]), ([ga, gb], [gc, gd])), (y, dy)) in squares {
                 let (y, mut left) = (s.load(y), s.load(dy));
                 for (x, g) in [(a, ga), (b, gb), (c, gc), (d, gd)] {
-                    s.store(g, take(s, line.activated(s, x), y, &mut left));
+                    s.store(g, take(s, affine.activated(s, x), y, &mut left));
                 }
             }
         }

@@ -11,10 +11,10 @@
 //! ```text
 //!                              n
 //!                   ┌──────┬────────┬──────┐
-//!                   │      ┊ strip  ┊      │     for each MC rows of A and C
-//!                 k │      ┊ of B   ┊      │       for each KC of k
-//!                   │      ┊ KC×NR  ┊      │         for each strip of NR vectors
-//!                   └──────┴────────┴──────┘           for each MR rows
+//!                   │      ┊ strip  ┊      │     loop 3: for each MC rows of A and C
+//!                 k │      ┊ of B   ┊      │       loop 4: for each KC of k
+//!                   │      ┊ KC×NR  ┊      │         loops 5, 2: for each strip of NR vectors
+//!                   └──────┴────────┴──────┘           loop 1: for each MR rows
 //!           k                                            for each step of k
 //!     ┌───────────┐ ┌──────┬────────┬──────┐               tile of C += column of A · row of B
 //!   m │┄┄┄┄┄┄┄┄┄┄┄│ │      ┊┄┄┄┄┄┄┄┄┊      │
@@ -23,7 +23,10 @@
 //!     └───────────┘ └──────┴────────┴──────┘
 //! ```
 //!
-//! Two things are simpler than in the usual five loops. *A is not packed*: its elements are broadcast
+//! The numbers are those of the five loops around the micro-kernel in F. Van Zee and R. van de Geijn,
+//! "BLIS: A Framework for Rapidly Instantiating BLAS Functionality" (2015), after K. Goto and R. van de
+//! Geijn, "Anatomy of High-Performance Matrix Multiplication" (2008): 5 over n by NC, 4 over k by KC,
+//! 3 over m by MC, 2 over n by NR, 1 over m by MR. Two things are simpler here. *A is not packed*: its elements are broadcast
 //! one by one from wherever they are, and eight rows are few enough streams for the prefetcher and
 //! few enough lines for one set of the first-level cache, should the stride be a power of two.
 //! Packing A was measured to cost 5 % at 256 columns and to gain nothing up to 2048. *B is
@@ -85,6 +88,7 @@ pub struct Gemm {
 
 impl Gemm {
     /// The plain product, C ← op(A) · op(B).
+    #[must_use]
     pub fn new(m: usize, n: usize, k: usize) -> Gemm {
         Gemm { m, n, k, alpha: 1.0, beta: 0.0 }
     }
@@ -103,11 +107,13 @@ pub struct Matrix<'a> {
 
 impl<'a> Matrix<'a> {
     /// A matrix that the product takes as it is.
+    #[must_use]
     pub fn new(data: &'a [f32], stride: usize) -> Matrix<'a> {
         Matrix { data, stride, transposed: false }
     }
 
     /// A matrix whose transpose the product takes; the stride is that of the rows as stored.
+    #[must_use]
     pub fn transposed(data: &'a [f32], stride: usize) -> Matrix<'a> {
         Matrix { data, stride, transposed: true }
     }
@@ -144,6 +150,7 @@ pub struct MatrixMut<'a> {
 
 impl<'a> MatrixMut<'a> {
     /// A matrix with rows so far apart.
+    #[must_use]
     pub fn new(data: &'a mut [f32], stride: usize) -> MatrixMut<'a> {
         MatrixMut { data, stride }
     }
@@ -207,11 +214,14 @@ fn scale(shape: Gemm, c: MatrixMut<'_>) {
 /// The outer loops, for sizes that are not zero and matrices that hold them.
 fn product<S: Simd>(s: S, shape: Gemm, a: Matrix<'_>, b: Matrix<'_>, c: MatrixMut<'_>) {
     let mut copy = StripCopy::new();
+    // Loop 3.
     for (top, rows) in Split::new(shape.m, MC).parts() {
         let tiles = Split::new(rows, tile_rows::<S>());
+        // Loop 4.
         for (start, depth) in Split::new(shape.k, KC).parts() {
             let beta = if start == 0 { shape.beta } else { 1.0 };
             let vectors = shape.n.div_ceil(LANES);
+            // Loops 5 and 2: NC = NR.
             for (vector, width) in Split::new(vectors, strip_vectors::<S>()).parts() {
                 let left = vector * LANES;
                 let columns = (shape.n - left).min(width * LANES);

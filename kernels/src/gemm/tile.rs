@@ -28,10 +28,10 @@ pub(super) struct Run {
 
 /// Rows of the tallest tile. Eight rows are two groups of four: an address is a base plus 0, 1, 2 or
 /// 3 strides, so that two bases and two strides reach all of A without arithmetic.
-pub(super) const MOST_ROWS: usize = 2 * GROUP;
+pub(super) const MOST_ROWS: usize = 2 * ROWS_PER_BASE;
 
 /// Rows of A to a base address.
-const GROUP: usize = 4;
+const ROWS_PER_BASE: usize = 4;
 
 /// Computes `count` tiles of `height` rows by `width` vectors, at most [`MOST_ROWS`] and
 /// `S::ACCUMULATORS` in all.
@@ -65,6 +65,7 @@ unsafe fn tile<S: Simd, const MR: usize, const NR: usize>(s: S, count: usize, ru
     s.vectorize(
         #[inline(always)]
         || {
+            // Loop 1.
             for tile in 0..count {
                 // SAFETY: the caller of `run` has `count · MR` rows of A and C.
                 unsafe {
@@ -89,8 +90,9 @@ unsafe fn sum<S: Simd, const MR: usize, const NR: usize>(
     run: &Run,
 ) -> [[S::Vector; NR]; MR] {
     let Run { depth, a_row, a_step, mut b, b_step, mut keep, .. } = *run;
-    let mut groups = [a, a.wrapping_add(GROUP * a_row)];
+    let mut groups = [a, a.wrapping_add(ROWS_PER_BASE.wrapping_mul(a_row))];
     let mut sums = [[s.zero(); NR]; MR];
+    // The micro-kernel.
     for _ in 0..depth {
         // SAFETY: the caller of `run` has `depth` rows of `NR` vectors in B and in `keep`, and as
         // many elements in `MR` rows of A.
@@ -104,9 +106,9 @@ unsafe fn sum<S: Simd, const MR: usize, const NR: usize>(
             }
             // Row by row, the compiler would derive each address from the last: a chain of additions
             // that takes longer than the multiply-adds of a narrow tile.
-            for row in 0..GROUP {
+            for row in 0..ROWS_PER_BASE {
                 for (group, base) in groups.iter().enumerate() {
-                    let i = group * GROUP + row;
+                    let i = group * ROWS_PER_BASE + row;
                     if i < MR {
                         let weight = s.splat(*base.add(row * a_row));
                         for j in 0..NR {

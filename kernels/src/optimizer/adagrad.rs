@@ -8,17 +8,17 @@ use crate::simd::Simd;
 /// Stochastic Optimization", 2011), as PyTorch defines it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Adagrad {
-    /// Step length.
+    /// The learning rate.
     pub lr: f64,
-    /// How fast the step length falls: it is divided by `1 + (step − 1) · lr_decay`.
+    /// How fast the learning rate falls: it is divided by `1 + (step − 1) · lr_decay`.
     pub lr_decay: f64,
     /// Added to the root of the sum of squares.
     pub eps: f64,
     /// The factor of the parameter itself that is added to its gradient.
     pub weight_decay: f64,
-    /// What gradients are multiplied by first.
+    /// The factor that gradients are multiplied by first.
     pub gradient_scale: f64,
-    /// Which step this is, from 1.
+    /// The number of this step, from 1.
     pub step: u64,
 }
 

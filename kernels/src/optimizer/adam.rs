@@ -10,9 +10,9 @@ use crate::simd::Simd;
 /// them.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Adam {
-    /// Step length.
+    /// The learning rate.
     pub lr: f64,
-    /// What remains of the mean gradient and of the mean square at each step.
+    /// The decay rates of the mean gradient and of the mean square.
     pub betas: [f64; 2],
     /// Added to the root of the mean square.
     pub eps: f64,
@@ -20,10 +20,19 @@ pub struct Adam {
     pub weight_decay: f64,
     /// AdamW: the pull acts on the parameter at once, and is no part of its gradient.
     pub decoupled: bool,
-    /// What gradients are multiplied by first.
+    /// The factor that gradients are multiplied by first.
     pub gradient_scale: f64,
-    /// Which step this is, from 1.
+    /// The number of this step, from 1.
     pub step: u64,
+}
+
+/// The state of [`adam`], under PyTorch's names.
+#[derive(Debug)]
+pub struct AdamState<'a> {
+    /// The mean gradient.
+    pub exp_avg: &'a mut [f32],
+    /// The mean of the squares of the gradients.
+    pub exp_avg_sq: &'a mut [f32],
 }
 
 /// One step: with `g = gradient_scale · gradient`, and then
@@ -44,8 +53,7 @@ pub fn adam(
     step: &Adam,
     params: &mut [f32],
     gradients: &[f32],
-    exp_avg: &mut [f32],
-    exp_avg_sq: &mut [f32],
+    AdamState { exp_avg, exp_avg_sq }: AdamState<'_>,
 ) {
     let lengths = [gradients.len(), exp_avg.len(), exp_avg_sq.len()];
     assert_eq!(lengths, [params.len(); 3], "lengths of gradients and averages, and of params");

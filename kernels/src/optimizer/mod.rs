@@ -15,8 +15,8 @@ mod rms_prop;
 mod sgd;
 
 pub use adagrad::{Adagrad, adagrad};
-pub use adam::{Adam, adam};
-pub use rms_prop::{RmsProp, rms_prop};
+pub use adam::{Adam, AdamState, adam};
+pub use rms_prop::{RmsProp, RmsPropState, rms_prop};
 pub use sgd::{Sgd, sgd};
 
 use crate::LANES;

@@ -9,20 +9,31 @@ use crate::simd::Simd;
 /// as PyTorch defines it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct RmsProp {
-    /// Step length.
+    /// The learning rate.
     pub lr: f64,
-    /// What remains of the mean square at each step.
+    /// The decay rate of the mean square.
     pub alpha: f64,
     /// Added to the root.
     pub eps: f64,
-    /// What remains of the velocity at each step; 0 is without one.
+    /// The decay rate of the velocity; 0 for none.
     pub momentum: f64,
     /// Whether gradients are divided by their deviation, not by the root of their mean square.
     pub centered: bool,
     /// The factor of the parameter itself that is added to its gradient.
     pub weight_decay: f64,
-    /// What gradients are multiplied by first.
+    /// The factor that gradients are multiplied by first.
     pub gradient_scale: f64,
+}
+
+/// The state of [`rms_prop`], under PyTorch's names.
+#[derive(Debug)]
+pub struct RmsPropState<'a> {
+    /// The mean of the squares of the gradients.
+    pub square_avg: &'a mut [f32],
+    /// The mean gradient; empty unless `centered`.
+    pub grad_avg: &'a mut [f32],
+    /// The velocity; empty without momentum.
+    pub momentum_buffer: &'a mut [f32],
 }
 
 /// One step: with `g = gradient_scale · gradient + weight_decay · p`,
@@ -45,9 +56,7 @@ pub fn rms_prop(
     step: &RmsProp,
     params: &mut [f32],
     gradients: &[f32],
-    square_avg: &mut [f32],
-    grad_avg: &mut [f32],
-    momentum_buffer: &mut [f32],
+    RmsPropState { square_avg, grad_avg, momentum_buffer }: RmsPropState<'_>,
 ) {
     let len = params.len();
     let moving = step.momentum > 0.0;

@@ -7,7 +7,7 @@ use crate::simd::Simd;
 /// Stochastic gradient descent with momentum, as PyTorch defines it (dampening 0).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Sgd {
-    /// Step length.
+    /// The learning rate.
     pub lr: f64,
     /// What remains of the velocity at each step.
     pub momentum: f64,
@@ -15,7 +15,7 @@ pub struct Sgd {
     pub nesterov: bool,
     /// The factor of the parameter itself that is added to its gradient.
     pub weight_decay: f64,
-    /// What gradients are multiplied by first.
+    /// The factor that gradients are multiplied by first.
     pub gradient_scale: f64,
 }
 

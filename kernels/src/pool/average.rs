@@ -1,67 +1,81 @@
 //! Average pooling and global average pooling.
 
-use super::{clear, outputs, pooled, seen};
+use super::{Pool, Span, clear, seen, windows};
 use crate::isa::{Isa, dispatch};
 use crate::planes::{Vector, plane_sum, planes, planes_mut};
 use crate::pointwise::put;
 use crate::simd::Simd;
-use crate::{Layout, Store, Window};
+use crate::{Layout, Store};
 
-/// `y[p]` = the sum of `x[p · stride + k · dilation − padding]` over the positions of the window
-/// inside the plane, in (ky, kx) order, divided by the number of taps: positions in the padding
-/// count (PyTorch's `count_include_pad`).
+/// `y[p]` = the sum of what output `p` of the [`Pool`] sees of the plane, in (ky, kx) order, divided by what it counts:
+/// of a [`Window`](crate::Window), `x[p · stride + k · dilation − padding]` over the positions `k` inside the plane, divided by the
+/// number of taps, so that positions in the padding count (PyTorch's `count_include_pad`).
 ///
-/// `x` is of `layout`, `y` of the same channels with the window's output size.
+/// `x` is of `layout`, `y` of the same channels with the pool's output size.
 ///
 /// # Panics
-/// If the window does not fit, or a length is not that of its layout.
-pub fn avg_pool(isa: Isa, x: &[f32], layout: &Layout, window: &Window, y: &mut [f32]) {
-    let output = pooled(layout, window);
+/// If the pool does not fit, or a length is not that of its layout.
+pub fn avg_pool(isa: Isa, x: &[f32], layout: &Layout, pool: impl Into<Pool>, y: &mut [f32]) {
+    run(isa, x, layout, pool.into(), y);
+}
+
+fn run(isa: Isa, x: &[f32], layout: &Layout, pool: Pool, y: &mut [f32]) {
+    let output = pool.through(layout);
     assert_eq!(x.len(), layout.len(), "length of x, and of its layout");
     assert_eq!(y.len(), output.len(), "length of y, and of its layout");
+    let [input, output_size] = [layout.size(), output.size()];
     dispatch!(isa, s => s.vectorize(#[inline(always)] || {
-        let taps = s.splat(window.taps() as f32);
         for (x, y) in planes(x, layout).zip(planes_mut(y, &output)) {
-            for (y, at) in y.iter_mut().zip(outputs(output.size)) {
+            windows(&pool, input, output_size, #[inline(always)] |number, window| {
                 let mut sum = s.zero();
-                seen(window, layout.size, at, #[inline(always)] |i| sum = s.add(sum, s.load(&x[i])));
-                s.store(y, s.div(sum, taps));
-            }
+                seen(window, input[1], #[inline(always)] |i| sum = s.add(sum, s.load(&x[i])));
+                s.store(&mut y[number], s.div(sum, s.splat(divisor(window))));
+            });
         }
     }));
 }
 
-/// Each input gets `dy / taps` of every output that saw it, in the order of the outputs.
+/// Each input gets `dy`, divided as in [`avg_pool`], of every output that saw it, in the order of the outputs.
 ///
 /// `dx` is of `layout`, `dy` of the output's. The unused vectors of `dx` are left alone.
 ///
 /// # Panics
-/// If the window does not fit, or a length is not that of its layout.
+/// If the pool does not fit, or a length is not that of its layout.
 pub fn avg_pool_backward(
     isa: Isa,
     dy: &[f32],
     layout: &Layout,
-    window: &Window,
+    pool: impl Into<Pool>,
     dx: &mut [f32],
     store: Store,
 ) {
-    let output = pooled(layout, window);
+    run_backward(isa, dy, layout, pool.into(), dx, store);
+}
+
+fn run_backward(isa: Isa, dy: &[f32], layout: &Layout, pool: Pool, dx: &mut [f32], store: Store) {
+    let output = pool.through(layout);
     assert_eq!(dy.len(), output.len(), "length of dy, and of its layout");
     assert_eq!(dx.len(), layout.len(), "length of dx, and of its layout");
+    let [input, output_size] = [layout.size(), output.size()];
     dispatch!(isa, s => s.vectorize(#[inline(always)] || {
-        let taps = s.splat(window.taps() as f32);
         for (dy, dx) in planes(dy, &output).zip(planes_mut(dx, layout)) {
             if store == Store::Overwrite {
                 clear(s, dx);
             }
-            for (dy, at) in dy.iter().zip(outputs(output.size)) {
-                let share = s.div(s.load(dy), taps);
-                seen(window, layout.size, at, #[inline(always)] |i| {
+            windows(&pool, input, output_size, #[inline(always)] |number, window| {
+                let share = s.div(s.load(&dy[number]), s.splat(divisor(window)));
+                seen(window, input[1], #[inline(always)] |i| {
                     put(s, &mut dx[i], share, Store::Accumulate)
                 });
-            }
+            });
         }
     }));
+}
+
+/// What a mean of the values of a window is divided by.
+#[inline(always)]
+fn divisor([rows, columns]: [Span; 2]) -> f32 {
+    (rows.divisor * columns.divisor) as f32
 }
 
 /// `y[c]` = the sum of plane `c` of `x` divided by its pixels. The sum is that of even rows plus
@@ -72,13 +86,13 @@ pub fn avg_pool_backward(
 /// # Panics
 /// If a length is not that of its layout.
 pub fn global_avg_pool(isa: Isa, x: &[f32], layout: &Layout, y: &mut [f32]) {
-    let output = Layout::features(layout.blocks, layout.channels);
+    let output = Layout::features(layout.blocks(), layout.channels());
     assert_eq!(x.len(), layout.len(), "length of x, and of its layout");
     assert_eq!(y.len(), output.len(), "length of y, and of its layout");
     dispatch!(isa, s => s.vectorize(#[inline(always)] || {
         let pixels = s.splat(layout.pixels() as f32);
         for (x, y) in planes(x, layout).zip(y.as_chunks_mut().0) {
-            s.store(y, s.div(plane_sum(s, x, layout.size[1]), pixels));
+            s.store(y, s.div(plane_sum(s, x, layout.size()[1]), pixels));
         }
     }));
 }
@@ -97,7 +111,7 @@ pub fn global_avg_pool_backward(
     dx: &mut [f32],
     store: Store,
 ) {
-    let output = Layout::features(layout.blocks, layout.channels);
+    let output = Layout::features(layout.blocks(), layout.channels());
     assert_eq!(dy.len(), output.len(), "length of dy, and of its layout");
     assert_eq!(dx.len(), layout.len(), "length of dx, and of its layout");
     dispatch!(isa, s => s.vectorize(#[inline(always)] || {

@@ -1,6 +1,6 @@
 //! Max-pooling.
 
-use super::{clear, outputs, pooled, seen};
+use super::{Pool, clear, seen, windows};
 use crate::isa::{Isa, dispatch};
 use crate::planes::{Vector, planes, planes_mut};
 use crate::pointwise::put;
@@ -11,24 +11,28 @@ use crate::{Layout, Store, Window};
 const HALVING: Window =
     Window { kernel: [2; 2], stride: [2; 2], padding: [0; 2], dilation: [1; 2] };
 
-/// `y[p]` = the largest of `x[p · stride + k · dilation − padding]` over the positions `k` of the
-/// window that are inside the plane; of equal ones (0 and −0) the first in (ky, kx) order; NaN if
+/// `y[p]` = the largest of what output `p` of the [`Pool`] sees of the plane, of a [`Window`] that is
+/// `x[p · stride + k · dilation − padding]` over the positions `k` that are inside; of equal ones (0 and −0) the first in (ky, kx) order; NaN if
 /// one of them is NaN; −∞ if there is none.
 ///
-/// `x` is of `layout`, `y` of the same channels with the window's output size.
+/// `x` is of `layout`, `y` of the same channels with the pool's output size.
 ///
 /// # Panics
-/// If the window does not fit, or a length is not that of its layout.
-pub fn max_pool(isa: Isa, x: &[f32], layout: &Layout, window: &Window, y: &mut [f32]) {
-    let output = pooled(layout, window);
+/// If the pool does not fit, or a length is not that of its layout.
+pub fn max_pool(isa: Isa, x: &[f32], layout: &Layout, pool: impl Into<Pool>, y: &mut [f32]) {
+    run(isa, x, layout, pool.into(), y);
+}
+
+fn run(isa: Isa, x: &[f32], layout: &Layout, pool: Pool, y: &mut [f32]) {
+    let output = pool.through(layout);
     assert_eq!(x.len(), layout.len(), "length of x, and of its layout");
     assert_eq!(y.len(), output.len(), "length of y, and of its layout");
     dispatch!(isa, s => s.vectorize(#[inline(always)] || {
         for (x, y) in planes(x, layout).zip(planes_mut(y, &output)) {
-            if *window == HALVING {
-                halve(s, x, layout.size[1], y, output.size[1]);
+            if pool == HALVING.into() {
+                halve(s, x, layout.size()[1], y, output.size()[1]);
             } else {
-                forward(s, x, layout.size, window, y, output.size);
+                forward(s, x, &Planes { pool, input: layout.size(), output: output.size() }, y);
             }
         }
     }));
@@ -42,26 +46,39 @@ pub fn max_pool(isa: Isa, x: &[f32], layout: &Layout, window: &Window, y: &mut [
 /// [`max_pool`]. The unused vectors of `dx` are left alone.
 ///
 /// # Panics
-/// If the window does not fit, or a length is not that of its layout.
+/// If the pool does not fit, or a length is not that of its layout.
 pub fn max_pool_backward(
     isa: Isa,
     [x, y]: [&[f32]; 2],
     dy: &[f32],
     layout: &Layout,
-    window: &Window,
+    pool: impl Into<Pool>,
     dx: &mut [f32],
     store: Store,
 ) {
-    let output = pooled(layout, window);
+    run_backward(isa, [x, y], dy, layout, pool.into(), dx, store);
+}
+
+fn run_backward(
+    isa: Isa,
+    [x, y]: [&[f32]; 2],
+    dy: &[f32],
+    layout: &Layout,
+    pool: Pool,
+    dx: &mut [f32],
+    store: Store,
+) {
+    let output = pool.through(layout);
     assert_eq!([x.len(), dx.len()], [layout.len(); 2], "lengths of x and dx, and of their layout");
     assert_eq!([y.len(), dy.len()], [output.len(); 2], "lengths of y and dy, and of their layout");
     dispatch!(isa, s => s.vectorize(#[inline(always)] || {
         let outputs = planes(y, &output).zip(planes(dy, &output));
         for ((x, dx), y) in planes(x, layout).zip(planes_mut(dx, layout)).zip(outputs) {
-            if *window == HALVING {
-                halve_backward(s, x, layout.size[1], y, output.size[1], dx, store);
+            if pool == HALVING.into() {
+                halve_backward(s, x, layout.size()[1], y, output.size()[1], dx, store);
             } else {
-                backward(s, x, layout.size, window, y, output.size, dx, store);
+                let planes = Planes { pool, input: layout.size(), output: output.size() };
+                backward(s, &planes, x, y, dx, store);
             }
         }
     }));
@@ -73,26 +90,32 @@ pub(crate) fn larger<S: Simd>(s: S, before: S::Vector, x: S::Vector) -> S::Vecto
     s.select(s.unordered(x, x), x, s.max(x, before))
 }
 
-#[inline(always)]
-fn forward<S: Simd>(
-    s: S,
-    x: &[Vector],
-    size: [usize; 2],
-    window: &Window,
-    y: &mut [Vector],
+/// A pool between the planes of an input and an output of these sizes.
+struct Planes {
+    pool: Pool,
+    input: [usize; 2],
     output: [usize; 2],
-) {
-    for (y, at) in y.iter_mut().zip(outputs(output)) {
-        let mut max = s.splat(f32::NEG_INFINITY);
-        seen(
-            window,
-            size,
-            at,
-            #[inline(always)]
-            |i| max = larger(s, max, s.load(&x[i])),
-        );
-        s.store(y, max);
-    }
+}
+
+#[inline(always)]
+fn forward<S: Simd>(s: S, x: &[Vector], planes: &Planes, y: &mut [Vector]) {
+    let Planes { pool, input, output } = planes;
+    windows(
+        pool,
+        *input,
+        *output,
+        #[inline(always)]
+        |number, window| {
+            let mut max = s.splat(f32::NEG_INFINITY);
+            seen(
+                window,
+                input[1],
+                #[inline(always)]
+                |i| max = larger(s, max, s.load(&x[i])),
+            );
+            s.store(&mut y[number], max);
+        },
+    );
 }
 
 /// Pairs of rows of `x` become rows of `y`, pairs of their columns its columns.
@@ -122,33 +145,36 @@ pub(crate) fn take<S: Simd>(s: S, x: S::Vector, y: S::Vector, left: &mut S::Vect
 type Outputs<'a> = (&'a [Vector], &'a [Vector]);
 
 #[inline(always)]
-#[expect(clippy::too_many_arguments, reason = "two shapes, four tensors")]
 fn backward<S: Simd>(
     s: S,
+    planes: &Planes,
     x: &[Vector],
-    size: [usize; 2],
-    window: &Window,
     (y, dy): Outputs,
-    output: [usize; 2],
     dx: &mut [Vector],
     store: Store,
 ) {
     if store == Store::Overwrite {
         clear(s, dx);
     }
-    for ((y, dy), at) in y.iter().zip(dy).zip(outputs(output)) {
-        let (y, mut left) = (s.load(y), s.load(dy));
-        seen(
-            window,
-            size,
-            at,
-            #[inline(always)]
-            |i| {
-                let taken = take(s, s.load(&x[i]), y, &mut left);
-                put(s, &mut dx[i], taken, Store::Accumulate);
-            },
-        );
-    }
+    let Planes { pool, input, output } = planes;
+    windows(
+        pool,
+        *input,
+        *output,
+        #[inline(always)]
+        |number, window| {
+            let (y, mut left) = (s.load(&y[number]), s.load(&dy[number]));
+            seen(
+                window,
+                input[1],
+                #[inline(always)]
+                |i| {
+                    let taken = take(s, s.load(&x[i]), y, &mut left);
+                    put(s, &mut dx[i], taken, Store::Accumulate);
+                },
+            );
+        },
+    );
 }
 
 #[inline(always)]

@@ -1,10 +1,12 @@
 //! The backward of a max-pool (and ReLU) that is fused into the convolution before it.
 
 use super::clear;
-use crate::isa::{Isa, dispatch};
+use crate::isa::dispatch;
 use crate::planes::Vector;
 use crate::simd::Simd;
+use crate::team::{Cores, Cost, Shared};
 use crate::{LANES, Layout};
+use std::ops::Range;
 
 /// The gradient of the outputs of a convolution that were reduced by ReLU and 2×2 max-pooling at
 /// once, from the gradient of the pooled ones.
@@ -19,8 +21,8 @@ use crate::{LANES, Layout};
 ///
 /// # Panics
 /// If `pooled` is not half of `full`, or a length is not that of its layout.
-pub fn unpool(
-    isa: Isa,
+pub fn unpool<'t>(
+    cores: impl Into<Cores<'t>>,
     masks: &[[u16; 4]],
     dy_pooled: &[f32],
     pooled: &Layout,
@@ -28,45 +30,70 @@ pub fn unpool(
     dy: &mut [f32],
     db: Option<&mut [f32]>,
 ) {
-    let halved = Layout { size: full.size.map(|n| n / 2), ..*full };
+    let halved = full.with_size(full.size().map(|n| n / 2));
     assert_eq!(*pooled, halved, "the pooled layout, and half of the full one");
-    let channels = full.channels;
-    assert_eq!(masks.len(), full.blocks * channels * pooled.pixels(), "masks, and pooled pixels");
+    let channels = full.channels();
+    assert_eq!(masks.len(), full.blocks() * channels * pooled.pixels(), "masks, and pooled pixels");
     assert_eq!(dy_pooled.len(), pooled.len(), "length of dy_pooled, and of its layout");
     assert_eq!(dy.len(), full.len(), "length of dy, and of its layout");
     if let Some(db) = &db {
         assert_eq!(db.len(), channels, "length of db, and channels");
     }
-    dispatch!(isa, s => s.vectorize(#[inline(always)] || {
-        run(s, masks, dy_pooled.as_chunks().0, pooled, full, dy.as_chunks_mut().0, db)
-    }));
+    let planes = Planes { masks, from: dy_pooled.as_chunks().0, pooled, full };
+    planes.run_parts(cores.into(), dy, db);
 }
 
-#[inline(always)]
-fn run<S: Simd>(
-    s: S,
-    masks: &[[u16; 4]],
-    from: &[Vector],
-    pooled: &Layout,
-    full: &Layout,
-    to: &mut [Vector],
-    mut db: Option<&mut [f32]>,
-) {
-    for block in 0..full.blocks {
-        // Sixteen channels share the shuffles that add their lanes.
-        for first in (0..full.channels).step_by(LANES) {
-            let group = first..full.channels.min(first + LANES);
-            let mut sums = [s.zero(); LANES];
-            for (sum, channel) in sums.iter_mut().zip(group.clone()) {
-                let plane = block * full.channels + channel;
-                let masks = &masks[plane * pooled.pixels()..][..pooled.pixels()];
-                let from = &from[plane * pooled.plane()..][..pooled.pixels()];
-                let to = &mut to[plane * full.plane()..][..full.pixels()];
-                *sum = unpool_plane(s, masks, from, to, full.size[1]);
-            }
-            if let Some(db) = &mut db {
-                let db = &mut db[group];
-                s.store_partial(db, s.add(s.load_partial(db), s.sums(sums)));
+struct Planes<'a> {
+    masks: &'a [[u16; 4]],
+    from: &'a [Vector],
+    pooled: &'a Layout,
+    full: &'a Layout,
+}
+
+impl Planes<'_> {
+    /// A part has some channels.
+    fn run_parts(&self, cores: Cores<'_>, dy: &mut [f32], db: Option<&mut [f32]>) {
+        let cost = Cost::floats(dy.len());
+        let (dy, db) = (Shared::new(dy), db.map(Shared::new));
+        cores.each_range(self.full.channels(), cost, |channels| {
+            // SAFETY: each channel is one part's.
+            let db = db.map(|db| unsafe { db.slice(channels.clone()) });
+            dispatch!(cores.isa, s => s.vectorize(#[inline(always)] || {
+                // SAFETY: as above.
+                unsafe { self.run(s, channels, dy, db) }
+            }));
+        });
+    }
+
+    /// # Safety
+    /// Nothing else may use the planes of these channels in `to` meanwhile.
+    #[inline(always)]
+    unsafe fn run<S: Simd>(
+        &self,
+        s: S,
+        channels: Range<usize>,
+        to: Shared<'_, f32>,
+        mut db: Option<&mut [f32]>,
+    ) {
+        let Planes { masks, from, pooled, full } = *self;
+        for block in 0..full.blocks() {
+            // Sixteen channels share the shuffles that add their lanes.
+            for first in channels.clone().step_by(LANES) {
+                let group = first..channels.end.min(first + LANES);
+                let mut sums = [s.zero(); LANES];
+                for (sum, channel) in sums.iter_mut().zip(group.clone()) {
+                    let plane = block * full.channels() + channel;
+                    let masks = &masks[plane * pooled.pixels()..][..pooled.pixels()];
+                    let from = &from[plane * pooled.plane()..][..pooled.pixels()];
+                    let start = plane * full.plane() * LANES;
+                    // SAFETY: the caller's promise.
+                    let to = unsafe { to.slice(start..start + full.pixels() * LANES) };
+                    *sum = unpool_plane(s, masks, from, to.as_chunks_mut().0, full.size()[1]);
+                }
+                if let Some(db) = &mut db {
+                    let db = &mut db[group.start - channels.start..group.end - channels.start];
+                    s.store_partial(db, s.add(s.load_partial(db), s.sums(sums)));
+                }
             }
         }
     }

@@ -71,6 +71,12 @@ impl Simd for Avx2 {
         intrinsics! { [_mm256_fmadd_ps(a[0], b[0], c[0]), _mm256_fmadd_ps(a[1], b[1], c[1])] }
     }
     #[inline(always)]
+    fn product_error(self, a: [Half; 2], b: [Half; 2], product: [Half; 2]) -> [Half; 2] {
+        intrinsics! {
+            [_mm256_fmsub_ps(a[0], b[0], product[0]), _mm256_fmsub_ps(a[1], b[1], product[1])]
+        }
+    }
+    #[inline(always)]
     fn max(self, a: [Half; 2], b: [Half; 2]) -> [Half; 2] {
         intrinsics! { [_mm256_max_ps(a[0], b[0]), _mm256_max_ps(a[1], b[1])] }
     }

@@ -82,6 +82,10 @@ impl Simd for Avx512 {
         intrinsics! { _mm512_fmadd_ps(a, b, c) }
     }
     #[inline(always)]
+    fn product_error(self, a: __m512, b: __m512, product: __m512) -> __m512 {
+        intrinsics! { _mm512_fmsub_ps(a, b, product) }
+    }
+    #[inline(always)]
     fn max(self, a: __m512, b: __m512) -> __m512 {
         intrinsics! { _mm512_max_ps(a, b) }
     }

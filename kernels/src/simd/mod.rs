@@ -52,6 +52,9 @@ pub(crate) trait Simd: Copy {
     fn sqrt(self, a: Self::Vector) -> Self::Vector;
     /// `a · b + c`, rounded once where the path has fused multiply-add.
     fn mul_add(self, a: Self::Vector, b: Self::Vector, c: Self::Vector) -> Self::Vector;
+    /// `a · b − product`, exactly, where `product` is `a · b` rounded and neither is beyond 2¹¹⁵ or the error subnormal.
+    fn product_error(self, a: Self::Vector, b: Self::Vector, product: Self::Vector)
+    -> Self::Vector;
     /// `a` where `a > b`, else `b`: so `b` wherever either is NaN.
     fn max(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
     /// Nearest integer, ties to even.

@@ -71,6 +71,19 @@ impl Simd for Portable {
         each(|i| a[i].mul_add(b[i], c[i]))
     }
     #[inline(always)]
+    fn product_error(self, a: Pair, b: Pair, product: Pair) -> Pair {
+        // Dekker's: the halves of the digits of each, whose products are exact (Veltkamp's splitting).
+        let halves = |x: f32x8| {
+            let large = x * f32x8::splat(4097.0);
+            let high = large - (large - x);
+            [high, x - high]
+        };
+        each(|i| {
+            let ([a, a_low], [b, b_low]) = (halves(a[i]), halves(b[i]));
+            ((a * b - product[i]) + a * b_low + a_low * b) + a_low * b_low
+        })
+    }
+    #[inline(always)]
     fn max(self, a: Pair, b: Pair) -> Pair {
         // `f32x8::max` prefers the number where one is NaN, which would hide it.
         self.select(self.gt(a, b), a, b)

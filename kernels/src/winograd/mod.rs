@@ -12,31 +12,36 @@
 //! ```
 //! (Lavin & Gray, *Fast Algorithms for Convolutional Neural Networks*, 2015, F(2×2, 3×3)). Summed
 //! over channels, each of the sixteen elements is a matrix product of its own, channels × tiles: a
-//! 1×1 convolution, done by [`contract`], and for its weights as in [`outer`](crate::outer). Sixteen
+//! 1×1 convolution, done by [`implicit_gemm`], and for its weights as in [`linear_weight_gradient`](crate::linear_weight_gradient). Sixteen
 //! images to a vector, the transforms are additions of whole vectors.
 //!
-//! Both gradients are of the same kind. The data-gradient is the convolution of dY with the flipped
+//! Both gradients are of the same kind. The data gradient is the convolution of dY with the flipped
 //! kernel, whose transform is that of the kernel with the indices 0 and 3 exchanged; the
-//! weight-gradient is `Gᵀ [ Σ (A dy Aᵀ) ⊙ (Bᵀ d B) ] G`.
+//! weight gradient is `Gᵀ [ Σ (A dy Aᵀ) ⊙ (Bᵀ d B) ] G`.
 //!
 //! ```text
-//! for each strip of rows of tiles
+//! for each strip of tiles             some rows, or a part of one where planes are wide
 //!   transform the strip's input       4×4 tiles, zeros for padding, to [16][channels][tiles]
-//!   for each of the sixteen elements  contract over channels
+//!   for each of the sixteen elements  implicit_gemm over channels
 //!   transform the strip's output      to 2×2 tiles
 //! ```
-//! The sum over channels is in their order, that over tiles (weight-gradient) strip by strip, so the
-//! bits depend on the layer and the batch alone.
+//! The sum over channels is in their order, that over tiles (weight gradient) in groups whose bounds
+//! follow from the shape, so the bits depend on the layer and the batch alone.
 
+mod channels;
+mod gradient;
+mod product;
 mod transform;
 mod weights;
 
-use crate::isa::dispatch;
-use crate::outer::{Operand, outer_columns};
-use crate::patches::{Convolution, Patches};
-use crate::{Isa, LANES, Layout, Start, Window, contract};
+use crate::im2col::Im2col;
+use crate::linear_weight_gradient::KC;
+use crate::team::share;
+use crate::{Convolution, LANES, Layout, PaddingMode, Window};
+pub use channels::{ChannelStrip, ChannelWinograd};
+pub use gradient::winograd_weight_gradient;
+pub use product::{winograd, winograd_data_gradient};
 use std::ops::Range;
-use transform::{Epilogue, gradient_tiles, input_tiles, output_tiles};
 pub use weights::winograd_weights;
 
 /// Elements of a transformed tile along one axis, and of the tile.
@@ -47,10 +52,13 @@ const ELEMENTS: usize = SIDE * SIDE;
 /// leave the second-level cache, with less the products are too narrow.
 const STRIP: usize = 1 << 17;
 
+/// Floats that those of a single row of tiles may have before the row is cut.
+const LONGEST: usize = 4 * STRIP;
+
 /// With fewer channels the transforms cost more than the products save.
 const LEAST_CHANNELS: usize = 32;
 
-/// A convolution that is done by transforms.
+/// The plan of a convolution by Winograd's method.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Winograd {
     convolution: Convolution,
@@ -61,63 +69,117 @@ pub struct Winograd {
 /// A product and how it is cut into strips.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Strips {
-    /// The convolution: for the data-gradient, that of dY with the flipped kernel.
+    /// The convolution: for the data gradient, that of dY with the flipped kernel.
     convolution: Convolution,
     /// Rows and columns of tiles of a plane.
     tiles: [usize; 2],
     /// Rows of tiles of a strip, a divisor of those of a plane.
     rows: usize,
-    /// The product of one element over a strip.
-    product: Patches,
+    /// Pieces of a row of tiles, more than one only where a strip is one row.
+    pieces: usize,
+    /// The product of one element over a strip, for each size that strips have.
+    products: Vec<Im2col>,
+}
+
+/// Some tiles of a plane.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Piece {
+    rows: Range<usize>,
+    columns: Range<usize>,
 }
 
 impl Strips {
-    /// `product` makes the patches of one element's product for so many tiles.
-    fn new(convolution: Convolution, product: impl Fn(usize) -> Patches) -> Strips {
-        let Convolution { input, output, .. } = convolution;
-        let tiles = output.size.map(|n| n.div_ceil(2));
-        let row = tiles[1] * ELEMENTS * (input.channels + output.channels) * LANES;
+    /// `product` makes the im2col matrix of one element's product for so many tiles.
+    fn new(convolution: Convolution, product: impl Fn(usize) -> Im2col) -> Strips {
+        let (input, output) = (convolution.input(), convolution.output());
+        let tiles = output.size().map(|n| n.div_ceil(2));
+        let row = tiles[1] * ELEMENTS * (input.channels() + output.channels()) * LANES;
         let fits = |rows: &usize| tiles[0].is_multiple_of(*rows) && rows * row <= STRIP;
         let rows = (1..=tiles[0]).rev().find(fits).unwrap_or(1);
-        Strips { convolution, tiles, rows, product: product(rows * tiles[1]) }
+        let groups = tiles[1].div_ceil(KC);
+        let pieces = if rows == 1 { row.div_ceil(LONGEST).clamp(1, groups.max(1)) } else { 1 };
+        let mut strips = Strips { convolution, tiles, rows, pieces, products: vec![] };
+        for piece in 0..pieces {
+            let size = strips.strip(piece).tiles();
+            if strips.products.iter().all(|p| p.source.pixels() != size) {
+                strips.products.push(product(size));
+            }
+        }
+        strips
     }
 
-    /// Floats of the transformed input and output of a strip, and of a row of zeros.
-    fn scratch(&self) -> usize {
-        let Patches { source, target, .. } = &self.product;
-        ELEMENTS * (matrix(source) + matrix(target)) + self.convolution.input.size[1] * LANES
+    /// Floats of the transformed input of a strip, and of the output.
+    fn matrices(&self) -> [usize; 2] {
+        let most = |layout: fn(&Im2col) -> &Layout| {
+            self.products.iter().map(|p| ELEMENTS * matrix(layout(p))).max().unwrap_or(0)
+        };
+        [most(|p| &p.source), most(|p| &p.target)]
     }
 
-    /// Rows of tiles of each strip of a plane.
-    fn of_a_plane(&self) -> impl Iterator<Item = Range<usize>> {
-        (0..self.tiles[0]).step_by(self.rows).map(|first| first..first + self.rows)
+    /// Floats of a row of zeros.
+    fn zeros(&self) -> usize {
+        self.convolution.input().size()[1] * LANES
     }
 
-    /// The tiles of some rows as they lie in the planes of the input and when transformed.
-    fn input(&self, rows: Range<usize>) -> Tiles<'_> {
-        let Convolution { input, window, .. } = &self.convolution;
-        let (padding, matrices) = (window.padding, &self.product.source);
-        Tiles { planes: input, padding, rows, columns: self.tiles[1], matrices }
+    /// How many there are in a plane.
+    fn count(&self) -> usize {
+        self.tiles[0] / self.rows * self.pieces
+    }
+
+    /// A strip of a plane: they are counted row by row. A row is cut between groups of the weight gradient's
+    /// sums, which are the same however it is cut.
+    fn strip(&self, number: usize) -> Piece {
+        let (row, piece) = (number / self.pieces * self.rows, number % self.pieces);
+        let groups = self.tiles[1].div_ceil(KC).max(1);
+        let share = share(groups, piece, self.pieces);
+        let (len, longer) = (self.tiles[1] / groups, self.tiles[1] % groups);
+        let start = |group: usize| group * len + group.min(longer);
+        Piece { rows: row..row + self.rows, columns: start(share.start)..start(share.end) }
+    }
+
+    /// The product of one element over a strip.
+    fn product(&self, strip: &Piece) -> &Im2col {
+        let tiles = strip.tiles();
+        let fits = |product: &&Im2col| product.source.pixels() == tiles;
+        self.products.iter().find(fits).expect("a product for every size of strips")
+    }
+
+    /// A strip as it lies in the planes of the input and when transformed.
+    fn input(&self, strip: &Piece) -> Tiles {
+        let (padding, planes) = (self.convolution.window().padding, self.convolution.input());
+        let (strip, matrices) = (strip.clone(), self.product(strip).source);
+        Tiles { planes, padding, strip, matrices }
     }
 
     /// The same of the output.
-    fn output(&self, rows: Range<usize>) -> Tiles<'_> {
-        let matrices = &self.product.target;
-        let planes = &self.convolution.output;
-        Tiles { planes, padding: [0, 0], rows, columns: self.tiles[1], matrices }
+    fn output(&self, strip: &Piece) -> Tiles {
+        let planes = self.convolution.output();
+        let (strip, matrices) = (strip.clone(), self.product(strip).target);
+        Tiles { planes, padding: [0, 0], strip, matrices }
+    }
+
+    /// Multiply-adds of all elements of a block.
+    fn work(&self) -> usize {
+        let [inputs, outputs] =
+            [self.convolution.input(), self.convolution.output()].map(|l| l.channels());
+        ELEMENTS * inputs * outputs * self.tiles[0] * self.tiles[1]
     }
 }
 
-/// Rows of tiles: where they lie in planes, and where when transformed.
-struct Tiles<'a> {
-    planes: &'a Layout,
+impl Piece {
+    fn tiles(&self) -> usize {
+        self.rows.len() * self.columns.len()
+    }
+}
+
+/// A strip of tiles: where they lie in planes, and where when transformed.
+struct Tiles {
+    planes: Layout,
     /// Zeros before the first row and column of a plane.
     padding: [usize; 2],
-    rows: Range<usize>,
-    /// Tiles of a row.
-    columns: usize,
+    strip: Piece,
     /// One element of the tiles of a strip, `[channels][tiles]`.
-    matrices: &'a Layout,
+    matrices: Layout,
 }
 
 /// Floats from one element's matrix to the next: never a multiple of eight vectors, as in
@@ -128,13 +190,16 @@ fn matrix(layout: &Layout) -> usize {
 }
 
 impl Winograd {
-    /// Whether a convolution is better done so than by im2col: 3×3, without stride or dilation, and
-    /// with enough channels.
+    /// Whether Winograd's method suits a convolution better than im2col: 3×3, without stride, dilation or groups,
+    /// padded with zeros, and with enough channels.
     pub fn applies(convolution: &Convolution) -> bool {
-        let Convolution { input, output, window } = convolution;
-        let plain = Window { padding: [0, 0], ..*window } == Window::new([3, 3]);
-        let padded = window.padding.iter().all(|&p| p <= 2);
-        plain && padded && input.channels.min(output.channels) >= LEAST_CHANNELS
+        let (input, output) = (convolution.input(), convolution.output());
+        let window = convolution.window();
+        let plain = Window { padding: [0, 0], ..window } == Window::new([3, 3]);
+        let options = convolution.options();
+        let padded = window.padding.iter().chain(&options.padding_after).all(|&p| p <= 2);
+        let plain = plain && options.groups == 1 && options.padding_mode == PaddingMode::Zeros;
+        plain && padded && input.channels().min(output.channels()) >= LEAST_CHANNELS
     }
 
     /// The plan of a convolution to which it [applies](Winograd::applies), or `None`.
@@ -142,12 +207,11 @@ impl Winograd {
         if !Winograd::applies(convolution) {
             return None;
         }
-        let Convolution { input, output, window } = *convolution;
-        let window = Window { padding: window.padding.map(|p| 2 - p), ..window };
-        let backward = Convolution { input: output, output: input, window };
+        let [inputs, outputs] = [convolution.input(), convolution.output()].map(|l| l.channels());
+        let backward = convolution.reversed(convolution.window().padding.map(|p| 2 - p));
         let element = |tiles| {
             let one = Window::new([1, 1]);
-            let product = Convolution::new(input.channels, [1, tiles], output.channels, one);
+            let product = Convolution::new(inputs, [1, tiles], outputs, one);
             product.expect("a window of one pixel fits")
         };
         Some(Winograd {
@@ -162,156 +226,33 @@ impl Winograd {
         ELEMENTS * self.channels()
     }
 
-    /// Floats of room that each of the products needs.
+    /// Floats of room that each of the products needs to be done in one part.
     pub fn scratch(&self) -> usize {
-        let sums = self.weights();
-        self.data.scratch().max(self.forward.scratch() + sums)
+        self.scratch_of(1)
+    }
+
+    /// Floats of room for a product in as many parts.
+    pub fn scratch_of(&self, parts: usize) -> usize {
+        let of = |strips: &Strips| strips.zeros() + parts * strips.matrices().iter().sum::<usize>();
+        of(&self.data).max(of(&self.forward) + self.weights())
+    }
+
+    /// How many parts there is room for.
+    fn parts(&self, strips: &Strips, scratch: usize) -> usize {
+        (scratch - strips.zeros()) / strips.matrices().iter().sum::<usize>().max(1)
     }
 
     /// Input times output channels.
     fn channels(&self) -> usize {
-        self.convolution.input.channels * self.convolution.output.channels
+        self.convolution.input().channels() * self.convolution.output().channels()
     }
 
     #[track_caller]
     fn check(&self, x: usize, y: usize, scratch: usize) {
-        let Convolution { input, output, .. } = &self.convolution;
+        let (input, output) = (self.convolution.input(), self.convolution.output());
         let blocks = x / input.block_len().max(1);
-        assert_eq!(x, blocks * input.block_len(), "input of a convolution");
-        assert_eq!(y, blocks * output.block_len(), "output of a convolution");
-        assert_eq!(scratch, self.scratch(), "scratch of a convolution");
+        assert_eq!(x, input.with_blocks(blocks).len(), "input of a convolution");
+        assert_eq!(y, output.with_blocks(blocks).len(), "output of a convolution");
+        assert!(scratch >= self.scratch(), "scratch of a convolution");
     }
-}
-
-/// Y = start + W ∗ X, then a ReLU where `relu` is set: [`contract`] on the forward patches of the same
-/// convolution, but for rounding. `weights` are those of [`winograd_weights`].
-///
-/// # Panics
-/// If a slice has not the length that the plan says.
-#[expect(clippy::too_many_arguments, reason = "the operands of a convolution")]
-pub fn winograd(
-    isa: Isa,
-    plan: &Winograd,
-    weights: &[f32],
-    x: &[f32],
-    start: Start<'_>,
-    relu: bool,
-    scratch: &mut [f32],
-    y: &mut [f32],
-) {
-    plan.check(x.len(), y.len(), scratch.len());
-    assert_eq!(weights.len(), plan.weights(), "transformed weights");
-    let epilogue = Epilogue { start, relu };
-    let product = Product { strips: &plan.forward, weights, flipped: false, epilogue };
-    product.run(isa, x, scratch, y);
-}
-
-/// dX = start + Wᵀ · dY: [`contract`] on the patches of the data-gradient, but for rounding.
-///
-/// # Panics
-/// If a slice has not the length that the plan says.
-pub fn winograd_data_gradient(
-    isa: Isa,
-    plan: &Winograd,
-    weights: &[f32],
-    dy: &[f32],
-    start: Start<'_>,
-    scratch: &mut [f32],
-    dx: &mut [f32],
-) {
-    plan.check(dx.len(), dy.len(), scratch.len());
-    assert_eq!(weights.len(), plan.weights(), "transformed weights");
-    let epilogue = Epilogue { start, relu: false };
-    let product = Product { strips: &plan.data, weights, flipped: true, epilogue };
-    product.run(isa, dy, scratch, dx);
-}
-
-/// A convolution with its transformed weights.
-struct Product<'a> {
-    strips: &'a Strips,
-    weights: &'a [f32],
-    /// Whether the kernels are to be turned around.
-    flipped: bool,
-    epilogue: Epilogue<'a>,
-}
-
-impl Product<'_> {
-    fn run(&self, isa: Isa, x: &[f32], scratch: &mut [f32], y: &mut [f32]) {
-        let Strips { convolution: Convolution { input, output, .. }, product, .. } = self.strips;
-        if let Start::Bias(bias) = self.epilogue.start {
-            assert_eq!(bias.len(), output.channels, "bias of a convolution");
-        }
-        let (v_matrix, m_matrix) = (matrix(&product.source), matrix(&product.target));
-        let (zeros, scratch) = scratch.split_at_mut(input.size[1] * LANES);
-        let (v, m) = scratch.split_at_mut(ELEMENTS * v_matrix);
-        zeros.fill(0.0);
-        let blocks = x.chunks_exact(input.block_len()).zip(y.chunks_exact_mut(output.block_len()));
-        for (x, y) in blocks {
-            for rows in self.strips.of_a_plane() {
-                let from = self.strips.input(rows.clone());
-                dispatch!(isa, s => input_tiles(s, &from, [x, zeros], v));
-                for element in 0..ELEMENTS {
-                    let v = &v[element * v_matrix..][..product.source.block_len()];
-                    let m = &mut m[element * m_matrix..][..product.target.block_len()];
-                    contract(isa, product, self.weights_of(element), v, Start::Zero, false, m);
-                }
-                let to = self.strips.output(rows);
-                dispatch!(isa, s => output_tiles(s, &to, m, self.epilogue, y));
-            }
-        }
-    }
-
-    /// The matrix of weights of an element.
-    fn weights_of(&self, element: usize) -> &[f32] {
-        let [i, j] = [element / SIDE, element % SIDE].map(|index| match index {
-            0 | 3 if self.flipped => 3 - index,
-            _ => index,
-        });
-        let matrix = self.weights.len() / ELEMENTS;
-        &self.weights[(SIDE * i + j) * matrix..][..matrix]
-    }
-}
-
-/// dW += dY · Xᵀ: [`correlate`](crate::correlate) of the same convolution, but for rounding. Lanes
-/// without an image must be zero in `dy` and finite in `x`.
-///
-/// # Panics
-/// If a slice has not the length that the plan says.
-pub fn winograd_weight_gradient(
-    isa: Isa,
-    plan: &Winograd,
-    x: &[f32],
-    dy: &[f32],
-    scratch: &mut [f32],
-    dw: &mut [f32],
-) {
-    plan.check(x.len(), dy.len(), scratch.len());
-    let strips = &plan.forward;
-    let Convolution { input, output, .. } = &plan.convolution;
-    let (source, target) = (&strips.product.source, &strips.product.target);
-    let (v_matrix, g_matrix) = (matrix(source), matrix(target));
-    let (du, scratch) = scratch.split_at_mut(plan.weights());
-    let (zeros, scratch) = scratch.split_at_mut(input.size[1] * LANES);
-    let (v, g) = scratch.split_at_mut(ELEMENTS * v_matrix);
-    du.fill(0.0);
-    zeros.fill(0.0);
-    let blocks = x.chunks_exact(input.block_len()).zip(dy.chunks_exact(output.block_len()));
-    for (x, dy) in blocks {
-        for rows in strips.of_a_plane() {
-            let (of_x, of_dy) = (strips.input(rows.clone()), strips.output(rows));
-            dispatch!(isa, s => {
-                input_tiles(s, &of_x, [x, zeros], v);
-                gradient_tiles(s, &of_dy, dy, g);
-            });
-            for (element, du) in du.chunks_exact_mut(plan.channels()).enumerate() {
-                let v =
-                    Operand { floats: &v[element * v_matrix..], stride: source.plane() * LANES };
-                let g =
-                    Operand { floats: &g[element * g_matrix..], stride: target.plane() * LANES };
-                let columns = (0..source.pixels()).map(|tile| [tile * LANES; 2]);
-                outer_columns(isa, [output.channels, input.channels], columns, [g, v], du);
-            }
-        }
-    }
-    weights::gradient(isa, &plan.convolution, du, dw);
 }

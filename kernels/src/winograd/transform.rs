@@ -1,42 +1,67 @@
 //! The transforms of activations: additions of vectors, tile by tile.
 
 use super::{ELEMENTS, SIDE, Tiles, matrix};
-use crate::activation::relu;
 use crate::planes::Vector;
 use crate::simd::Simd;
-use crate::{LANES, Start};
+use crate::team::Shared;
+use crate::{Epilogue, LANES, Operands, Start};
+use std::ops::Range;
 
-/// What becomes of an output.
-#[derive(Clone, Copy)]
-pub(super) struct Epilogue<'a> {
-    pub start: Start<'a>,
-    pub relu: bool,
+/// Where the elements of the tiles of a strip lie: vectors from one element to the next.
+struct Elements<'a> {
+    first: Shared<'a, f32>,
+    stride: usize,
+    tiles: &'a Tiles,
 }
 
-/// `Bᵀ d B` of every 4×4 tile, to `[16][channels][tiles]`; rows outside of the planes are `zeros`.
-pub(super) fn input_tiles<S: Simd>(
+impl<'a> Elements<'a> {
+    fn new(tiles: &'a Tiles, to: Shared<'a, f32>) -> Self {
+        let stride = matrix(&tiles.matrices) / LANES;
+        let last = ((ELEMENTS - 1) * stride) * LANES + tiles.matrices.block_len();
+        assert!(last <= to.len(), "room for the transforms of a strip");
+        assert!(tiles.strip.tiles() <= tiles.matrices.pixels(), "room for the tiles of a strip");
+        Elements { first: to, stride, tiles }
+    }
+
+    /// The first element of the first tile of a row of a channel.
+    #[inline(always)]
+    fn row(&self, channel: usize, n: usize) -> *mut f32 {
+        assert!(channel < self.tiles.matrices.channels() && n < self.tiles.strip.rows.len());
+        let row = channel * self.tiles.matrices.plane() + n * self.tiles.strip.columns.len();
+        // SAFETY: `new` asserted room for the planes of all channels, and in each for the tiles of the strip.
+        unsafe { self.first.pointer().add(row * LANES) }
+    }
+}
+
+/// `Bᵀ d B` of every 4×4 tile of some channels, to `[16][channels][tiles]`; rows outside of the planes
+/// are `zeros`.
+///
+/// # Safety
+/// Nothing else may use the places of these channels in `v` meanwhile.
+pub(super) unsafe fn input_tiles<S: Simd>(
     s: S,
-    tiles: &Tiles<'_>,
+    tiles: &Tiles,
+    channels: Range<usize>,
     [x, zeros]: [&[f32]; 2],
-    v: &mut [f32],
+    v: Shared<'_, f32>,
 ) {
-    let [height, width] = tiles.planes.size;
+    let [height, width] = tiles.planes.size();
+    let elements = Elements::new(tiles, v);
     s.vectorize(
         #[inline(always)]
         || {
-            let (x, v) = (x.as_chunks().0, v.as_chunks_mut().0);
-            let zeros: &[Vector] = zeros.as_chunks().0;
-            let planes = x.chunks_exact(tiles.planes.plane());
-            for (channel, plane) in planes.take(tiles.planes.channels).enumerate() {
-                for (n, row) in tiles.rows.clone().enumerate() {
+            let (x, zeros): (&[Vector], &[Vector]) = (x.as_chunks().0, zeros.as_chunks().0);
+            for channel in channels {
+                let plane = &x[channel * tiles.planes.plane()..][..tiles.planes.pixels()];
+                for (n, row) in tiles.strip.rows.clone().enumerate() {
                     let mut lines = [zeros; SIDE];
                     for (i, line) in lines.iter_mut().enumerate() {
                         let y = (2 * row + i).wrapping_sub(tiles.padding[0]);
                         *line = if y < height { &plane[y * width..] } else { zeros };
                         *line = &line[..width];
                     }
-                    let v = &mut v[channel * tiles.matrices.plane() + n * tiles.columns..];
-                    input_row(s, tiles, lines, v);
+                    // SAFETY: the caller's promise.
+                    unsafe { input_row(s, &elements, lines, elements.row(channel, n)) };
                 }
             }
         },
@@ -44,22 +69,35 @@ pub(super) fn input_tiles<S: Simd>(
 }
 
 /// One row of tiles. Neighbours share two columns, so a column is transformed once.
+///
+/// # Safety
+/// `v` must be a row of the elements, which nothing else uses.
 #[inline(always)]
-fn input_row<S: Simd>(s: S, tiles: &Tiles<'_>, lines: [&[Vector]; SIDE], v: &mut [Vector]) {
-    let stride = matrix(tiles.matrices) / LANES;
-    let mut at = 0usize.wrapping_sub(tiles.padding[1]);
+unsafe fn input_row<S: Simd>(
+    s: S,
+    elements: &Elements<'_>,
+    lines: [&[Vector]; SIDE],
+    mut v: *mut f32,
+) {
+    let Elements { stride, tiles, .. } = elements;
+    let mut at = (2 * tiles.strip.columns.start).wrapping_sub(tiles.padding[1]);
     let (mut a, mut b) = (column(s, lines, at), column(s, lines, at.wrapping_add(1)));
-    for tile in 0..tiles.columns {
+    for _ in tiles.strip.columns.clone() {
         at = at.wrapping_add(2);
         let (c, d) = (column(s, lines, at), column(s, lines, at.wrapping_add(1)));
-        let v = &mut v[tile..][..(ELEMENTS - 1) * stride + 1];
         for i in 0..SIDE {
-            s.store(&mut v[SIDE * i * stride], s.sub(a[i], c[i]));
-            s.store(&mut v[(SIDE * i + 1) * stride], s.add(b[i], c[i]));
-            s.store(&mut v[(SIDE * i + 2) * stride], s.sub(c[i], b[i]));
-            s.store(&mut v[(SIDE * i + 3) * stride], s.sub(b[i], d[i]));
+            // SAFETY: the tile is one of the row, and `Elements::new` asserted room for all elements.
+            unsafe {
+                let v = v.add(SIDE * i * stride * LANES);
+                s.store_at(v, s.sub(a[i], c[i]));
+                s.store_at(v.add(stride * LANES), s.add(b[i], c[i]));
+                s.store_at(v.add(2 * stride * LANES), s.sub(c[i], b[i]));
+                s.store_at(v.add(3 * stride * LANES), s.sub(b[i], d[i]));
+            }
         }
         (a, b) = (c, d);
+        // SAFETY: the next tile of the row, or its end.
+        v = unsafe { v.add(LANES) };
     }
 }
 
@@ -76,30 +114,41 @@ fn column<S: Simd>(s: S, lines: [&[Vector]; SIDE], x: usize) -> [S::Vector; SIDE
     [s.sub(d[0], d[2]), s.add(d[1], d[2]), s.sub(d[2], d[1]), s.sub(d[1], d[3])]
 }
 
-/// `start + Aᵀ m A` of every tile, then a ReLU, to the tile's place in `y`.
-pub(super) fn output_tiles<S: Simd>(
+/// `epilogue(start + Aᵀ m A)` of every tile of some channels, to the tile's place in `y`, of which the
+/// block begins at `first`. `m` begins with the first of these channels.
+///
+/// # Safety
+/// Nothing else may use these channels of the strip in `y` meanwhile.
+pub(super) unsafe fn output_tiles<S: Simd>(
     s: S,
-    tiles: &Tiles<'_>,
+    tiles: &Tiles,
+    channels: Range<usize>,
     m: &[f32],
-    epilogue: Epilogue<'_>,
-    y: &mut [f32],
+    operands: &Operands<'_>,
+    (first, y): (usize, Shared<'_, f32>),
 ) {
-    let [height, width] = tiles.planes.size;
+    let [height, width] = tiles.planes.size();
+    let columns = 2 * tiles.strip.columns.start..width.min(2 * tiles.strip.columns.end);
     s.vectorize(
         #[inline(always)]
         || {
-            let (m, y) = (m.as_chunks().0, y.as_chunks_mut().0);
-            let planes = y.chunks_exact_mut(tiles.planes.plane());
-            for (channel, plane) in planes.take(tiles.planes.channels).enumerate() {
-                let start = match epilogue.start {
+            let m: &[Vector] = m.as_chunks().0;
+            for (i, channel) in channels.enumerate() {
+                let start = match operands.start {
                     Start::Zero => Some(s.zero()),
                     Start::Bias(bias) => Some(s.splat(bias[channel])),
                     Start::Output => None,
                 };
-                for (n, row) in tiles.rows.clone().enumerate() {
-                    let m = &m[channel * tiles.matrices.plane() + n * tiles.columns..];
-                    let lines = &mut plane[2 * row * width..height.min(2 * row + 2) * width];
-                    output_row(s, tiles, m, start, epilogue.relu, lines);
+                for (n, row) in tiles.strip.rows.clone().enumerate() {
+                    let tile = i * tiles.matrices.plane() + n * tiles.strip.columns.len();
+                    let lines = [2 * row, 2 * row + 1].map(|line| {
+                        let columns = if line < height { columns.clone() } else { 0..0 };
+                        let line = first + tiles.planes.offset(channel, [line.min(height - 1), 0]);
+                        let place = line + columns.start * LANES..line + columns.end * LANES;
+                        // SAFETY: the caller's promise; the two lines are not the same.
+                        unsafe { y.slice(place) }.as_chunks_mut().0
+                    });
+                    output_row(s, tiles, &m[tile..], start, operands.epilogue, lines);
                 }
             }
         },
@@ -108,17 +157,16 @@ pub(super) fn output_tiles<S: Simd>(
 
 /// One row of tiles: two rows of a plane, or the last one.
 #[inline(always)]
-fn output_row<S: Simd>(
+pub(super) fn output_row<S: Simd>(
     s: S,
-    tiles: &Tiles<'_>,
+    tiles: &Tiles,
     m: &[Vector],
     start: Option<S::Vector>,
-    activated: bool,
-    lines: &mut [Vector],
+    epilogue: Epilogue,
+    [upper, lower]: [&mut [Vector]; 2],
 ) {
-    let stride = matrix(tiles.matrices) / LANES;
-    let (upper, lower) = lines.split_at_mut(tiles.planes.size[1]);
-    for tile in 0..tiles.columns {
+    let stride = matrix(&tiles.matrices) / LANES;
+    for tile in 0..tiles.strip.columns.len() {
         let m = &m[tile..][..(ELEMENTS - 1) * stride + 1];
         let mut halves = [[s.zero(); SIDE]; 2];
         for j in 0..SIDE {
@@ -132,7 +180,7 @@ fn output_row<S: Simd>(
             for (x, sum) in fold(s, half).into_iter().enumerate() {
                 if let Some(y) = line.get_mut(2 * tile + x) {
                     let value = s.add(start.unwrap_or(s.load(y)), sum);
-                    s.store(y, if activated { relu(s, value) } else { value });
+                    s.store(y, epilogue.apply(s, value));
                 }
             }
         }
@@ -145,38 +193,55 @@ fn fold<S: Simd>(s: S, m: [S::Vector; SIDE]) -> [S::Vector; 2] {
     [s.add(m[0], s.add(m[1], m[2])), s.sub(s.sub(m[1], m[2]), m[3])]
 }
 
-/// `A dy Aᵀ` of every 2×2 tile, to `[16][channels][tiles]`; what lies outside of the planes is zero.
-pub(super) fn gradient_tiles<S: Simd>(s: S, tiles: &Tiles<'_>, dy: &[f32], g: &mut [f32]) {
-    let [height, width] = tiles.planes.size;
+/// `A dy Aᵀ` of every 2×2 tile of some channels, to `[16][channels][tiles]`; what lies outside of the
+/// planes is zero.
+///
+/// # Safety
+/// Nothing else may use the places of these channels in `g` meanwhile.
+pub(super) unsafe fn gradient_tiles<S: Simd>(
+    s: S,
+    tiles: &Tiles,
+    channels: Range<usize>,
+    dy: &[f32],
+    g: Shared<'_, f32>,
+) {
+    let [height, width] = tiles.planes.size();
+    let elements = Elements::new(tiles, g);
     s.vectorize(
         #[inline(always)]
         || {
-            let (dy, g) = (dy.as_chunks().0, g.as_chunks_mut().0);
-            let planes = dy.chunks_exact(tiles.planes.plane());
-            for (channel, plane) in planes.take(tiles.planes.channels).enumerate() {
-                for (n, row) in tiles.rows.clone().enumerate() {
-                    let g = &mut g[channel * tiles.matrices.plane() + n * tiles.columns..];
+            let dy: &[Vector] = dy.as_chunks().0;
+            for channel in channels {
+                let plane = &dy[channel * tiles.planes.plane()..][..tiles.planes.pixels()];
+                for (n, row) in tiles.strip.rows.clone().enumerate() {
                     let lines = &plane[2 * row * width..height.min(2 * row + 2) * width];
-                    gradient_row(s, tiles, lines, g);
+                    // SAFETY: the caller's promise.
+                    unsafe { gradient_row(s, &elements, lines, elements.row(channel, n)) };
                 }
             }
         },
     );
 }
 
+/// One row of tiles.
+///
+/// # Safety
+/// `g` must be a row of the elements, which nothing else uses.
 #[inline(always)]
-fn gradient_row<S: Simd>(s: S, tiles: &Tiles<'_>, lines: &[Vector], g: &mut [Vector]) {
-    let stride = matrix(tiles.matrices) / LANES;
-    let (upper, lower) = lines.split_at(tiles.planes.size[1]);
-    for tile in 0..tiles.columns {
+unsafe fn gradient_row<S: Simd>(s: S, elements: &Elements<'_>, lines: &[Vector], mut g: *mut f32) {
+    let Elements { stride, tiles, .. } = elements;
+    let (upper, lower) = lines.split_at(tiles.planes.size()[1]);
+    for tile in tiles.strip.columns.clone() {
         let left = spread(s, pixel(s, upper, 2 * tile), pixel(s, lower, 2 * tile));
         let right = spread(s, pixel(s, upper, 2 * tile + 1), pixel(s, lower, 2 * tile + 1));
-        let g = &mut g[tile..][..(ELEMENTS - 1) * stride + 1];
         for i in 0..SIDE {
             for (j, value) in spread(s, left[i], right[i]).into_iter().enumerate() {
-                s.store(&mut g[(SIDE * i + j) * stride], value);
+                // SAFETY: the tile is one of the row, and `Elements::new` asserted room for all elements.
+                unsafe { s.store_at(g.add((SIDE * i + j) * stride * LANES), value) };
             }
         }
+        // SAFETY: the next tile of the row, or its end.
+        g = unsafe { g.add(LANES) };
     }
 }
 
@@ -192,5 +257,23 @@ fn pixel<S: Simd>(s: S, line: &[Vector], x: usize) -> S::Vector {
     match line.get(x) {
         Some(vector) => s.load(vector),
         None => s.zero(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Layout;
+    use crate::winograd::Piece;
+
+    /// Rows of tiles are written by pointer.
+    #[test]
+    #[should_panic(expected = "room for the tiles of a strip")]
+    fn a_strip_of_more_tiles_than_its_matrices_is_refused() {
+        let strip = Piece { rows: 0..2, columns: 0..2 };
+        let [planes, matrices] = [[4, 4], [1, 3]].map(|size| Layout::new(1, 1, size));
+        let tiles = Tiles { planes, padding: [1, 1], strip, matrices };
+        let mut room = vec![0.0; 2 * ELEMENTS * matrix(&matrices)];
+        Elements::new(&tiles, Shared::new(&mut room));
     }
 }

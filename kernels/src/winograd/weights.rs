@@ -1,8 +1,9 @@
 //! The transform of weights, and its transpose for their gradient.
 
 use super::{ELEMENTS, Winograd};
-use crate::isa::{Isa, dispatch};
+use crate::isa::dispatch;
 use crate::simd::Simd;
+use crate::team::{Cores, Cost, Shared};
 use crate::{Convolution, LANES};
 
 const TAPS: usize = 9;
@@ -11,42 +12,62 @@ const TAPS: usize = 9;
 ///
 /// # Panics
 /// If a slice has not the length that the plan says.
-pub fn winograd_weights(isa: Isa, plan: &Winograd, weights: &[f32], to: &mut [f32]) {
+pub fn winograd_weights<'t>(
+    cores: impl Into<Cores<'t>>,
+    plan: &Winograd,
+    weights: &[f32],
+    to: &mut [f32],
+) {
     assert_eq!(weights.len(), plan.convolution.weights(), "weights to transform");
     assert_eq!(to.len(), plan.weights(), "transformed weights");
-    let inputs = plan.convolution.input.channels;
+    transform_all(cores.into(), plan, weights, to);
+}
+
+fn transform_all(cores: Cores<'_>, plan: &Winograd, weights: &[f32], to: &mut [f32]) {
+    let [inputs, outputs] =
+        [plan.convolution.input(), plan.convolution.output()].map(|l| l.channels());
     let matrix = to.len() / ELEMENTS;
-    dispatch!(isa, s => s.vectorize(#[inline(always)] || {
-        for (o, weights) in weights.chunks_exact(inputs * TAPS).enumerate() {
-            for (i, kernels) in weights.chunks(LANES * TAPS).enumerate() {
-                let elements = transform(s, load_kernels(s, kernels));
-                let at = o * inputs + i * LANES;
-                for (element, value) in elements.into_iter().enumerate() {
-                    let len = kernels.len() / TAPS;
-                    s.store_partial(&mut to[element * matrix + at..][..len], value);
+    let cost = Cost::floats(weights.len() + to.len());
+    let to = Shared::new(to);
+    cores.each_range(outputs, cost, |range| {
+        dispatch!(cores.isa, s => s.vectorize(#[inline(always)] || {
+            for o in range {
+                let weights = &weights[o * inputs * TAPS..][..inputs * TAPS];
+                for (i, kernels) in weights.chunks(LANES * TAPS).enumerate() {
+                    let elements = transform(s, load_kernels(s, kernels));
+                    let (at, len) = (o * inputs + i * LANES, kernels.len() / TAPS);
+                    for (element, value) in elements.into_iter().enumerate() {
+                        let at = element * matrix + at;
+                        // SAFETY: each output is one part's.
+                        s.store_partial(unsafe { to.slice(at..at + len) }, value);
+                    }
                 }
             }
-        }
-    }));
+        }));
+    });
 }
 
 /// Adds `Gᵀ du G` to the gradient of every kernel.
-pub(super) fn gradient(isa: Isa, convolution: &Convolution, du: &[f32], dw: &mut [f32]) {
-    assert_eq!(dw.len(), convolution.weights(), "weight-gradient");
-    let inputs = convolution.input.channels;
+pub(super) fn gradient(cores: Cores<'_>, convolution: &Convolution, du: &[f32], dw: &mut [f32]) {
+    assert_eq!(dw.len(), convolution.weights(), "weight gradient");
+    let inputs = convolution.input().channels();
     let matrix = du.len() / ELEMENTS;
-    dispatch!(isa, s => s.vectorize(#[inline(always)] || {
-        for (o, dw) in dw.chunks_exact_mut(inputs * TAPS).enumerate() {
-            for (i, dw) in dw.chunks_mut(LANES * TAPS).enumerate() {
-                let (at, len) = (o * inputs + i * LANES, dw.len() / TAPS);
-                let mut elements = [s.zero(); ELEMENTS];
-                for (element, value) in elements.iter_mut().enumerate() {
-                    *value = s.load_partial(&du[element * matrix + at..][..len]);
+    let cost = Cost::floats(dw.len() + du.len());
+    cores.each_piece(dw, (inputs * TAPS).max(1), cost, |first, dw| {
+        let first = first / TAPS;
+        dispatch!(cores.isa, s => s.vectorize(#[inline(always)] || {
+            for (o, dw) in dw.chunks_exact_mut(inputs * TAPS).enumerate() {
+                for (i, dw) in dw.chunks_mut(LANES * TAPS).enumerate() {
+                    let (at, len) = (first + o * inputs + i * LANES, dw.len() / TAPS);
+                    let mut elements = [s.zero(); ELEMENTS];
+                    for (element, value) in elements.iter_mut().enumerate() {
+                        *value = s.load_partial(&du[element * matrix + at..][..len]);
+                    }
+                    add_kernels(s, transpose(s, elements), dw);
                 }
-                add_kernels(s, transpose(s, elements), dw);
             }
-        }
-    }));
+        }));
+    });
 }
 
 /// Up to sixteen kernels, one per lane.

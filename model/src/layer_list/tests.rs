@@ -16,22 +16,103 @@ fn read(layers: &str) -> Result<Vec<Layer>, String> {
 /// One of everything, with names, and with numbers that are not the defaults.
 fn everything() -> Vec<Layer> {
     let uneven = Window { kernel: [3, 1], stride: [2, 1], padding: [0, 1], dilation: [1, 2] };
-    vec![
+    layers![
         conv2d(16, 5).padding(2).named("conv1"),
-        Kind::Conv2d { outputs: 8, window: uneven, bias: false }.into(),
+        Conv2d { outputs: 8, window: uneven, bias: false },
         batch_norm2d(),
         relu(),
         leaky_relu(0.1),
         gelu(),
         max_pool2d(3).stride(2).padding(1),
         avg_pool2d(2),
-        residual(vec![conv2d(8, 1), residual(vec![dropout(0.3)], vec![relu()])], vec![]),
+        residual(layers![conv2d(8, 1), residual(vec![dropout(0.3)], vec![relu()])], vec![]),
         dropout(0.25),
         global_avg_pool2d(),
         flatten(),
         linear(12).no_bias().named("fc"),
         linear(7),
     ]
+}
+
+/// The same of what came later.
+fn more() -> Vec<Layer> {
+    layers![
+        batch_norm2d().eps(1e-3).momentum(0.01).affine(false),
+        group_norm(4),
+        layer_norm().named("norm"),
+        layer_norm().over_pixels().eps(1e-6).affine(false),
+        instance_norm(),
+        instance_norm().affine(true),
+        relu6(),
+        hardsigmoid(),
+        hardswish(),
+        sigmoid(),
+        tanh(),
+        silu(),
+        gelu_tanh(),
+        elu(1.0),
+        elu(0.5),
+        softplus(2.0),
+        prelu(),
+        prelu().per_channel().named("act"),
+        max_pool2d(3).stride(2).ceil(),
+        avg_pool2d(2).uncounted_padding(),
+        adaptive_max_pool2d([3, 2]),
+        adaptive_avg_pool2d([7, 7]),
+        dropout2d(0.1),
+        stochastic_depth(0.2),
+        softmax(),
+        log_softmax(),
+    ]
+}
+
+#[test]
+fn what_a_recipe_says_of_later_kinds() {
+    let layers = read(
+        r#"[
+            { kind = "batch-norm", eps = 1e-3, momentum = 0.01, affine = false },
+            { kind = "group-norm", groups = 4 },
+            { kind = "layer-norm", name = "norm" },
+            { kind = "layer-norm", pixels = true, eps = 1e-6, affine = false },
+            { kind = "instance-norm" },
+            { kind = "instance-norm", affine = true },
+            { kind = "relu6" },
+            { kind = "hardsigmoid" },
+            { kind = "hardswish" },
+            { kind = "sigmoid" },
+            { kind = "tanh" },
+            { kind = "silu" },
+            { kind = "gelu", approximate = "tanh" },
+            { kind = "elu" },
+            { kind = "elu", alpha = 0.5 },
+            { kind = "softplus", beta = 2 },
+            { kind = "prelu" },
+            { kind = "prelu", per_channel = true, name = "act" },
+            { kind = "max-pool", kernel = 3, stride = 2, ceil_mode = true },
+            { kind = "avg-pool", kernel = 2, count_include_pad = false },
+            { kind = "adaptive-max-pool", size = [3, 2] },
+            { kind = "adaptive-avg-pool", size = 7 },
+            { kind = "dropout2d", p = 0.1 },
+            { kind = "stochastic-depth" },
+            { kind = "softmax" },
+            { kind = "log-softmax" },
+        ]"#,
+    );
+    assert_eq!(layers.unwrap(), more());
+    let section = Section { layers: LayerList::from(&more()[..]) };
+    let text = toml::to_string(&section).unwrap();
+    assert_eq!(toml::from_str::<Section>(&text).unwrap(), section, "{text}");
+    let text = serde_json::to_string(&section).unwrap();
+    for part in [
+        r#"{"kind":"batch-norm","eps":0.001,"momentum":0.01,"affine":false}"#,
+        r#"{"kind":"layer-norm","name":"norm"}"#,
+        r#"{"kind":"gelu","approximate":"tanh"}"#,
+        r#"{"kind":"elu"},{"kind":"elu","alpha":0.5}"#,
+        r#"{"kind":"max-pool","kernel":3,"stride":2,"ceil_mode":true}"#,
+        r#"{"kind":"adaptive-avg-pool","size":7}"#,
+    ] {
+        assert!(text.contains(part), "{part} is not in {text}");
+    }
 }
 
 #[test]
@@ -65,7 +146,7 @@ fn what_a_recipe_says() {
     // As TOML writes lists of tables, and as the command line sets a field.
     let text = "[[layers]]\nkind = 'flatten'\n[[layers]]\nkind = 'linear'\noutputs = 3\n";
     let section: Section = toml::from_str(text).unwrap();
-    assert_eq!(section.layers.layers(7), [flatten(), linear(3)]);
+    assert_eq!(section.layers.layers(7), layers![flatten(), linear(3)]);
     let table: toml::Table = toml::from_str(text).unwrap();
     assert_eq!(table.try_into::<Section>().unwrap(), section);
 }
@@ -110,16 +191,42 @@ fn mistakes_are_named() {
         ("[{ name = 'a' }]".to_owned(), "layer 0 has no `kind`: expected one of conv, batch-norm"),
         (
             "[{ kind = 'convolution' }]".to_owned(),
-            "layer 0 is of unknown kind \"convolution\": expected conv, batch-norm, relu, leaky-relu, \
-             gelu, max-pool, avg-pool, global-avg-pool, dropout, flatten, linear, residual",
+            "layer 0 is of unknown kind \"convolution\": expected conv, batch-norm, group-norm, layer-norm, \
+             instance-norm, relu, leaky-relu, relu6, hardsigmoid, hardswish, sigmoid, tanh, silu, gelu, elu, \
+             softplus, prelu, max-pool, avg-pool, global-avg-pool, adaptive-max-pool, adaptive-avg-pool, dropout, \
+             dropout2d, stochastic-depth, flatten, linear, softmax, log-softmax, add, multiply, concat, residual, \
+             again",
+        ),
+        ("[{ kind = 'covn' }]".to_owned(), "residual, again; did you mean `conv`?"),
+        ("[{ kind = 'BatchNorm' }]".to_owned(), "; did you mean `batch-norm`?"),
+        (
+            "[{ kind = 'linear', output = 3 }]".to_owned(),
+            "layer 0 (linear): there is no field `output`: expected outputs, bias, name, from; did you mean `outputs`?",
+        ),
+        (
+            "[{ kind = 'residual', body = [{ kind = 'avgpool' }] }]".to_owned(),
+            "layer 0.body.0 is of unknown kind \"avgpool\": expected",
         ),
         ("[{ kind = 3 }]".to_owned(), "layer 0 is of unknown kind 3: expected conv"),
+        (
+            "[{ kind = 'gelu', approximate = 'erf' }]".to_owned(),
+            "layer 0 (gelu): `approximate` is \"erf\": expected \"none\" or \"tanh\"",
+        ),
+        ("[{ kind = 'group-norm' }]".to_owned(), "layer 0 (group-norm): `groups` is missing"),
+        (
+            "[{ kind = 'batch-norm', eps = 0 }]".to_owned(),
+            "layer 0 (batch-norm): `eps` is 0: expected a finite number above 0",
+        ),
+        (
+            "[{ kind = 'softplus', beta = -1 }]".to_owned(),
+            "layer 0 (softplus): `beta` is -1: expected a number from 0.001 to 1000",
+        ),
         (conv("kernel = 3"), "layer 1 (conv): `outputs` is missing"),
         (conv("outputs = 3"), "layer 1 (conv): `kernel` is missing"),
         (
             conv("outputs = 3, kernl = 3"),
             "layer 1 (conv): there is no field `kernl`: expected outputs, kernel, stride, padding, \
-             dilation, bias, name",
+             dilation, bias, name, from",
         ),
         (
             conv("outputs = 'six', kernel = 3"),
@@ -154,7 +261,7 @@ fn mistakes_are_named() {
         ("[{ kind = 'leaky-relu', slope = inf }]".to_owned(), "`slope` is not a number"),
         (
             "[{ kind = 'relu', slope = 1 }]".to_owned(),
-            "layer 0 (relu): there is no field `slope`: expected name",
+            "layer 0 (relu): there is no field `slope`: expected name, from; it is a field of leaky-relu",
         ),
         ("[{ kind = 'residual' }]".to_owned(), "layer 0 (residual): `body` is missing"),
         (
@@ -179,7 +286,7 @@ fn blocks_within_blocks() {
         let open = "[{ kind = 'residual', body = ".repeat(depth);
         open + "[{ kind = 'relu' }]" + &"}]".repeat(depth)
     };
-    let layers = |depth| [read(&nested(depth)).unwrap(), vec![flatten(), linear(2)]].concat();
+    let layers = |depth| [read(&nested(depth)).unwrap(), layers![flatten(), linear(2)]].concat();
     Network::new([1, 2, 2], &layers(16)).unwrap();
     let error = Network::new([1, 2, 2], &layers(17)).unwrap_err();
     assert!(error.to_string().contains("(ReLU): blocks within blocks, too many"), "{error}");
@@ -191,4 +298,55 @@ fn blocks_within_blocks() {
     toml::from_str::<Section>(&headers.concat()).unwrap_err();
     let json = "[{\"kind\":\"residual\",\"body\":".repeat(10_000);
     serde_json::from_str::<LayerList>(&json).unwrap_err();
+}
+
+/// Inputs and layers used again, in the words of recipes and back.
+#[test]
+fn graphs_are_read_and_written() {
+    let text = r#"[
+        { kind = "conv", outputs = 4, kernel = 1, name = "a.conv" },
+        { kind = "relu", from = "input" },
+        { kind = "add", from = ["a.conv", "1"], name = "sum" },
+        { kind = "again", layer = "a.conv", from = "sum" },
+        { kind = "multiply", from = ["3", "sum"] },
+        { kind = "concat", from = ["4", "sum", "1"] },
+        { kind = "residual", from = "5", body = [{ kind = "add", from = ["input", "input"] }] },
+    ]"#;
+    let layers = read(text).unwrap();
+    let expected = layers![
+        conv2d(4, 1).named("a.conv"),
+        relu().taking([INPUT]),
+        add().taking(["a.conv", "1"]).named("sum"),
+        again("a.conv").taking(["sum"]),
+        multiply().taking(["3", "sum"]),
+        concat().taking(["4", "sum", "1"]),
+        residual(vec![add().taking([INPUT, INPUT])], vec![]).taking(["5"]),
+    ];
+    assert_eq!(layers, expected);
+    let section = Section { layers: LayerList::from(&layers[..]) };
+    let written = toml::to_string(&section).unwrap();
+    assert_eq!(toml::from_str::<Section>(&written).unwrap(), section, "{written}");
+    let json = serde_json::to_string(&section).unwrap();
+    for part in [
+        r#"{"kind":"relu","from":"input"}"#,
+        r#"{"kind":"add","name":"sum","from":["a.conv","1"]}"#,
+        r#"{"kind":"again","from":"sum","layer":"a.conv"}"#,
+    ] {
+        assert!(json.contains(part), "{part} is not in {json}");
+    }
+    for (layers, words) in [
+        (
+            "[{ kind = 'add', from = 3 }]",
+            "layer 0 (add): `from` is 3: expected the name of a layer",
+        ),
+        ("[{ kind = 'add', from = [] }]", "`from` is []: expected the name of a layer before it"),
+        ("[{ kind = 'add', from = ['a', 1] }]", "`from` is [\"a\",1]: expected the name"),
+        ("[{ kind = 'again' }]", "layer 0 (again): `layer` is missing"),
+        ("[{ kind = 'again', layer = 1 }]", "layer 0 (again): `layer` is 1: expected a string"),
+        ("[{ kind = 'adds' }]", "; did you mean `add`?"),
+        ("[{ kind = 'add', form = 'a' }]", "; did you mean `from`?"),
+    ] {
+        let problem = read(layers).unwrap_err();
+        assert!(problem.contains(words), "{layers}: {problem}");
+    }
 }

@@ -1,11 +1,9 @@
 //! Models as ONNX files, for ONNX Runtime and others: <https://onnx.ai>.
 
 mod graph;
-mod messages;
 
-use crate::Model;
-use graph::Graph;
-use messages::*;
+use crate::onnx_nodes::messages::*;
+use crate::{Model, StatisticsError};
 use prost::Message;
 
 /// The operator set: the first that every ONNX Runtime since 1.12 has.
@@ -24,11 +22,15 @@ impl Model {
     ///
     /// `fold_batch_norm` puts each batch norm into the weights of the convolution or linear layer
     /// right before it, in `f64`, rounded once.
-    pub fn to_onnx(&self, fold_batch_norm: bool) -> Vec<u8> {
+    ///
+    /// # Errors
+    /// Those of [`Network::check_statistics`](crate::Network::check_statistics).
+    pub fn to_onnx(&self, fold_batch_norm: bool) -> Result<Vec<u8>, StatisticsError> {
+        self.network.check_statistics(&self.weights)?;
         let [channels, rows, columns] = self.network.input().map(|n| Extent::Value(n as i64));
         let classes = Extent::Value(self.network.classes() as i64);
         let batch = || Extent::Param("batch".into());
-        let (node, initializer) = Graph::of(self, fold_batch_norm);
+        let (node, initializer) = graph::graph(self, fold_batch_norm);
         let pixels = "pixels / 255, from 0 to 1; the graph normalises them";
         let graph = GraphProto {
             node,
@@ -38,7 +40,7 @@ impl Model {
             output: vec![value("logits", vec![batch(), classes], "a row per image")],
         };
         let metadata = self.metadata().into_iter();
-        ModelProto {
+        let model = ModelProto {
             ir_version: IR_VERSION,
             producer_name: "bobbin".into(),
             producer_version: env!("CARGO_PKG_VERSION").into(),
@@ -48,8 +50,8 @@ impl Model {
             metadata_props: metadata
                 .map(|(key, value)| StringStringEntryProto { key, value })
                 .collect(),
-        }
-        .encode_to_vec()
+        };
+        Ok(model.encode_to_vec())
     }
 }
 

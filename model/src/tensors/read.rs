@@ -1,57 +1,77 @@
 //! Reading tensors: one clear message for whatever is wrong with a file.
 
-use crate::{FileError, Network, Parameter, Role};
+use super::foreign::{HEAD, recognise};
+use super::hash::{HASH, is_whole};
+use super::numbers::{convert, is_float, is_integer};
+use super::pytorch;
+use crate::{Network, Parameter, Role};
 use autograd::Buffer;
-use safetensors::tensor::{Metadata, TensorInfo};
+use files::FileError;
+use safetensors::tensor::Metadata;
 use safetensors::{Dtype, SafeTensorError, SafeTensors};
+use serde::Deserialize;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-/// The content of a safetensors file, whoever wrote it.
+/// The content of a file of tensors, whoever wrote it: a safetensors file, or what PyTorch's `torch.save` makes of a
+/// `state_dict`.
 #[derive(Debug)]
 pub struct TensorFile {
     path: PathBuf,
-    bytes: Vec<u8>,
-    /// Where the values begin.
-    start: usize,
-    header: Metadata,
+    content: Content,
     metadata: BTreeMap<String, String>,
+}
+
+#[derive(Debug)]
+enum Content {
+    Safetensors {
+        bytes: Vec<u8>,
+        /// Where the values begin.
+        start: usize,
+        header: Metadata,
+    },
+    /// Their values are read when they are asked for.
+    Pytorch(pytorch::Tensors),
 }
 
 /// No header is longer: a foreign file is not read to its end to find that it is none.
 const LONGEST_HEADER: u64 = 100_000_000;
 
 impl TensorFile {
-    /// Reads a file whose header is sound and describes every byte.
+    /// Reads a safetensors file whose header is sound and describes every byte; if it has a [`HASH`], its content is
+    /// what was written. Or finds the tensors in a file of `torch.save`, of which nothing is run, and of a checkpoint
+    /// (a `dict` with a `state_dict`, or a `model`, and more) the weights alone.
     pub fn read(path: &Path) -> Result<TensorFile, FileError> {
-        let cannot = |error| FileError::Io { path: path.to_owned(), action: "read", error };
-        let mut file = File::open(path).map_err(cannot)?;
-        let mut bytes = vec![];
-        file.by_ref().take(8).read_to_end(&mut bytes).map_err(cannot)?;
-        let length = bytes.first_chunk().map(|length| u64::from_le_bytes(*length));
-        let content = |problem: String| FileError::content(path, &problem);
-        match length {
-            _ if bytes.starts_with(b"PK\x03\x04") => {
-                let advice = "a file of torch.save: expected one of safetensors.torch.save_file";
-                return Err(content(advice.into()));
-            }
-            Some(1..=LONGEST_HEADER) => {}
-            _ => return Err(content("not a safetensors file (no header)".into())),
+        let (mut file, mut bytes) = begin(path)?;
+        if !is_safetensors(&bytes) {
+            let content = Content::Pytorch(pytorch::open(path)?);
+            return Ok(TensorFile { path: path.to_owned(), content, metadata: BTreeMap::new() });
         }
-        file.read_to_end(&mut bytes).map_err(cannot)?;
+        file.read_to_end(&mut bytes).map_err(|error| cannot_read(path, error))?;
         let (length, header) = SafeTensors::read_metadata(&bytes).map_err(|error| {
-            content(match error {
+            let problem = match error {
                 SafeTensorError::MetadataIncompleteBuffer => {
                     "truncated or damaged: its tensors do not fill it".into()
                 }
                 error => format!("not a safetensors file ({error})"),
-            })
+            };
+            FileError::content(path, &problem)
         })?;
         let metadata = header.metadata().iter().flatten();
-        let metadata = metadata.map(|(key, value)| (key.clone(), value.clone())).collect();
-        Ok(TensorFile { path: path.to_owned(), start: 8 + length, bytes, header, metadata })
+        let metadata: BTreeMap<_, _> =
+            metadata.map(|(key, value)| (key.clone(), value.clone())).collect();
+        if metadata.contains_key(HASH) && !is_whole(&bytes) {
+            let problem = format!(
+                "damaged: its content is not what was written, by the SHA-256 in it; a program that \
+                 changes it on purpose is to leave `{HASH}` out of the metadata"
+            );
+            return Err(FileError::content(path, &problem));
+        }
+        let content = Content::Safetensors { start: 8 + length, bytes, header };
+        Ok(TensorFile { path: path.to_owned(), content, metadata })
     }
 
     /// Where it was read.
@@ -59,26 +79,51 @@ impl TensorFile {
         &self.path
     }
 
-    /// What the header says beside the tensors; empty if nothing.
+    /// What the header of a safetensors file says beside the tensors; empty if nothing.
     pub fn metadata(&self) -> &BTreeMap<String, String> {
         &self.metadata
     }
 
     /// The names of its tensors, sorted.
     pub fn names(&self) -> Vec<String> {
-        let mut names = self.header.offset_keys();
-        names.sort();
-        names
-    }
-
-    /// The bytes of all tensors, as they lie in the file.
-    pub fn values(&self) -> &[u8] {
-        &self.bytes[self.start..]
+        match &self.content {
+            Content::Safetensors { header, .. } => {
+                let mut names = header.offset_keys();
+                names.sort();
+                names
+            }
+            Content::Pytorch(tensors) => tensors.names(),
+        }
     }
 
     /// The shape of a tensor, if there is one of this name.
     pub fn shape(&self, name: &str) -> Option<&[usize]> {
-        self.header.info(name).map(|info| &info.shape[..])
+        self.about(name).map(|(shape, _)| shape)
+    }
+
+    /// The shape and type of a tensor, if there is one of this name.
+    fn about(&self, name: &str) -> Option<(&[usize], Dtype)> {
+        match &self.content {
+            Content::Safetensors { header, .. } => {
+                header.info(name).map(|info| (&info.shape[..], info.dtype))
+            }
+            Content::Pytorch(tensors) => tensors.about(name),
+        }
+    }
+
+    /// The values of a tensor, if it is whole.
+    fn bytes_of(&self, name: &str) -> Result<Cow<'_, [u8]>, FileError> {
+        let damaged = || self.problem(format!("`{name}` is damaged"));
+        match &self.content {
+            Content::Safetensors { bytes, start, header } => {
+                let (from, to) = header.info(name).ok_or_else(damaged)?.data_offsets;
+                let values = bytes.get(*start..).and_then(|values| values.get(from..to));
+                values.map(Cow::Borrowed).ok_or_else(damaged)
+            }
+            Content::Pytorch(tensors) => {
+                tensors.bytes_of(name).map(Cow::Owned).map_err(|problem| self.problem(problem))
+            }
+        }
     }
 
     /// What [`Network::entries`] wrote with this prefix: a buffer of `len` floats, either all of the
@@ -100,15 +145,18 @@ impl TensorFile {
     /// Why a tensor is not a value of this parameter, if it is none.
     pub(crate) fn difference(&self, name: &str, parameter: &Parameter) -> Option<String> {
         let Parameter { shape, role, .. } = parameter;
-        let Some(info) = self.header.info(name) else {
+        let Some((found, dtype)) = self.about(name) else {
             return Some(format!("parameter `{name}` is missing"));
         };
-        let (found, dtype) = (&info.shape, info.dtype);
-        if found != shape {
+        // PyTorch takes a list of one number for a number.
+        let same = found == shape || shape.is_empty() && found[..] == [1];
+        if !same {
             return Some(format!("parameter `{name}` has shape {found:?}: expected {shape:?}"));
         }
         let (known, expected) = match role {
-            Role::BatchesTracked => (dtype == Dtype::I64, "I64"),
+            Role::BatchesTracked => {
+                (is_float(dtype) || is_integer(dtype), "an integer type, F32, F64, F16 or BF16")
+            }
             _ => (is_float(dtype), "F32, F64, F16 or BF16"),
         };
         (!known).then(|| format!("parameter `{name}` has type {dtype:?}: expected {expected}"))
@@ -122,77 +170,69 @@ impl TensorFile {
         buffer: &mut [f32],
     ) -> Result<(), FileError> {
         let values = parameter.place.of_mut(buffer);
-        let tensor = self.header.info(name).and_then(|info| Some((self.bytes_of(info)?, info)));
-        match tensor {
-            Some((bytes, info)) if bytes.len() * 8 == values.len() * info.dtype.bitsize() => {
-                convert(bytes, info.dtype, values);
+        let bytes = self.bytes_of(name)?;
+        match self.about(name) {
+            Some((_, dtype)) if bytes.len() * 8 == values.len() * dtype.bitsize() => {
+                convert(&bytes, dtype, values);
+                if parameter.role == Role::BatchesTracked {
+                    // A whole number, as PyTorch makes of it.
+                    values.iter_mut().for_each(|count| *count = *count as i64 as f32);
+                }
                 Ok(())
             }
             _ => Err(self.problem(format!("`{name}` is damaged"))),
         }
     }
 
-    /// What is wrong with this file.
+    /// An error about this file.
     pub fn problem(&self, problem: impl AsRef<str>) -> FileError {
         FileError::content(&self.path, problem.as_ref())
     }
-
-    fn bytes_of(&self, info: &TensorInfo) -> Option<&[u8]> {
-        self.bytes.get(self.start..)?.get(info.data_offsets.0..info.data_offsets.1)
-    }
 }
 
-fn is_float(dtype: Dtype) -> bool {
-    matches!(dtype, Dtype::F32 | Dtype::F64 | Dtype::F16 | Dtype::BF16)
-}
-
-/// Numbers of one of the types that [`TensorFile::difference`] lets through; rounded to the nearest
-/// where they have more digits.
-fn convert(bytes: &[u8], dtype: Dtype, values: &mut [f32]) {
-    fn each<const N: usize>(bytes: &[u8], values: &mut [f32], read: impl Fn([u8; N]) -> f32) {
-        values.iter_mut().zip(bytes.as_chunks().0).for_each(|(v, bytes)| *v = read(*bytes));
+/// What the header of a file says beside the tensors, without reading those; nothing of PyTorch's.
+pub(crate) fn read_metadata(path: &Path) -> Result<BTreeMap<String, String>, FileError> {
+    #[derive(Deserialize)]
+    struct Header {
+        #[serde(rename = "__metadata__", default)]
+        metadata: BTreeMap<String, String>,
     }
-    match dtype {
-        Dtype::F64 => each(bytes, values, |b| f64::from_le_bytes(b) as f32),
-        Dtype::F16 => each(bytes, values, |b| half(u16::from_le_bytes(b))),
-        Dtype::BF16 => {
-            each(bytes, values, |b| f32::from_bits(u32::from(u16::from_le_bytes(b)) << 16));
-        }
-        Dtype::I64 => each(bytes, values, |b| i64::from_le_bytes(b) as f32),
-        _ => each(bytes, values, f32::from_le_bytes),
+    let (mut file, mut bytes) = begin(path)?;
+    if !is_safetensors(&bytes) {
+        return Ok(BTreeMap::new());
     }
-}
-
-/// An IEEE 754 number of 16 bits: sign, five bits of exponent, ten of fraction.
-fn half(bits: u16) -> f32 {
-    let (exponent, fraction) = (bits >> 10 & 31, u32::from(bits & 1023));
-    let magnitude = match exponent {
-        // Multiples of 2⁻²⁴.
-        0 => fraction as f32 / 16_777_216.0,
-        31 => f32::from_bits(0x7f80_0000 | fraction << 13),
-        _ => f32::from_bits((u32::from(exponent) + 112) << 23 | fraction << 13),
+    let length = bytes.first_chunk().map_or(0, |length| u64::from_le_bytes(*length));
+    let rest = (8 + length).saturating_sub(bytes.len() as u64);
+    file.by_ref().take(rest).read_to_end(&mut bytes).map_err(|error| cannot_read(path, error))?;
+    let Some(header) = bytes.get(8..8 + length as usize) else {
+        return Err(FileError::content(path, "truncated or damaged: its header is not whole"));
     };
-    if bits >> 15 == 0 { magnitude } else { -magnitude }
+    let header: Header = serde_json::from_slice(header).map_err(|error| {
+        FileError::content(path, &format!("not a safetensors file (its header: {error})"))
+    })?;
+    Ok(header.metadata)
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// By the definition, ±(1 + fraction/1024)·2^(exponent − 15), in `f64`.
-    #[test]
-    fn every_half() {
-        for bits in 0..=u16::MAX {
-            let (exponent, fraction) = (i32::from(bits >> 10 & 31), f64::from(bits & 1023));
-            let expected = match exponent {
-                0 => fraction * 2f64.powi(-24),
-                31 if fraction == 0.0 => f64::INFINITY,
-                31 => f64::NAN,
-                _ => (1.0 + fraction / 1024.0) * 2f64.powi(exponent - 15),
-            };
-            let (found, expected) = (half(bits), expected.copysign(0.5 - f64::from(bits >> 15)));
-            assert!(found.is_nan() && expected.is_nan() || f64::from(found) == expected, "{bits}");
-            assert_eq!(found.is_sign_negative(), bits >> 15 == 1, "{bits}");
-        }
+/// Opens a file that begins as a safetensors file does, or as PyTorch's; returns that beginning too.
+fn begin(path: &Path) -> Result<(File, Vec<u8>), FileError> {
+    let mut file = File::open(path).map_err(|error| cannot_read(path, error))?;
+    let mut head = vec![];
+    let read = file.by_ref().take(HEAD as u64).read_to_end(&mut head);
+    read.map_err(|error| cannot_read(path, error))?;
+    if is_safetensors(&head) || pytorch::begins(&head) {
+        return Ok((file, head));
     }
+    let problem = recognise(&head);
+    let problem = problem.unwrap_or_else(|| "not a safetensors file (no header)".into());
+    Err(FileError::content(path, &problem))
+}
+
+/// Whether a file begins with the length of a header, and that header.
+fn is_safetensors(head: &[u8]) -> bool {
+    let length = head.first_chunk().map(|length| u64::from_le_bytes(*length));
+    matches!(length, Some(1..=LONGEST_HEADER)) && head.get(8).is_none_or(|byte| *byte == b'{')
+}
+
+pub(super) fn cannot_read(path: &Path, error: std::io::Error) -> FileError {
+    FileError::Io { path: path.to_owned(), action: "read", error: files::of_link(path, error) }
 }

@@ -1,6 +1,8 @@
 //! Writing tensors: the same content gives the same bytes.
 
+use super::hash::HASH;
 use crate::{Network, Role};
+use files::digest;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
@@ -32,9 +34,34 @@ pub enum Values<'a> {
 ///
 /// # Panics
 /// If two entries have one name, or an entry has another number of values than its shape.
+#[must_use]
 pub fn safetensors_bytes(metadata: &BTreeMap<String, String>, tensors: &[Entry<'_>]) -> Vec<u8> {
-    let mut header = Map::new();
-    header.insert("__metadata__".into(), json!(metadata));
+    let (places, values) = laid_out(tensors);
+    [head(metadata, places), values].concat()
+}
+
+/// [`safetensors_bytes`] with one more entry in the metadata, [`HASH`]: the SHA-256 of the file without it.
+///
+/// # Panics
+/// As [`safetensors_bytes`].
+#[must_use]
+pub fn hashed_safetensors_bytes(
+    metadata: &BTreeMap<String, String>,
+    tensors: &[Entry<'_>],
+) -> Vec<u8> {
+    let (places, values) = laid_out(tensors);
+    let mut metadata = metadata.clone();
+    metadata.remove(HASH);
+    let mut digest = digest::Running::default();
+    digest.update(&head(&metadata, places.clone()));
+    digest.update(&values);
+    metadata.insert(HASH.to_owned(), digest.finish());
+    [head(&metadata, places), values].concat()
+}
+
+/// What the header says of each tensor, and the values behind it.
+fn laid_out(tensors: &[Entry<'_>]) -> (Map<String, Value>, Vec<u8>) {
+    let mut places = Map::new();
     let mut values = vec![];
     let (wide, narrow): (Vec<_>, Vec<_>) =
         tensors.iter().partition(|entry| matches!(entry.values, Values::I64(_)));
@@ -53,13 +80,24 @@ pub fn safetensors_bytes(metadata: &BTreeMap<String, String>, tensors: &[Entry<'
         assert_eq!(count, shape.iter().product::<usize>(), "values of `{name}`");
         let about =
             json!({ "dtype": dtype, "shape": shape, "data_offsets": [start, values.len()] });
-        assert!(header.insert(name.clone(), about).is_none(), "two tensors `{name}`");
+        assert!(places.insert(name.clone(), about).is_none(), "two tensors `{name}`");
     }
-    let mut header = Value::Object(header).to_string();
+    (places, values)
+}
+
+/// All that is before the values.
+fn head(metadata: &BTreeMap<String, String>, mut header: Map<String, Value>) -> Vec<u8> {
+    let before = header.insert("__metadata__".into(), json!(metadata));
+    assert!(before.is_none(), "a tensor `__metadata__`");
+    framed(Value::Object(header).to_string())
+}
+
+/// A header behind its length, ending on a multiple of eight bytes.
+pub(super) fn framed(mut header: String) -> Vec<u8> {
     while !header.len().is_multiple_of(8) {
         header.push(' ');
     }
-    [&(header.len() as u64).to_le_bytes(), header.as_bytes(), &values].concat()
+    [&(header.len() as u64).to_le_bytes(), header.as_bytes()].concat()
 }
 
 impl Network {

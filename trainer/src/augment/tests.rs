@@ -2,9 +2,10 @@
 //! images beside training on images that were changed before.
 
 use super::*;
-use crate::{Dataset, Source, Trainer, Workers};
+use crate::{Trainer, Workers};
+use dataset::{Dataset, Source};
 use kernels::Isa;
-use model::{flatten, linear};
+use model::{flatten, layers, linear};
 use proptest::prelude::*;
 use std::path::Path;
 
@@ -81,7 +82,7 @@ proptest! {
             prop_assert!(change.down.unsigned_abs() <= shift, "{change:?}");
             prop_assert!(change.right.unsigned_abs() <= shift, "{change:?}");
             let mut to = vec![99; from.len()];
-            augmentation.apply(epoch, image, &from, &mut to);
+            augmentation.apply(epoch, image, &mut from.clone(), &mut to);
             prop_assert_eq!(&to, &naive(&augmentation, &change, &from), "{:?}", change);
             prop_assert!(!off || to == from);
         }
@@ -193,7 +194,7 @@ fn training_sees_the_changed_images() {
         [(0, &images), (1, &changed)].map(|(i, images)| write(directories[i].path(), images));
     let workers = Workers::new(Isa::detect(), 1).unwrap();
     let weights = |recipe: &Recipe, data: &Dataset, batches: &[&[u32]]| {
-        let layers = [flatten(), linear(3)];
+        let layers = layers![flatten(), linear(3)];
         let mut trainer = Trainer::with_layers(recipe, &layers, data, &workers).unwrap();
         for batch in batches {
             trainer.step(batch).unwrap();

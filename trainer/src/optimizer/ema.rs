@@ -2,8 +2,8 @@
 
 use super::pieces::each_piece;
 use crate::profile::{Chore, Chores, timed};
+use crate::workers::Workers;
 use autograd::Buffer;
-use kernels::Isa;
 use model::{Network, Role};
 
 /// The exponential moving average of weights and running statistics, laid out as they are. The numbers
@@ -43,11 +43,11 @@ impl Ema {
 
     /// Moves towards the weights after `steps` steps: it keeps d = min(decay, (1 + steps) / (10 + steps))
     /// of itself, so that the initial weights are soon forgotten, and takes 1 − d of them. (The rise of
-    /// the decay is that of TensorFlow's `ExponentialMovingAverage`.) To be called inside
-    /// [`crate::Workers::run`].
+    /// the decay is that of TensorFlow's `ExponentialMovingAverage`.) Fastest inside
+    /// [`Workers::run`].
     pub(crate) fn update(
         &mut self,
-        isa: Isa,
+        workers: &Workers,
         weights: &[f32],
         steps: u64,
         chores: Option<&Chores>,
@@ -55,9 +55,11 @@ impl Ema {
         let steps = steps as f64;
         let decay = self.decay.min((1.0 + steps) / (10.0 + steps));
         let lerp = |(ema, weights): (&mut [f32], &[f32])| {
-            timed(chores, Chore::Optimiser, || kernels::lerp(isa, ema, weights, 1.0 - decay));
+            timed(chores, Chore::Optimiser, || {
+                kernels::lerp(workers.isa(), ema, weights, 1.0 - decay)
+            });
         };
-        each_piece((&mut self.weights[..], weights), &lerp, &|(), ()| ());
+        each_piece(workers, (&mut self.weights[..], weights), &lerp);
         for &count in &self.counts {
             self.weights[count] = weights[count];
         }

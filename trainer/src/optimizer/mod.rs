@@ -2,40 +2,53 @@
 
 mod ema;
 mod groups;
-mod pieces;
+pub(crate) mod pieces;
 mod rule;
 
 pub(crate) use ema::Ema;
 
 use crate::profile::{Chore, Chores, timed};
-use crate::recipe::{Recipe, RecipeError};
+use crate::recipe::{OptimizerSection, RecipeError};
+use crate::workers::Workers;
 use autograd::Buffer;
 use groups::{Span, spans};
-use kernels::Isa;
-use model::{Network, Role};
-use pieces::{Piece, each_piece};
+use model::{Network, Parameter};
+use pieces::{Piece, each_piece, sum_of_pieces};
 use rule::{Rule, Setting};
+use std::fmt;
+use std::ops::Range;
 
-/// What remains of a batch's statistics at each step, as PyTorch's momentum 0.1.
-const STATISTICS_MOMENTUM: f32 = 0.1;
-
-/// The optimiser and its state.
+/// An optimiser with its state: it turns the gradient of a batch into new weights and running statistics.
+///
+/// A loop of one's own makes its steps with this: [`Optimizer::step`] also moves batch norm's running
+/// statistics, which no gradient moves; where they have been moved otherwise or not at all, the network is not
+/// evaluated ([`Network::check_statistics`]). (A [`Trainer`](crate::Trainer) does all of it by itself.)
 ///
 /// Every part of a step is either of each float by itself or a sum in an order that the lengths decide,
 /// so threads change no bit.
-pub(crate) struct Optimizer {
+pub struct Optimizer {
     rule: Rule,
     spans: Vec<Span>,
     clip_value: Option<f32>,
     clip_norm: Option<f64>,
     /// As long as the trained part of the weights, or empty where the rule has no such state.
     state: [Buffer; 3],
+    /// The number of steps taken.
+    steps: u64,
+    /// How long the weights and their trained part are.
+    lengths: [usize; 2],
+    /// Where the running statistics lie among the weights, and how far they move towards those of a batch; what
+    /// counts batches does not.
+    statistics: Vec<(Range<usize>, Option<f32>)>,
+    /// The sums of squares of pieces of the gradient.
+    squares: Vec<f64>,
 }
 
 impl Optimizer {
-    /// The recipe's optimiser, before the first step.
-    pub(crate) fn new(recipe: &Recipe, network: &Network) -> Result<Optimizer, RecipeError> {
-        let section = &recipe.optimizer;
+    /// The optimiser of a recipe for this network, before the first step.
+    ///
+    /// An error if a group matches no parameter.
+    pub fn new(section: &OptimizerSection, network: &Network) -> Result<Optimizer, RecipeError> {
         let rule = Rule::new(section);
         let start = rule.start();
         let state = rule.names().map(|name| {
@@ -43,34 +56,55 @@ impl Optimizer {
             state.fill(start);
             state
         });
+        let statistics = network.parameters().iter().filter(|p| !p.role.is_trained());
+        let place = |p: &Parameter| p.place.offset..p.place.offset + p.place.len;
+        let statistics = statistics.map(|p| (place(p), network.momentum(p)));
         Ok(Optimizer {
             rule,
             spans: spans(section, network)?,
             clip_value: section.clip_value.map(|limit| limit as f32),
             clip_norm: section.clip_norm,
             state,
+            steps: 0,
+            lengths: [network.len(), network.trained_len()],
+            statistics: statistics.collect(),
+            squares: vec![],
         })
     }
 
-    /// Step number `step`, from one, with learning rate `lr`; clips the gradients by value where the
-    /// recipe does. To be called inside [`crate::Workers::run`].
-    #[expect(clippy::too_many_arguments, reason = "a step is made of all of it")]
-    pub(crate) fn step(
+    /// The number of steps taken.
+    pub fn steps(&self) -> u64 {
+        self.steps
+    }
+
+    /// One step with learning rate `lr`. `weights` and `gradients` are laid out as the network's
+    /// parameters, and the gradients are those of a whole batch: the sums over its shards of what
+    /// [`Tape::backward`](autograd::Tape::backward) has put there. That includes the batch's statistics,
+    /// towards which the running statistics of batch norm move. Where the recipe clips gradients by
+    /// value, they are clipped in place. Fastest inside [`Workers::run`].
+    ///
+    /// # Panics
+    /// If `weights` or `gradients` has another length than the network's parameters.
+    pub fn step(&mut self, workers: &Workers, lr: f64, weights: &mut [f32], gradients: &mut [f32]) {
+        self.step_timed(workers, lr, weights, gradients, None);
+    }
+
+    /// [`Optimizer::step`], measured.
+    pub(crate) fn step_timed(
         &mut self,
-        isa: Isa,
-        network: &Network,
-        step: u64,
+        workers: &Workers,
         lr: f64,
         weights: &mut [f32],
         gradients: &mut [f32],
         chores: Option<&Chores>,
     ) {
-        let (trained, statistics) = weights.split_at_mut(network.trained_len());
-        let (of_trained, of_statistics) = gradients.split_at_mut(network.trained_len());
-        let gradient_scale = self.clip(isa, of_trained, chores);
+        let (isa, [len, trained]) = (workers.isa(), self.lengths);
+        assert_eq!([weights.len(), gradients.len()], [len; 2], "weights and gradients, by network");
+        self.steps += 1;
+        let gradient_scale = self.clip(workers, &mut gradients[..trained], chores);
         for span in &self.spans {
             let (lr, weight_decay) = (lr * span.lr_scale, span.weight_decay);
-            let setting = Setting { lr, weight_decay, gradient_scale, step };
+            let setting = Setting { lr, weight_decay, gradient_scale, step: self.steps };
             let update = |piece| {
                 timed(chores, Chore::Optimiser, || self.rule.update(isa, &setting, piece));
             };
@@ -79,41 +113,63 @@ impl Optimizer {
                 state.get_mut(span.range.clone()).unwrap_or_default()
             });
             let (weights, gradients) =
-                (&mut trained[span.range.clone()], &of_trained[span.range.clone()]);
-            each_piece(Piece { weights, gradients, state }, &update, &|(), ()| ());
+                (&mut weights[span.range.clone()], &gradients[span.range.clone()]);
+            each_piece(workers, Piece { weights, gradients, state }, &update);
         }
-        timed(chores, Chore::Optimiser, || update_statistics(network, statistics, of_statistics));
+        timed(chores, Chore::Optimiser, || self.update_statistics(weights, gradients));
+    }
+
+    /// The running statistics take one step towards those of the batch, which the shards have put where
+    /// gradients would be.
+    fn update_statistics(&self, weights: &mut [f32], gradients: &[f32]) {
+        for (range, momentum) in &self.statistics {
+            let batch = &gradients[range.clone()];
+            for (running, batch) in weights[range.clone()].iter_mut().zip(batch) {
+                match momentum {
+                    Some(momentum) => *running = (1.0 - momentum) * *running + momentum * batch,
+                    None => *running += 1.0,
+                }
+            }
+        }
     }
 
     /// Clips gradients by value; returns what they are to be multiplied by for the sake of their norm.
     /// As in PyTorch: the value first, and the norm is that of all parameters that are trained.
-    fn clip(&self, isa: Isa, gradients: &mut [f32], chores: Option<&Chores>) -> f64 {
+    fn clip(&mut self, workers: &Workers, gradients: &mut [f32], chores: Option<&Chores>) -> f64 {
+        let isa = workers.isa();
         if let Some(limit) = self.clip_value {
             let clamp = |piece: &mut [f32]| {
                 timed(chores, Chore::Optimiser, || kernels::clamp(isa, piece, limit));
             };
             for span in &self.spans {
-                each_piece(&mut gradients[span.range.clone()], &clamp, &|(), ()| ());
+                each_piece(workers, &mut gradients[span.range.clone()], &clamp);
             }
         }
         let Some(limit) = self.clip_norm else { return 1.0 };
         let squares =
             |piece: &[f32]| timed(chores, Chore::Optimiser, || kernels::sum_of_squares(isa, piece));
-        let sum = |span: &Span| each_piece(&gradients[span.range.clone()], &squares, &|a, b| a + b);
+        let room = &mut self.squares;
+        let sum =
+            |span: &Span| sum_of_pieces(workers, &gradients[span.range.clone()], room, &squares);
         let norm = self.spans.iter().map(sum).sum::<f64>().sqrt();
         f64::min(1.0, limit / (norm + 1e-6))
     }
 
     /// What the next step depends on, under PyTorch's names: each as long as the trained part of the
-    /// weights, and laid out like it.
-    pub(crate) fn state(&self) -> Vec<(&'static str, &[f32])> {
+    /// weights, and laid out like it. (And [`Optimizer::steps`].)
+    pub fn state(&self) -> Vec<(&'static str, &[f32])> {
         let state = self.rule.names().into_iter().zip(&self.state);
         state.filter_map(|(name, state)| Some((name?, &**state))).collect()
     }
 
+    /// Sets the number of steps taken, to continue a run.
+    pub fn set_steps(&mut self, steps: u64) {
+        self.steps = steps;
+    }
+
     /// Takes over the values of [`Optimizer::state`] with this name. Returns whether the rule has such
     /// state, of this length.
-    pub(crate) fn restore(&mut self, name: &str, values: &[f32]) -> bool {
+    pub fn restore(&mut self, name: &str, values: &[f32]) -> bool {
         let names = self.rule.names();
         let found = names.iter().zip(&mut self.state).find(|(known, _)| **known == Some(name));
         match found {
@@ -126,19 +182,12 @@ impl Optimizer {
     }
 }
 
-/// The running statistics take one step towards those of the batch, which the shards have put where
-/// gradients would be.
-fn update_statistics(network: &Network, running: &mut [f32], batch: &[f32]) {
-    for parameter in network.parameters().iter().filter(|p| !p.role.is_trained()) {
-        let start = parameter.place.offset - network.trained_len();
-        let range = start..start + parameter.place.len;
-        for (running, batch) in running[range.clone()].iter_mut().zip(&batch[range]) {
-            if parameter.role == Role::BatchesTracked {
-                *running += 1.0;
-            } else {
-                *running = (1.0 - STATISTICS_MOMENTUM) * *running + STATISTICS_MOMENTUM * batch;
-            }
-        }
+impl fmt::Debug for Optimizer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Optimizer")
+            .field("rule", &self.rule)
+            .field("steps", &self.steps)
+            .finish_non_exhaustive()
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::pieces::Piece;
 use crate::recipe::{OptimizerKind, OptimizerSection};
-use kernels::{Adagrad, Adam, Isa, RmsProp, Sgd};
+use kernels::{Adagrad, Adam, AdamState, Isa, RmsProp, RmsPropState, Sgd};
 
 /// The rule and what of its settings is the same for every parameter and step.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -77,12 +77,15 @@ impl Rule {
             }
             Rule::Adam { betas, eps, decoupled } => {
                 let adam = Adam { lr, betas, eps, weight_decay, decoupled, gradient_scale, step };
-                kernels::adam(isa, &adam, weights, gradients, first, second);
+                let state = AdamState { exp_avg: first, exp_avg_sq: second };
+                kernels::adam(isa, &adam, weights, gradients, state);
             }
             Rule::RmsProp { alpha, eps, momentum, centered } => {
                 let rms_prop =
                     RmsProp { lr, alpha, eps, momentum, centered, weight_decay, gradient_scale };
-                kernels::rms_prop(isa, &rms_prop, weights, gradients, first, second, third);
+                let state =
+                    RmsPropState { square_avg: first, grad_avg: second, momentum_buffer: third };
+                kernels::rms_prop(isa, &rms_prop, weights, gradients, state);
             }
             Rule::Adagrad { lr_decay, eps, .. } => {
                 let adagrad = Adagrad { lr, lr_decay, eps, weight_decay, gradient_scale, step };

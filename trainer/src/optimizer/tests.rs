@@ -1,15 +1,15 @@
 //! Steps of small networks.
 
 use super::*;
-use crate::recipe::Group;
-use crate::workers::Workers;
-use kernels::reference::uniform;
-use model::{batch_norm2d, conv2d, flatten, linear};
+use crate::recipe::{Group, Recipe};
+use kernels::Isa;
+use model::{batch_norm2d, conv2d, flatten, layers, linear};
+use reference::uniform;
 use std::ops::Range;
 
 /// Parameters of 36, 4, 4, 4, 2560 and 10 floats, most of which end within a vector.
 fn network() -> Network {
-    let layers = [conv2d(4, 3), batch_norm2d(), flatten(), linear(10)];
+    let layers = layers![conv2d(4, 3), batch_norm2d(), flatten(), linear(10)];
     Network::new([1, 10, 10], &layers).unwrap()
 }
 
@@ -22,7 +22,7 @@ fn group(pattern: &str) -> Group {
 }
 
 fn ranges(recipe: &Recipe) -> Vec<Range<usize>> {
-    let optimizer = Optimizer::new(recipe, &network()).unwrap();
+    let optimizer = Optimizer::new(&recipe.optimizer, &network()).unwrap();
     optimizer.spans.into_iter().map(|span| span.range).collect()
 }
 
@@ -52,7 +52,7 @@ fn a_group_without_parameters_is_an_error() {
     // Running statistics are not for an optimiser.
     for pattern in ["conv1.*", "1.running_mean"] {
         recipe.optimizer.groups = vec![group("*.weight"), group(pattern)];
-        let error = Optimizer::new(&recipe, &network()).err().unwrap();
+        let error = Optimizer::new(&recipe.optimizer, &network()).err().unwrap();
         assert_eq!(error.field(), Some("optimizer.groups"));
         let message = error.to_string();
         let expected = format!(
@@ -67,7 +67,7 @@ fn a_group_without_parameters_is_an_error() {
 fn run(recipe: &Recipe, threads: usize, steps: Range<u64>) -> (Vec<f32>, Optimizer) {
     let network = network();
     let workers = Workers::new(Isa::detect(), threads).unwrap();
-    let mut optimizer = Optimizer::new(recipe, &network).unwrap();
+    let mut optimizer = Optimizer::new(&recipe.optimizer, &network).unwrap();
     let mut weights: Vec<f32> = uniform(network.len(), 1);
     go_on(&workers, &network, &mut optimizer, &mut weights, steps);
     (weights, optimizer)
@@ -83,7 +83,8 @@ fn go_on(
     workers.run(|| {
         for step in steps {
             let mut gradients: Vec<f32> = uniform(network.len(), 100 + step);
-            optimizer.step(workers.isa(), network, step, 0.1, weights, &mut gradients, None);
+            assert_eq!(optimizer.steps() + 1, step);
+            optimizer.step(workers, 0.1, weights, &mut gradients);
         }
     });
 }
@@ -110,12 +111,13 @@ fn a_restored_optimiser_goes_on_as_if_nothing_had_been() {
         let state = first.state();
         let found: Vec<&str> = state.iter().map(|(name, _)| *name).collect();
         assert_eq!(found, names, "{settings}");
-        let mut second = Optimizer::new(&recipe, &network).unwrap();
+        let mut second = Optimizer::new(&recipe.optimizer, &network).unwrap();
         for (name, values) in state {
             assert_eq!(values.len(), network.trained_len());
             assert!(second.restore(name, values), "{settings}: {name}");
             assert!(!second.restore(name, &values[1..]), "{settings}: {name}");
         }
+        second.set_steps(first.steps());
         assert!(!second.restore("velocity", &vec![0.0; network.trained_len()]));
         let workers = Workers::new(Isa::detect(), 1).unwrap();
         go_on(&workers, &network, &mut second, &mut weights, 4..7);
@@ -125,7 +127,7 @@ fn a_restored_optimiser_goes_on_as_if_nothing_had_been() {
 
 #[test]
 fn what_a_rule_does_not_have_cannot_be_restored() {
-    let mut sgd = Optimizer::new(&recipe("kind = 'sgd'"), &network()).unwrap();
+    let mut sgd = Optimizer::new(&recipe("kind = 'sgd'").optimizer, &network()).unwrap();
     assert!(!sgd.restore("exp_avg", &vec![0.0; network().trained_len()]));
     assert!(!sgd.restore("grad_avg", &[]));
 }
@@ -134,7 +136,7 @@ fn what_a_rule_does_not_have_cannot_be_restored() {
 #[test]
 fn the_accumulator_has_its_start() {
     let recipe = recipe("kind = 'adagrad'\ninitial_accumulator = 0.5");
-    let optimizer = Optimizer::new(&recipe, &network()).unwrap();
+    let optimizer = Optimizer::new(&recipe.optimizer, &network()).unwrap();
     assert!(optimizer.state()[0].1.iter().all(|sum| *sum == 0.5));
 }
 
@@ -185,12 +187,12 @@ fn clipping() {
     let part = |settings: &str| {
         let mut recipe = recipe(&format!("lr = 1.0\nmomentum = 0.0\n{settings}"));
         recipe.optimizer.groups = vec![Group { frozen: true, ..group("3.bias") }];
-        let mut optimizer = Optimizer::new(&recipe, &network).unwrap();
+        let mut optimizer = Optimizer::new(&recipe.optimizer, &network).unwrap();
         let mut weights = vec![0.0; network.len()];
         let mut gradients = original.clone();
         let workers = Workers::new(isa, 1).unwrap();
         workers.run(|| {
-            optimizer.step(isa, &network, 1, 1.0, &mut weights, &mut gradients, None);
+            optimizer.step(&workers, 1.0, &mut weights, &mut gradients);
         });
         weights
     };
@@ -218,7 +220,7 @@ fn clipping() {
 /// 1, 2 and 5 threads, on a network of several pieces.
 #[test]
 fn threads_change_no_bit() {
-    let layers = [conv2d(8, 3), flatten(), linear(100), linear(10)];
+    let layers = layers![conv2d(8, 3), flatten(), linear(100), linear(10)];
     let network = Network::new([3, 20, 20], &layers).unwrap();
     assert!(network.trained_len() > 250_000);
     for (rule, _) in RULES {
@@ -228,12 +230,12 @@ fn threads_change_no_bit() {
         ));
         let weights = |threads| {
             let workers = Workers::new(Isa::detect(), threads).unwrap();
-            let mut optimizer = Optimizer::new(&recipe, &network).unwrap();
+            let mut optimizer = Optimizer::new(&recipe.optimizer, &network).unwrap();
             let mut ema = Ema::new(0.5, &network);
             let mut weights: Vec<f32> = uniform(network.len(), 1);
             for steps in 1..4 {
                 go_on(&workers, &network, &mut optimizer, &mut weights, steps..steps + 1);
-                workers.run(|| ema.update(workers.isa(), &weights, steps, None));
+                workers.run(|| ema.update(&workers, &weights, steps, None));
             }
             weights.extend(ema.weights());
             weights.iter().map(|w| w.to_bits()).collect::<Vec<u32>>()
@@ -246,17 +248,18 @@ fn threads_change_no_bit() {
 #[test]
 fn the_average_follows_the_weights() {
     let network = network();
-    let isa = Isa::detect();
+    let workers = Workers::new(Isa::detect(), 1).unwrap();
     let mut ema = Ema::new(0.5, &network);
     assert!(!ema.restore(&[1.0]));
     let start: Vec<f32> = uniform(network.len(), 1);
     assert!(ema.restore(&start));
     assert_eq!(ema.weights(), start);
     let mut expected: Vec<f64> = start.iter().map(|w| f64::from(*w)).collect();
-    let counts = network.parameters().iter().find(|p| p.role == Role::BatchesTracked).unwrap();
+    let counts =
+        network.parameters().iter().find(|p| p.role == model::Role::BatchesTracked).unwrap();
     for steps in 1..20u64 {
         let weights: Vec<f32> = uniform(network.len(), 10 + steps);
-        ema.update(isa, &weights, steps, None);
+        ema.update(&workers, &weights, steps, None);
         // From 2/11 to a half at step 8.
         let decay = ((1 + steps) as f64 / (10 + steps) as f64).min(0.5);
         for (expected, weight) in expected.iter_mut().zip(&weights) {
@@ -267,4 +270,37 @@ fn the_average_follows_the_weights() {
             assert!((f64::from(*got) - expected).abs() < 1e-6, "step {steps}: {got} {expected}");
         }
     }
+}
+
+/// Each batch norm's running statistics move by its own momentum; without scale and shift it has nothing else.
+#[test]
+fn running_statistics_move_by_their_own_momentum() {
+    let layers = layers![
+        conv2d(4, 3),
+        batch_norm2d(),
+        batch_norm2d().momentum(0.25).affine(false),
+        flatten(),
+        linear(3),
+    ];
+    let network = Network::new([1, 10, 10], &layers).unwrap();
+    let workers = Workers::new(Isa::detect(), 1).unwrap();
+    let mut optimizer = Optimizer::new(&recipe("lr = 0.1").optimizer, &network).unwrap();
+    let mut weights = vec![0.5; network.len()];
+    let mut gradients: Vec<f32> = uniform(network.len(), 1);
+    let found = gradients.clone();
+    optimizer.step(&workers, 0.1, &mut weights, &mut gradients);
+    for (layer, momentum) in [("1", 0.1f32), ("2", 0.25)] {
+        for part in ["running_mean", "running_var", "num_batches_tracked"] {
+            let name = format!("{layer}.{part}");
+            let place = network.parameters().iter().find(|p| p.name == name).unwrap().place;
+            for (moved, batch) in place.of(&weights).iter().zip(place.of(&found)) {
+                let expected = match part {
+                    "num_batches_tracked" => 1.5,
+                    _ => (1.0 - momentum) * 0.5 + momentum * batch,
+                };
+                assert_eq!(*moved, expected, "{name}");
+            }
+        }
+    }
+    assert!(network.parameters().iter().all(|p| p.name != "2.weight" && p.name != "2.bias"));
 }

@@ -13,14 +13,14 @@ use std::thread::available_parallelism;
 const OF_EACH_RANK: [&str; 2] = ["data.directory", "model.weights"];
 
 /// What each rank says, in order of the ranks.
-pub fn gather_texts(communicator: &dyn Communicator, own: &str) -> Vec<String> {
+pub fn all_gather_texts(communicator: &dyn Communicator, own: &str) -> Vec<String> {
     let size = communicator.size();
     let mut lengths = vec![[0; 8]; size];
     let own_length = (own.len() as u64).to_le_bytes();
-    communicator.gather(&own_length, &vec![8; size], lengths.as_flattened_mut());
+    communicator.all_gather(&own_length, &vec![8; size], lengths.as_flattened_mut());
     let lengths: Vec<usize> = lengths.into_iter().map(|n| u64::from_le_bytes(n) as usize).collect();
     let mut all = vec![0; lengths.iter().sum()];
-    communicator.gather(own.as_bytes(), &lengths, &mut all);
+    communicator.all_gather(own.as_bytes(), &lengths, &mut all);
     let mut rest = &all[..];
     let text = |&length: &usize| {
         let (text, after) = rest.split_at(length);
@@ -33,7 +33,7 @@ pub fn gather_texts(communicator: &dyn Communicator, own: &str) -> Vec<String> {
 /// What rank 0 says; the others say nothing.
 pub fn broadcast_text(communicator: &dyn Communicator, own: &str) -> String {
     let own = if communicator.rank() == 0 { own } else { "" };
-    gather_texts(communicator, own).swap_remove(0)
+    all_gather_texts(communicator, own).swap_remove(0)
 }
 
 /// Gives all ranks the values of rank 0.
@@ -47,7 +47,7 @@ pub(crate) fn broadcast(communicator: &dyn Communicator, values: &mut [f32]) {
         let mut counts = vec![0; size];
         counts[0] = size_of_val(values);
         let all = bytemuck::cast_slice_mut(values);
-        communicator.gather(bytemuck::cast_slice(&own), &counts, all);
+        communicator.all_gather(bytemuck::cast_slice(&own), &counts, all);
     }
 }
 
@@ -62,7 +62,7 @@ pub fn threads_per_rank(communicator: &dyn Communicator) -> usize {
     let status = read("/proc/self/status");
     let allowed = status.lines().find(|line| line.starts_with("Cpus_allowed_list:"));
     let place = read("/proc/sys/kernel/random/boot_id") + allowed.unwrap_or_default();
-    let places = gather_texts(communicator, &place);
+    let places = all_gather_texts(communicator, &place);
     let sharing = places.iter().filter(|other| **other == place).count();
     (own / sharing).max(1)
 }
@@ -77,6 +77,7 @@ pub(crate) struct Identity {
 }
 
 impl Identity {
+    #[must_use]
     pub fn new(isa: Isa, recipe: &Recipe, data: &str) -> Identity {
         // AVX2 and AVX-512 give the same bits; the portable path does not, nor does it everywhere.
         let arithmetic = match isa.to_string() {
@@ -94,7 +95,7 @@ impl Identity {
     /// In what the ranks differ, if they do.
     pub fn differences(&self, communicator: &dyn Communicator) -> Option<String> {
         let own = serde_json::to_string(self).expect("plain values");
-        let all = gather_texts(communicator, &own);
+        let all = all_gather_texts(communicator, &own);
         let first = Identity::parse(&all[0]);
         let differs = |(rank, other): (usize, &String)| {
             let problem = match (Identity::parse(other), &first) {

@@ -2,16 +2,16 @@
 
 use std::env::var;
 
-/// A process as its launcher names it.
+/// The place of a process in its job, as the launcher states it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Launch {
-    /// Which of the processes this is, from zero.
+    /// The rank of this process, from zero.
     pub rank: usize,
-    /// How many there are, at least one.
+    /// The number of processes, at least one.
     pub ranks: usize,
 }
 
-/// What the launcher of this process says in its environment; nothing if there is no launcher.
+/// What the launcher of this process says in its environment; `None` without a launcher.
 pub fn launch() -> Option<Launch> {
     find(&|name| var(name).ok())
 }

@@ -1,25 +1,25 @@
 //! Several processes that train one network: the ranks.
 //!
-//! Each rank computes a share of every batch, and all end the step with the same weights as one
-//! process would: see `reduce.rs` for how. [`Communicator`] is the only seam to what connects them;
-//! [`Local`] is one process, [`Mpi`] those that `mpirun` has started.
+//! Each rank computes a partition of every batch, and all end the step with the same weights as one
+//! process would: see `all_reduce.rs` for how. [`Communicator`] is the only seam to what connects them;
+//! [`Local`] is one process, `Mpi` those that `mpirun` has started.
 
 mod agree;
+mod all_reduce;
+mod join_data;
 mod launch;
 #[cfg(feature = "mpi")]
 mod mpi;
-mod reduce;
-mod share;
-mod tree;
+mod partition;
 
 pub(crate) use agree::{Identity, broadcast};
-pub use agree::{broadcast_text, gather_texts, threads_per_rank};
+pub use agree::{all_gather_texts, broadcast_text, threads_per_rank};
+pub(crate) use all_reduce::Ranks;
+pub use join_data::{PartitionError, join_partitions};
 pub use launch::{Launch, launch};
 #[cfg(feature = "mpi")]
 pub use mpi::{Mpi, MpiError, end_with_launcher};
-pub(crate) use reduce::Ranks;
-pub use share::join_shares;
-pub(crate) use tree::shards_of;
+pub(crate) use partition::shards_of;
 
 /// What connects the ranks of a job. Calls are collective: every rank makes the same ones in the same
 /// order, from one thread at a time.
@@ -35,11 +35,11 @@ pub trait Communicator: Send + Sync {
 
     /// Every rank gives `own`, and has in `all` what each gave, in order of the ranks: `counts[r]`
     /// bytes of rank `r`.
-    fn gather(&self, own: &[u8], counts: &[usize], all: &mut [u8]);
+    fn all_gather(&self, own: &[u8], counts: &[usize], all: &mut [u8]);
 
     /// Every rank gives each other a part of `own`, `sent[r]` bytes to rank `r`, one part after
     /// another; and has in `all` what each gave to it, `received[r]` bytes of rank `r`.
-    fn exchange(&self, own: &[u8], sent: &[usize], all: &mut [u8], received: &[usize]);
+    fn all_to_all(&self, own: &[u8], sent: &[usize], all: &mut [u8], received: &[usize]);
 
     /// Bytes that a rank may give or have in one call, at most.
     fn largest(&self) -> usize {
@@ -57,7 +57,7 @@ pub trait Communicator: Send + Sync {
     }
 }
 
-/// The only rank there is.
+/// The communicator of a job of one rank.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Local;
 
@@ -70,11 +70,11 @@ impl Communicator for Local {
         1
     }
 
-    fn gather(&self, own: &[u8], _counts: &[usize], all: &mut [u8]) {
+    fn all_gather(&self, own: &[u8], _counts: &[usize], all: &mut [u8]) {
         all.copy_from_slice(own);
     }
 
-    fn exchange(&self, own: &[u8], _sent: &[usize], all: &mut [u8], _received: &[usize]) {
+    fn all_to_all(&self, own: &[u8], _sent: &[usize], all: &mut [u8], _received: &[usize]) {
         all.copy_from_slice(own);
     }
 }

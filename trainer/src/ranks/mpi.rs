@@ -13,6 +13,7 @@ use mpi::traits::CommunicatorCollectives;
 use mpi::{Count, Threading, request};
 use rustix::process::{Signal, getpid, kill_process, set_parent_process_death_signal};
 use std::env;
+use std::fmt;
 use std::mem::ManuallyDrop;
 use std::process;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
@@ -30,9 +31,20 @@ const TIMEOUT_BY_DEFAULT: Duration = Duration::from_secs(60);
 pub struct Mpi {
     place: Arc<Place>,
     timeout: Duration,
+    lost: Lost,
     counts: Mutex<Counts>,
     /// Kept from being dropped: a process that panics must not wait for the others.
     universe: ManuallyDrop<Universe>,
+}
+
+/// Tells that other ranks have been waited for in vain, right before the process ends.
+type Lost = fn(&str);
+
+impl fmt::Debug for Mpi {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Place { rank, size, .. } = &*self.place;
+        f.debug_struct("Mpi").field("rank", rank).field("size", size).finish_non_exhaustive()
+    }
 }
 
 /// Where a rank is: what it says when the job cannot go on.
@@ -58,11 +70,12 @@ struct Counts {
 
 /// Why a process cannot be a rank.
 #[derive(Debug, Error)]
+#[non_exhaustive]
 pub enum MpiError {
     /// The bound of a wait is none.
     #[error("{TIMEOUT}: found {0:?}, expected seconds from 1 to 86400")]
     Timeout(String),
-    /// The launcher is not that of the library: each process would take itself for the only one.
+    /// The launcher belongs to another MPI library: each process would believe that it is the only one.
     #[error(
         "the launcher has started {launched} ranks, but this MPI library finds {found}: expected the \
              mpirun of the library that the program was built with"
@@ -80,13 +93,14 @@ pub enum MpiError {
 
 impl Mpi {
     /// Joins the job. `interrupt` is what a signal sets: the launcher may end the job soon then, and it is
-    /// said how to go on. From now on the process ends with its parent.
-    pub fn start(interrupt: Arc<AtomicBool>) -> Result<Mpi, MpiError> {
+    /// said how to go on. `lost` is given the message when other ranks have been waited for in vain, right
+    /// before the process ends with exit code 1. From now on the process ends with its parent.
+    pub fn start(interrupt: Arc<AtomicBool>, lost: fn(&str)) -> Result<Mpi, MpiError> {
         end_with_launcher();
         let timeout = timeout().unwrap_or(TIMEOUT_BY_DEFAULT);
         let start = || mpi::initialize_with_threading(Threading::Serialized);
         let (universe, threading) =
-            bounded(timeout, "the start of MPI", start).ok_or(MpiError::Threads)?;
+            bounded(timeout, "the start of MPI", lost, start).ok_or(MpiError::Threads)?;
         let universe = ManuallyDrop::new(universe);
         if threading < Threading::Serialized {
             return Err(MpiError::Threads);
@@ -99,7 +113,7 @@ impl Mpi {
         }
         let place = Arc::new(Place { rank, size, ..Place::default() });
         watch(Arc::clone(&place), interrupt);
-        Ok(Mpi { place, timeout, counts: Mutex::default(), universe })
+        Ok(Mpi { place, timeout, lost, counts: Mutex::default(), universe })
     }
 
     /// Makes the bound of rank 0 everyone's. An error if this rank's is none; all ranks must call this,
@@ -108,7 +122,7 @@ impl Mpi {
         let own = timeout();
         let mut all = vec![[0; 8]; self.size()];
         let seconds = own.as_ref().unwrap_or(&TIMEOUT_BY_DEFAULT).as_secs().to_le_bytes();
-        self.gather(&seconds, &vec![8; self.size()], all.as_flattened_mut());
+        self.all_gather(&seconds, &vec![8; self.size()], all.as_flattened_mut());
         self.timeout = Duration::from_secs(u64::from_le_bytes(all[0]));
         own.map(drop)
     }
@@ -118,7 +132,7 @@ impl Mpi {
         self.place.is_over.store(true, Relaxed);
         // The last of rank 0, such as the report, is done by it alone.
         let universe = ManuallyDrop::into_inner(self.universe);
-        bounded(10 * self.timeout, "the end of the other ranks", || drop(universe));
+        bounded(10 * self.timeout, "the end of the other ranks", self.lost, || drop(universe));
     }
 
     /// Waits until `done` says so, but not for ever. `own` is how long this rank has computed since the
@@ -149,16 +163,18 @@ impl Mpi {
 
     fn give_up(&self, waited: Duration) -> ! {
         let seconds = waited.as_secs();
-        self.abort_because(&format!(
+        let problem = format!(
             "waited {seconds} s for the other ranks: one is dead, cut off, or slower than {TIMEOUT} says"
-        ))
+        );
+        self.abort(&problem, self.lost)
     }
 
-    /// Ends the job because this rank cannot go on.
-    pub fn abort_because(&self, problem: &str) -> ! {
+    /// Ends the job, with exit code 1, because this rank cannot go on: `tell` is given the problem with
+    /// the rank, the step and how to go on.
+    pub fn abort(&self, problem: &str, tell: impl FnOnce(&str)) -> ! {
         self.place.is_over.store(true, Relaxed);
-        eprintln!("error: {}", self.place.found(problem));
         end_within(Duration::from_secs(3));
+        tell(&self.place.found(problem));
         SimpleCommunicator::world().abort(1)
     }
 }
@@ -220,7 +236,7 @@ impl Communicator for Mpi {
         Count::MAX as usize
     }
 
-    fn gather(&self, own: &[u8], counts: &[usize], all: &mut [u8]) {
+    fn all_gather(&self, own: &[u8], counts: &[usize], all: &mut [u8]) {
         let mut state = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         let Counts { received, last, .. } = &mut *state;
         set(received, counts);
@@ -234,7 +250,7 @@ impl Communicator for Mpi {
         });
     }
 
-    fn exchange(&self, own: &[u8], sent: &[usize], all: &mut [u8], received: &[usize]) {
+    fn all_to_all(&self, own: &[u8], sent: &[usize], all: &mut [u8], received: &[usize]) {
         let mut state = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         let Counts { sent: to, received: from, last } = &mut *state;
         set(to, sent);
@@ -302,15 +318,13 @@ fn placed_mut<'s>(slice: &'s mut [u8], nothing: &'s mut [u8; 1]) -> &'s mut [u8]
 }
 
 /// Does what may wait for other processes in its own way, and ends the process if that takes too long.
-fn bounded<T>(bound: Duration, what: &'static str, f: impl FnOnce() -> T) -> T {
+fn bounded<T>(bound: Duration, what: &'static str, lost: Lost, f: impl FnOnce() -> T) -> T {
     let (done, end) = channel::<()>();
     thread::spawn(move || {
         if end.recv_timeout(bound) == Err(RecvTimeoutError::Timeout) {
-            eprintln!(
-                "error: waited {} s for {what}: a process is dead or cut off",
-                bound.as_secs()
-            );
             end_within(Duration::from_secs(3));
+            let seconds = bound.as_secs();
+            lost(&format!("waited {seconds} s for {what}: a process is dead or cut off"));
             process::exit(1);
         }
     });

@@ -2,6 +2,7 @@
 
 use super::RecipeError;
 use std::fmt::Display;
+use std::path::Path;
 
 /// What a count may be.
 pub(crate) const COUNT: &str = "a whole number from 1 to 1048576";
@@ -42,4 +43,10 @@ pub(crate) fn positive(field: &str, value: f64) -> Result<(), RecipeError> {
 pub(crate) fn not_negative(field: &str, value: f64) -> Result<(), RecipeError> {
     let possible = (0.0..=f32::MAX).contains(&(value as f32));
     require(possible, field, format!("{value:?}"), "a number from 0 to 3.4e38")
+}
+
+/// A path that TOML can hold.
+pub(crate) fn utf8(field: &str, path: Option<&Path>) -> Result<(), RecipeError> {
+    let Some(path) = path.filter(|path| path.to_str().is_none()) else { return Ok(()) };
+    Err(RecipeError::value(field, path.display(), "a path in UTF-8, as a recipe is"))
 }

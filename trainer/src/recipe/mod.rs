@@ -1,73 +1,74 @@
 //! A recipe: everything that, with the data, decides the trained weights.
 
+mod augment;
 mod check;
 mod data;
 mod model;
 mod optimizer;
+mod pictures;
 mod schedule;
 mod settings;
+pub mod shipped;
 mod stop;
+mod unused;
 
-pub use data::{AugmentSection, Auto, DataSection, Moments, Normalize, Validation, ValidationSet};
-pub use model::{InitName, ModelSection};
+pub use augment::{AugmentSection, Fill};
+pub use data::{Auto, DataSection, Fraction, Normalize, Sampling, Validation, ValidationSet};
+pub use model::{Balanced, ClassWeights, InitName, LossName, ModelSection};
 pub use optimizer::{Group, OptimizerKind, OptimizerSection};
+pub use pictures::{Facts, PICTURES};
 pub use schedule::{ScheduleKind, ScheduleSection};
 pub use stop::{EventsSection, Every, Monitor, StopSection};
 
+use ::model::suggestion;
 use check::require;
+use files::FileError;
 use serde::{Deserialize, Serialize};
-use settings::{difference, field_at_fault, in_words, set, wrong_setting};
-use std::path::Path;
+use settings::{difference, field_at_fault, in_order, set, wrong_setting};
+use shipped::{RECIPES, described, malformed};
 use thiserror::Error;
 use toml::Table;
+use unused::{check_settings, check_values};
 
 /// Everything that, with the data, decides the trained weights. Threads, paths and logs are not in
 /// it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Recipe {
-    /// Decides every random choice.
+    /// The seed of every random choice.
     pub seed: u64,
     /// The network.
     pub model: ModelSection,
-    /// What is made of the data.
+    /// How the data is used.
     pub data: DataSection,
     /// Random changes of training images.
     pub augment: AugmentSection,
-    /// How weights follow gradients.
+    /// The optimiser.
     pub optimizer: OptimizerSection,
-    /// How the learning rate changes.
+    /// The schedule of the learning rate.
     pub schedule: ScheduleSection,
     /// When training ends.
     pub stop: StopSection,
-    /// What happens on the way.
+    /// What happens during training.
     pub events: EventsSection,
 }
-
-/// The recipes that come with the program: name and TOML, whose first line says what it is for.
-const SHIPPED: [(&str, &str); 6] = [
-    ("fast", include_str!("../../../recipes/fast.toml")),
-    ("paper", include_str!("../../../recipes/paper.toml")),
-    ("li", include_str!("../../../recipes/li.toml")),
-    ("cnn-bn", include_str!("../../../recipes/cnn-bn.toml")),
-    ("vgg", include_str!("../../../recipes/vgg.toml")),
-    ("resnet", include_str!("../../../recipes/resnet.toml")),
-];
 
 /// TOML has no larger number.
 const LARGEST: u64 = i64::MAX as u64;
 
 /// Why a recipe cannot be used.
 #[derive(Debug, Error)]
+#[non_exhaustive]
 pub enum RecipeError {
     /// Neither a shipped recipe nor a file.
     #[error(
-        "unknown recipe `{name}`: expected {known} or the path of a TOML file that ends in .toml"
+        "unknown recipe `{name}`: expected {known} or the path of a TOML file that ends in .toml{}",
+        suggestion(name, known.split(", ")).unwrap_or_default()
     )]
     Unknown {
-        /// What was asked for.
+        /// The name that was asked for.
         name: String,
-        /// What there is.
+        /// The names that exist.
         known: String,
     },
     /// The file cannot be read.
@@ -98,7 +99,18 @@ pub enum RecipeError {
         /// What it may be.
         expected: String,
     },
-    /// A setting of a field that there is not.
+    /// The file of weights does not say what network it is for.
+    #[error(transparent)]
+    Weights(FileError),
+    /// A field is set that the recipe makes no use of.
+    #[error("`{field}` would have no effect: {reason}")]
+    Unused {
+        /// Section and key.
+        field: String,
+        /// What it would need.
+        reason: String,
+    },
+    /// A setting names a field that does not exist.
     #[error("`{field}`: {problem}")]
     Field {
         /// Section and key.
@@ -112,12 +124,16 @@ impl RecipeError {
     /// The field, as `section.key`, unless the recipe as a whole is at fault.
     pub fn field(&self) -> Option<&str> {
         match self {
-            RecipeError::Value { field, .. } | RecipeError::Field { field, .. } => Some(field),
+            RecipeError::Value { field, .. }
+            | RecipeError::Unused { field, .. }
+            | RecipeError::Field { field, .. } => Some(field),
             _ => None,
         }
     }
 
-    pub(crate) fn value(field: &str, found: impl ToString, expected: impl ToString) -> RecipeError {
+    /// A value that is impossible.
+    #[must_use]
+    pub fn value(field: &str, found: impl ToString, expected: impl ToString) -> RecipeError {
         RecipeError::Value {
             field: field.to_owned(),
             found: found.to_string(),
@@ -129,13 +145,21 @@ impl RecipeError {
 impl Recipe {
     /// The recipes that come with the program: the name of each, and what it is for.
     pub fn shipped() -> impl Iterator<Item = (&'static str, &'static str)> {
-        described(&SHIPPED)
+        described(&RECIPES)
     }
 
     /// A shipped recipe, or that of a TOML file, with some fields set: each setting is a path such
     /// as `optimizer.lr` and a TOML value; what is no TOML value is taken as a string.
+    ///
+    /// A setting of a field that the recipe makes no use of, such as `optimizer.betas` of SGD, is an error; what a
+    /// file has there must be the default.
+    ///
+    /// [`PICTURES`] is sized to the bundled data; [`Recipe::load_for`] sizes it to others.
+    ///
+    /// If neither names the network, it is that of `model.weights`, where this is a model's file (or the
+    /// directory of a run), else LeNet.
     pub fn load(name: &str, settings: &[(String, String)]) -> Result<Recipe, RecipeError> {
-        Recipe::parse(name, &read(name, &SHIPPED)?, settings)
+        Recipe::load_for(name, Facts::BUNDLED, settings)
     }
 
     /// A recipe from the text of a file of this name, with some fields set as in [`Recipe::load`].
@@ -154,21 +178,34 @@ impl Recipe {
             RecipeError::Malformed { path, line, problem }
         })?;
         // One after another, so that a problem is that of the last.
-        for (field, value) in settings {
+        for (field, value) in in_order(settings) {
             set(&mut table, field, value)?;
             let result = table.clone().try_into();
             recipe = result.map_err(|error| wrong_setting(field, value, error.message()))?;
         }
+        let optimizer = table.get("optimizer").and_then(|section| section.get("lr"));
+        if optimizer.is_none() {
+            recipe.optimizer.lr = recipe.optimizer.kind.lr();
+        }
+        // A recipe that a run has written does not say whose home directory it was.
+        for path in [&mut recipe.data.directory, &mut recipe.model.weights].into_iter().flatten() {
+            *path = files::home::expanded(path);
+        }
         recipe.check()?;
+        check_settings(&recipe, &table, settings)?;
+        recipe.model.take_network_of_weights().map_err(RecipeError::Weights)?;
         // Said, so that a recipe stays the same if the default changes.
         let preset = recipe.model.layers.is_none().then(|| recipe.model.name().to_owned());
         recipe.model.preset = preset;
         Ok(recipe)
     }
 
-    /// As TOML, complete.
+    /// The complete recipe as TOML.
+    ///
+    /// # Panics
+    /// If a path is not UTF-8 or the seed is above `i64::MAX`, as [`Recipe::check`] finds: TOML has neither.
     pub fn to_toml(&self) -> String {
-        toml::to_string(self).expect("a recipe is a table of plain values")
+        toml::to_string(self).expect("a recipe that was checked has nothing that TOML lacks")
     }
 
     /// The first field in which this recipe differs from another, other than `except`: its path, and its
@@ -186,7 +223,7 @@ impl Recipe {
         self.data.shard.unwrap_or(part(8).clamp(part(2).min(32), 64))
     }
 
-    /// Whether every value is possible.
+    /// Whether every value is possible, and every field that has another value than its default is used.
     pub fn check(&self) -> Result<(), RecipeError> {
         let whole = format!("a whole number from 0 to {LARGEST}");
         require(self.seed <= LARGEST, "seed", self.seed, whole)?;
@@ -197,7 +234,8 @@ impl Recipe {
         self.schedule.check(self.optimizer.lr)?;
         self.stop.check()?;
         self.events.check()?;
-        self.check_selection()
+        self.check_selection()?;
+        check_values(self)
     }
 
     /// Whether validation is on images that neither training nor the final test sees, so that it may
@@ -216,41 +254,17 @@ impl Recipe {
             ("stop.patience", patience.map(|value| value.to_string())),
         ] {
             let Some(found) = found.filter(|_| !self.data.may_select()) else { continue };
-            let expected = "`data.validation` to be a number of training images, as the test set \
-                            must not decide";
+            let why = match self.data.validation {
+                Validation::Named(ValidationSet::None) => "it needs images to validate on",
+                _ => "the test set must not influence the result",
+            };
+            let expected = format!(
+                "`data.validation` to hold out training images, such as 5000 or 0.1: {why}"
+            );
             return Err(RecipeError::value(field, found, expected));
         }
         Ok(())
     }
-}
-
-/// The text of one that is shipped, or of a TOML file.
-pub(crate) fn read(name: &str, shipped: &[(&str, &str)]) -> Result<String, RecipeError> {
-    if let Some((_, text)) = shipped.iter().find(|(own, _)| *own == name) {
-        return Ok((*text).to_owned());
-    }
-    if Path::new(name).extension().is_some_and(|extension| extension == "toml") {
-        return std::fs::read_to_string(name)
-            .map_err(|error| RecipeError::Unreadable { path: name.to_owned(), error });
-    }
-    let known = shipped.iter().map(|(own, _)| *own).collect::<Vec<_>>().join(", ");
-    Err(RecipeError::Unknown { name: name.to_owned(), known })
-}
-
-/// Each name with the first line of its text.
-pub(crate) fn described(
-    shipped: &[(&'static str, &'static str)],
-) -> impl Iterator<Item = (&'static str, &'static str)> {
-    shipped.iter().map(|&(name, text)| {
-        (name, text.lines().next().unwrap_or_default().trim_start_matches(['#', ' ']))
-    })
-}
-
-/// Where in a file the parser found what.
-pub(crate) fn malformed(name: &str, text: &str, error: &toml::de::Error) -> RecipeError {
-    let before = &text[..error.span().map_or(0, |span| span.start)];
-    let line = 1 + before.matches('\n').count();
-    RecipeError::Malformed { path: name.to_owned(), line, problem: in_words(error.message()) }
 }
 
 #[cfg(test)]

@@ -1,8 +1,9 @@
 //! The network.
 
 use super::RecipeError;
-use super::check::{below_one, require};
-use model::{CUSTOM, Layer, LayerList, PRESETS, preset};
+use super::check::{below_one, not_negative, require, utf8};
+use files::FileError;
+use model::{Architecture, CUSTOM, Description, Layer, LayerList, PRESETS, preset, suggestion};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
@@ -10,28 +11,77 @@ use std::path::PathBuf;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default, expecting = "a section of fields")]
 pub struct ModelSection {
-    /// One of [`model::PRESETS`]; LeNet if there are no `layers` either.
+    /// One of [`model::PRESETS`]; if there are no `layers` either, that of the `weights` or LeNet.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub preset: Option<String>,
     /// The layers one by one, instead of a preset.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub layers: Option<LayerList>,
-    /// How its weights start.
+    /// Its initial weights.
     pub init: InitName,
     /// A file of weights to start from instead, to fine-tune them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub weights: Option<PathBuf>,
     /// Label smoothing of its loss, at least 0 and below 1.
     pub label_smoothing: f64,
+    /// Its loss.
+    #[serde(skip_serializing_if = "LossName::is_default")]
+    pub loss: LossName,
+    /// What the loss of an image counts for, by its class; all the same if there are none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub class_weights: Option<ClassWeights>,
 }
 
-/// How weights start: see [`model::Init`].
+/// The loss of a network: see [`kernels::LossKind`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LossName {
+    /// Cross-entropy; the outputs are logits.
+    #[default]
+    CrossEntropy,
+    /// Negative log-likelihood; the network ends in a `log-softmax`.
+    Nll,
+    /// Binary cross-entropy; the network has one output, the logit of the second of two classes.
+    Bce,
+}
+
+impl LossName {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+    fn is_default(&self) -> bool {
+        *self == LossName::CrossEntropy
+    }
+
+    /// How many outputs a network for so many classes has.
+    pub(crate) fn outputs(self, classes: usize) -> usize {
+        if self == LossName::Bce { 1 } else { classes }
+    }
+}
+
+/// What the loss of an image counts for, by its class.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged, expecting = "expected \"balanced\" or a list of numbers, one for each class")]
+pub enum ClassWeights {
+    /// The less, the more training images there are of the class.
+    Balanced(Balanced),
+    /// So much, for each class.
+    List(Vec<f64>),
+}
+
+/// The word `balanced`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Balanced {
+    /// The word `balanced`.
+    Balanced,
+}
+
+/// The initial weights: see [`model::Init`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum InitName {
     /// PyTorch's default.
     Pytorch,
-    /// He's.
+    /// He's initialisation.
     He,
 }
 
@@ -43,6 +93,8 @@ impl Default for ModelSection {
             init: InitName::Pytorch,
             weights: None,
             label_smoothing: 0.0,
+            loss: LossName::CrossEntropy,
+            class_weights: None,
         }
     }
 }
@@ -71,16 +123,56 @@ impl ModelSection {
         }
     }
 
+    /// Names the network that the file of weights is for, if there is such a file and no network is named.
+    /// PyTorch's weights do not say; a file that there is not is left to whoever needs the weights.
+    pub(super) fn take_network_of_weights(&mut self) -> Result<(), FileError> {
+        let Some(weights) = self.weights.as_ref().filter(|_| self.is_default()) else {
+            return Ok(());
+        };
+        let of_run = weights.join("model.safetensors");
+        let file = if weights.is_dir() { &of_run } else { weights };
+        if !file.exists() {
+            return Ok(());
+        }
+        let Some(description) = Description::read(file)? else { return Ok(()) };
+        let Architecture { name, layers } = description.architecture;
+        if name == CUSTOM {
+            self.layers = Some(layers)
+        } else {
+            self.preset = Some(name)
+        }
+        Ok(())
+    }
+
+    /// Whether no network is named.
+    fn is_default(&self) -> bool {
+        self.preset.is_none() && self.layers.is_none()
+    }
+
     pub(super) fn check(&self) -> Result<(), RecipeError> {
+        utf8("model.weights", self.weights.as_deref())?;
         if let Some(name) = &self.preset {
             let known = PRESETS.iter().any(|(preset, _)| preset == name);
-            let presets = format!("one of {}", PRESETS.map(|(name, _)| name).join(", "));
+            let names = PRESETS.map(|(name, _)| name);
+            let meant = suggestion(name, names.into_iter()).unwrap_or_default();
+            let presets = format!("one of {}{meant}", names.join(", "));
             require(known, "model.preset", format!("\"{name}\""), presets)?;
             let expected = "none, as the recipe has `model.layers`";
             require(self.layers.is_none(), "model.preset", format!("\"{name}\""), expected)?;
         }
         let some = self.layers.as_ref().is_none_or(|layers| !layers.layers(1).is_empty());
         require(some, "model.layers", "[]", "at least one layer")?;
-        below_one("model.label_smoothing", self.label_smoothing)
+        below_one("model.label_smoothing", self.label_smoothing)?;
+        let possible = self.loss != LossName::Nll || self.label_smoothing == 0.0;
+        let expected =
+            "0, as `model.loss` is \"nll\": smoothing is of \"cross-entropy\" and \"bce\"";
+        require(possible, "model.label_smoothing", self.label_smoothing, expected)?;
+        if let Some(ClassWeights::List(weights)) = &self.class_weights {
+            weights.iter().try_for_each(|weight| not_negative("model.class_weights", *weight))?;
+            let some = weights.iter().any(|weight| *weight as f32 > 0.0);
+            let expected = "a list of numbers, one of them above 0 at least";
+            require(some, "model.class_weights", format!("{weights:?}"), expected)?;
+        }
+        Ok(())
     }
 }

@@ -2,27 +2,29 @@
 
 use super::RecipeError;
 use super::check::{below_one, not_negative, positive, require};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::fmt;
 
-/// How weights follow gradients. What another rule than `kind` reads is ignored.
+/// The optimiser. A field that only another `kind` reads must have its default. Written, it says which momentum,
+/// weight decay and ε it uses.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default, expecting = "a section of fields")]
+#[serde(remote = "Self", deny_unknown_fields, default, expecting = "a section of fields")]
 pub struct OptimizerSection {
     /// The rule.
     pub kind: OptimizerKind,
-    /// The learning rate; the peak of a schedule.
+    /// The learning rate; the peak of a schedule. For a recipe that has none see [`OptimizerKind::lr`].
     pub lr: f64,
     /// SGD and RMSprop: what remains of the velocity at each step, at least 0 and below 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub momentum: Option<f64>,
-    /// SGD: whether to look one step of velocity ahead.
+    /// SGD: Nesterov momentum.
     pub nesterov: bool,
     /// The factor of the weights that is added to their gradient, or (AdamW) taken from them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub weight_decay: Option<f64>,
     /// Adam and AdamW: what remains of the two moments at each step.
     pub betas: [f64; 2],
-    /// All but SGD: added to what is divided by.
+    /// All but SGD: added to the denominator.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub eps: Option<f64>,
     /// RMSprop: what remains of the mean square at each step.
@@ -33,7 +35,7 @@ pub struct OptimizerSection {
     pub lr_decay: f64,
     /// Adagrad: what the sums of squares start with.
     pub initial_accumulator: f64,
-    /// Gradients are cut to ± this.
+    /// Gradients are clipped to ± this value.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub clip_value: Option<f64>,
     /// The gradient as a whole is scaled down to this norm.
@@ -43,25 +45,25 @@ pub struct OptimizerSection {
     /// the first steps).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ema: Option<f64>,
-    /// Parameters that are treated differently; the first group that matches one holds for it.
+    /// Groups of parameters with settings of their own; the first that matches a parameter applies.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub groups: Vec<Group>,
 }
 
-/// Parameters that are treated differently.
+/// A group of parameters with settings of their own.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, expecting = "a group with `match`")]
 pub struct Group {
     /// Their names, with `*` for any text and `?` for any character.
     #[serde(rename = "match")]
     pub pattern: String,
-    /// Their learning rate is this times that of the others.
+    /// The factor of their learning rate.
     #[serde(default = "one", skip_serializing_if = "is_one")]
     pub lr_scale: f64,
-    /// Their weight decay, if not that of the others.
+    /// Their weight decay, if it is not that of the others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weight_decay: Option<f64>,
-    /// Whether they stay as they are.
+    /// Whether they are left as they are.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub frozen: bool,
 }
@@ -80,6 +82,54 @@ pub enum OptimizerKind {
     Rmsprop,
     /// J. Duchi et al., "Adaptive subgradient methods", JMLR 2011.
     Adagrad,
+}
+
+impl OptimizerKind {
+    /// Every kind, for listing them.
+    pub const ALL: [OptimizerKind; 5] = [
+        OptimizerKind::Sgd,
+        OptimizerKind::Adam,
+        OptimizerKind::Adamw,
+        OptimizerKind::Rmsprop,
+        OptimizerKind::Adagrad,
+    ];
+
+    /// Its name in recipes.
+    pub fn word(self) -> &'static str {
+        match self {
+            OptimizerKind::Sgd => "sgd",
+            OptimizerKind::Adam => "adam",
+            OptimizerKind::Adamw => "adamw",
+            OptimizerKind::Rmsprop => "rmsprop",
+            OptimizerKind::Adagrad => "adagrad",
+        }
+    }
+
+    /// The learning rate of a recipe that has none: 0.001 for Adam and AdamW, 0.01 for the others.
+    pub fn lr(self) -> f64 {
+        match self {
+            OptimizerKind::Adam | OptimizerKind::Adamw => 0.001,
+            OptimizerKind::Sgd | OptimizerKind::Rmsprop | OptimizerKind::Adagrad => 0.01,
+        }
+    }
+}
+
+impl fmt::Display for OptimizerKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())
+    }
+}
+
+impl Serialize for OptimizerSection {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        OptimizerSection::serialize(&self.complete(), serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for OptimizerSection {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        OptimizerSection::deserialize(deserializer)
+    }
 }
 
 impl Default for OptimizerSection {
@@ -120,6 +170,18 @@ impl OptimizerSection {
         self.eps.unwrap_or(if self.kind == OptimizerKind::Adagrad { 1e-10 } else { 1e-8 })
     }
 
+    /// The same with the defaults that depend on the kind said, so that it stays the same if those change.
+    fn complete(&self) -> OptimizerSection {
+        let has_momentum = matches!(self.kind, OptimizerKind::Sgd | OptimizerKind::Rmsprop);
+        let has_eps = self.kind != OptimizerKind::Sgd;
+        OptimizerSection {
+            momentum: self.momentum.or(has_momentum.then(|| self.momentum())),
+            weight_decay: Some(self.weight_decay()),
+            eps: self.eps.or(has_eps.then(|| self.eps())),
+            ..self.clone()
+        }
+    }
+
     pub(super) fn check(&self) -> Result<(), RecipeError> {
         positive("optimizer.lr", self.lr)?;
         below_one("optimizer.momentum", self.momentum())?;
@@ -145,6 +207,9 @@ impl OptimizerSection {
             not_negative("optimizer.groups.lr_scale", group.lr_scale)?;
             let decay = group.weight_decay.unwrap_or(0.0);
             not_negative("optimizer.groups.weight_decay", decay)?;
+            let unused = group.weight_decay.is_some() || group.lr_scale != 1.0;
+            let expected = "false, as the group has `lr_scale` or `weight_decay`";
+            require(!(group.frozen && unused), "optimizer.groups.frozen", true, expected)?;
         }
         Ok(())
     }

@@ -3,8 +3,9 @@
 use super::RecipeError;
 use super::check::{below_one, count, not_negative, part, positive, require};
 use serde::{Deserialize, Serialize};
+use std::fmt;
 
-/// How the learning rate changes. What another curve than `kind` reads is ignored.
+/// The schedule of the learning rate. A field that only another `kind` reads must have its default.
 ///
 /// A warm-up comes first; the curve begins where it ends, and counts its epochs, steps and
 /// validations from there.
@@ -27,9 +28,9 @@ pub struct ScheduleSection {
     pub gamma: f64,
     /// Cosine, polynomial: the learning rate at the end. Plateau: the lowest.
     pub min_lr: f64,
-    /// Polynomial: the power of what remains of the steps.
+    /// Polynomial: the exponent.
     pub power: f64,
-    /// One-cycle: the part of the steps in which the learning rate rises.
+    /// One-cycle: the fraction of the steps in which the learning rate rises.
     pub rise: f64,
     /// One-cycle: the peak divided by the first learning rate.
     pub start_divisor: f64,
@@ -37,17 +38,17 @@ pub struct ScheduleSection {
     pub end_divisor: f64,
     /// Plateau: what the learning rate is multiplied by.
     pub factor: f64,
-    /// Plateau: validations without improvement that are waited for.
+    /// Plateau: validations without improvement before the rate falls.
     pub patience: usize,
-    /// Plateau: an improvement is by this part at least.
+    /// Plateau: the smallest relative change that counts as an improvement.
     pub threshold: f64,
 }
 
-/// The curve of the learning rate; each is that of the PyTorch scheduler named.
+/// The kind of a schedule, each as the PyTorch scheduler named.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ScheduleKind {
-    /// Always the same.
+    /// Constant.
     Constant,
     /// Down by `gamma` every `step_size` epochs (`StepLR`).
     Step,
@@ -59,17 +60,49 @@ pub enum ScheduleKind {
     Cosine,
     /// A power of the steps that remain, down to `min_lr` (`PolynomialLR`), step by step.
     Polynomial,
-    /// Up and down again, in halves of cosines (`OneCycleLR`), step by step: L. Smith,
-    /// "Super-convergence", 2017.
+    /// Up and down again, in halves of cosines, step by step: L. Smith, "Super-convergence", 2017. The rates
+    /// are those of `OneCycleLR` with `cycle_momentum=False`: the momentum stays as it is.
     OneCycle,
     /// Down by `factor` when what `stop.monitor` names no longer improves (`ReduceLROnPlateau`).
     Plateau,
 }
 
 impl ScheduleKind {
+    /// Every kind, for listing them.
+    pub const ALL: [ScheduleKind; 8] = [
+        ScheduleKind::Constant,
+        ScheduleKind::Step,
+        ScheduleKind::MultiStep,
+        ScheduleKind::Exponential,
+        ScheduleKind::Cosine,
+        ScheduleKind::Polynomial,
+        ScheduleKind::OneCycle,
+        ScheduleKind::Plateau,
+    ];
+
+    /// Its name in recipes.
+    pub fn word(self) -> &'static str {
+        match self {
+            ScheduleKind::Constant => "constant",
+            ScheduleKind::Step => "step",
+            ScheduleKind::MultiStep => "multi-step",
+            ScheduleKind::Exponential => "exponential",
+            ScheduleKind::Cosine => "cosine",
+            ScheduleKind::Polynomial => "polynomial",
+            ScheduleKind::OneCycle => "one-cycle",
+            ScheduleKind::Plateau => "plateau",
+        }
+    }
+
     /// Whether every learning rate depends on the steps that are planned in all.
     pub fn follows_the_plan(self) -> bool {
         matches!(self, ScheduleKind::Cosine | ScheduleKind::Polynomial | ScheduleKind::OneCycle)
+    }
+}
+
+impl fmt::Display for ScheduleKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())
     }
 }
 

@@ -2,13 +2,34 @@
 
 use super::check::COUNT;
 use super::{LARGEST, Recipe, RecipeError};
+use model::suggestion;
 use toml::{Table, Value};
+
+/// The fields that choose a rule or curve, the kind there is without them, and the fields beside them
+/// that do not depend on it.
+const KINDS: [(&str, &str, &[&str]); 2] = [
+    ("optimizer.kind", "sgd", &["clip_value", "clip_norm", "ema", "groups"]),
+    ("schedule.kind", "constant", &["warmup", "warmup_start"]),
+];
+
+/// The settings in the order in which they are made: first what chooses a rule or curve, whose other
+/// fields may be set as well.
+pub(super) fn in_order(settings: &[(String, String)]) -> impl Iterator<Item = &(String, String)> {
+    let chooses = |(field, _): &&(String, String)| KINDS.iter().any(|(kind, ..)| kind == field);
+    let rest = settings.iter().filter(move |setting| !chooses(setting));
+    settings.iter().filter(chooses).chain(rest)
+}
+
+/// The section and the key of a field, and those below.
+pub(super) fn keys(field: &str) -> Vec<&str> {
+    field.split('.').map(str::trim).collect()
+}
 
 /// Sets `section.key` of a table. Sections that are not there are made, and a value in the place of
 /// a section gives way.
 pub(super) fn set(table: &mut Table, field: &str, value: &str) -> Result<(), RecipeError> {
     let mut section = table;
-    let mut keys: Vec<&str> = field.split('.').map(str::trim).collect();
+    let mut keys = keys(field);
     if keys.contains(&"") {
         let problem = "expected a field such as optimizer.lr".to_owned();
         return Err(RecipeError::Field { field: field.to_owned(), problem });
@@ -28,6 +49,12 @@ pub(super) fn set(table: &mut Table, field: &str, value: &str) -> Result<(), Rec
         _ => None,
     };
     let value = value.parse().unwrap_or_else(|_| Value::String(value.to_owned()));
+    // Another rule or curve takes its own defaults: what is there was chosen for the one before.
+    if let Some((_, default, kept)) = KINDS.iter().find(|(kind, ..)| *kind == field)
+        && section.get("kind").map_or(Some(*default), Value::as_str) != value.as_str()
+    {
+        section.retain(|key, _| kept.contains(&key));
+    }
     section.insert(last.to_owned(), value);
     Ok(())
 }
@@ -82,6 +109,7 @@ pub(super) fn field_at_fault(table: &Table, problem: &str) -> Option<RecipeError
 pub(super) fn in_words(problem: &str) -> String {
     let whole = format!("expected a whole number from 0 to {LARGEST}");
     let mut text = problem.trim().replace('\n', "; ");
+    text += &suggestion_in(&text).unwrap_or_default();
     for (name, words) in [
         ("expected f64", "expected a number"),
         ("expected u64", &whole),
@@ -93,6 +121,15 @@ pub(super) fn in_words(problem: &str) -> String {
         text = text.replace(name, words);
     }
     text
+}
+
+/// What may be meant where the parser found a name that is none of those that it expected.
+fn suggestion_in(problem: &str) -> Option<String> {
+    let (found, expected) = problem.strip_prefix("unknown ")?.split_once(", expected ")?;
+    let quoted =
+        |text: &str| text.split('`').skip(1).step_by(2).map(str::to_owned).collect::<Vec<String>>();
+    let (found, expected) = (quoted(found), quoted(expected));
+    suggestion(found.first()?, expected.iter().map(String::as_str))
 }
 
 /// The first field in which two recipes differ, other than `except`, with the value in each.

@@ -13,32 +13,45 @@ pub struct StopSection {
     /// Optimiser steps.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub iterations: Option<usize>,
-    /// The part of the validation images to classify correctly.
+    /// The fraction of the validation images to classify correctly.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub target_accuracy: Option<f64>,
-    /// The mean training loss of an epoch to come down to.
+    /// The mean training loss of an epoch to reach.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub min_loss: Option<f64>,
     /// Validations without improvement after which training ends.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub patience: Option<usize>,
-    /// What an improvement is at least, for `patience`.
+    /// The smallest change that counts as an improvement, for `patience`.
     pub min_delta: f64,
-    /// What is to improve: for `patience`, the best weights, and the schedule `plateau`.
+    /// What must improve, for `patience`, the best weights and the schedule `plateau`.
     pub monitor: Monitor,
 }
 
-/// A result of validation.
+/// A result of validation to monitor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Monitor {
     /// The mean loss.
     Loss,
-    /// The part of the images that is classified correctly.
+    /// The fraction of the images that is classified correctly.
     Accuracy,
+    /// The mean recall of the classes: see [`Metrics::balanced_accuracy`](crate::scores::Metrics).
+    BalancedAccuracy,
+    /// The mean F1 of the classes.
+    MacroF1,
+    /// The area under the ROC curve of the second of two classes.
+    Auc,
 }
 
-/// What happens on the way.
+impl Monitor {
+    /// How much better a value is than another.
+    pub(crate) fn gain(self, value: f64, than: f64) -> f64 {
+        if self == Monitor::Loss { than - value } else { value - than }
+    }
+}
+
+/// What happens during training.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default, expecting = "a section of fields")]
 pub struct EventsSection {
@@ -48,7 +61,7 @@ pub struct EventsSection {
     pub checkpoint: Every,
 }
 
-/// How often.
+/// How often something happens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", from = "Written")]
 pub enum Every {

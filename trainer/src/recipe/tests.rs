@@ -6,12 +6,16 @@ fn settings(list: &[(&str, &str)]) -> Vec<(String, String)> {
     list.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect()
 }
 
+/// The recipe that its file gives.
+fn read_again(recipe: &Recipe) -> Recipe {
+    Recipe::parse("recipe.toml", &recipe.to_toml(), &[]).unwrap()
+}
+
 #[test]
 fn shipped_recipes_are_valid_and_complete() {
-    for (name, text) in SHIPPED {
+    for (name, text) in RECIPES {
         let recipe = Recipe::parse(name, text, &[]).unwrap();
-        let again = Recipe::parse(name, &recipe.to_toml(), &[]).unwrap();
-        assert_eq!(recipe, again);
+        assert_eq!(read_again(&recipe).to_toml(), recipe.to_toml());
     }
 }
 
@@ -42,6 +46,53 @@ fn a_network_that_is_set_takes_the_place_of_the_other() {
     assert!(error.contains("expected none, as the recipe has `model.layers`"), "{error}");
 }
 
+/// Where the recipe names no network, the file of weights does, for any number of classes.
+#[test]
+fn weights_bring_their_network() {
+    use ::model::{CUSTOM, Init, Model, Network, flatten, layers, linear, relu};
+    let directory = tempfile::TempDir::new().unwrap();
+    let save = |name: &str, preset: &str, layers: &[::model::Layer]| {
+        let network = Network::new([1, 16, 16], layers).unwrap();
+        let weights = network.initialise(1, Init::He);
+        let classes = ["a", "b", "c"].map(str::to_owned).to_vec();
+        let (mean, std, preparation) = (vec![0.0], vec![1.0], None);
+        let preset = preset.to_owned();
+        let path = directory.path().join(name);
+        let model = Model { preset, network, weights, classes, mean, std, preparation };
+        model.save(&path).unwrap();
+        path
+    };
+    let run = directory.path().join("run");
+    std::fs::create_dir(&run).unwrap();
+    save("run/model.safetensors", "cnn-bn", &::model::preset("cnn-bn", 3).unwrap());
+    let own = layers![flatten(), linear(3), relu(), linear(3).named("head")];
+    let own = save("own.safetensors", CUSTOM, &own);
+    let load = |recipe: &str, weights: &std::path::Path, more: &[(&str, &str)]| {
+        let weights = format!("{:?}", weights.to_str().unwrap());
+        let list = [&[("model.weights", &*weights)], more].concat();
+        Recipe::load(recipe, &settings(&list))
+    };
+    let recipe = load("fast", &run, &[]).unwrap();
+    assert_eq!(recipe.model.name(), "cnn-bn");
+    // Recorded, it needs the file no more.
+    std::fs::remove_dir_all(&run).unwrap();
+    assert_eq!(read_again(&recipe).to_toml(), recipe.to_toml());
+    let recipe = load("fast", &own, &[]).unwrap();
+    let wider = layers![flatten(), linear(3), relu(), linear(7).named("head")];
+    assert_eq!((recipe.model.name(), recipe.model.layers(7)), (CUSTOM, wider));
+    assert_eq!(read_again(&recipe).to_toml(), recipe.to_toml());
+    // What the recipe or a flag names counts.
+    assert_eq!(load("paper", &own, &[]).unwrap().model.name(), "lenet");
+    assert_eq!(load("fast", &own, &[("model.preset", "vgg")]).unwrap().model.name(), "vgg");
+    // A file that names none, and one that is no file of weights.
+    let torch = directory.path().join("torch.safetensors");
+    std::fs::write(&torch, ::model::tensors::safetensors_bytes(&[].into(), &[])).unwrap();
+    assert_eq!(load("fast", &torch, &[]).unwrap().model.name(), "lenet");
+    std::fs::write(&torch, "<!doctype html>").unwrap();
+    let error = load("fast", &torch, &[]).unwrap_err();
+    assert!(error.to_string().contains("torch.safetensors: a web page (HTML)"), "{error}");
+}
+
 #[test]
 fn impossible_values_are_named() {
     for (path, value, word) in [
@@ -56,6 +107,11 @@ fn impossible_values_are_named() {
         ("data.shard", "20", "multiple of 16"),
         ("data.validation", "some", "\"test\""),
         ("model.preset", "alexnet", "lenet"),
+        ("model.loss", "hinge", "expected one of `cross-entropy`, `nll`, `bce`"),
+        ("model.class_weights", "even", "expected \"balanced\" or a list of numbers"),
+        ("model.class_weights", "[1, -2]", "is -2.0: expected a number from 0 to 3.4e38"),
+        ("model.class_weights", "[0, 0]", "is [0.0, 0.0]: expected a list of numbers, one of them"),
+        ("data.sampling", "some", "expected `shuffled` or `balanced`"),
         ("stop.epochs", "0", "stop.epochs"),
         ("stop.epochs", "many", "epochs"),
         ("stop.epochs", "1.5", "is 1.5: expected a whole number"),
@@ -85,11 +141,15 @@ fn impossible_values_are_named() {
         ("schedule.warmup", "-1", "schedule.warmup"),
         ("schedule.min_lr", "1", "at most `optimizer.lr`, which is 0.001"),
         ("schedule.factor", "1", "schedule.factor"),
-        ("stop.patience", "3", "stop.patience` is 3: expected `data.validation` to be a number"),
-        ("stop.target_accuracy", "0.9", "the test set must not decide"),
+        (
+            "stop.patience",
+            "3",
+            "stop.patience` is 3: expected `data.validation` to hold out training images",
+        ),
+        ("stop.target_accuracy", "0.9", "the test set must not influence the result"),
         ("stop.target_accuracy", "90", "stop.target_accuracy"),
         ("stop.iterations", "0", "stop.iterations"),
-        ("stop.monitor", "f1", "expected `loss` or `accuracy`"),
+        ("stop.monitor", "f1", "expected one of `loss`, `accuracy`, `balanced-accuracy`"),
         ("events.validate", "{ epochs = 0 }", "events.validate"),
         ("events.checkpoint", "daily", "events.checkpoint"),
         ("optimizer.nesterov", "yes", "expected true or false"),
@@ -98,7 +158,7 @@ fn impossible_values_are_named() {
         ("optimizer.speed", "1", "unknown field `speed`, expected one of `kind`, `lr`"),
         ("data.normalize.mode", "1", "\"auto\" or { mean = [..], std = [..] }"),
         ("data.normalize.mean", "[1, 2]", "`data.normalize.std` is [0.5]: expected a list of"),
-        ("data.validation", "0", "from 1"),
+        ("data.validation", "0", "(at least 1)"),
         ("seed", "-1", "is -1: expected a whole number from 0 to 9223372036854775807"),
         ("seed", "9223372036854775808", "is 9223372036854775808: expected a whole number"),
         ("seed", "1\nmodel.preset = 'vgg'", "expected a whole number"),
@@ -129,7 +189,7 @@ fn unusable_files_are_named() {
     for (name, words) in [
         (
             "slow",
-            "unknown recipe `slow`: expected fast, paper, li, cnn-bn, vgg, resnet or the path of a TOML file",
+            "unknown recipe `slow`: expected fast, paper, li, cnn-bn, vgg, resnet, pictures or the path of a TOML file",
         ),
         ("", "unknown recipe ``"),
         ("no.toml", "no.toml: cannot read the recipe: "),
@@ -185,12 +245,16 @@ fn every_field_is_on_the_page() {
     let page = include_str!("../../../docs/recipes.md");
     let example = page.split("```toml\n").nth(1).unwrap().split("```").next().unwrap();
     let own = Recipe::parse("own.toml", example, &[]).unwrap();
-    assert_eq!(own.optimizer.groups.len(), 1);
+    assert_eq!((own.optimizer.groups.len(), own.optimizer.eps), (1, None));
     let all = settings(&[
         ("model.weights", "file"),
+        ("model.class_weights", "balanced"),
+        ("model.loss", "bce"),
+        ("data.sampling", "balanced"),
         ("data.directory", "data"),
         ("data.prefix", "emnist"),
         ("data.shard", "32"),
+        ("optimizer.kind", "rmsprop"),
         ("optimizer.momentum", "0.5"),
         ("optimizer.weight_decay", "0.5"),
         ("optimizer.eps", "0.5"),
@@ -208,4 +272,73 @@ fn every_field_is_on_the_page() {
             assert!(sections.contains(&format!("`{field}`")), "{section}.{field}");
         }
     }
+}
+
+/// A rule or curve that is changed takes its own defaults, in whatever order it is set; what holds for
+/// any stays.
+#[test]
+fn another_kind_has_its_own_defaults() {
+    let text = "[optimizer]\nlr = 0.3\nmomentum = 0.8\nnesterov = true\nweight_decay = 0.001\nclip_norm = 5.0\n\
+                [schedule]\nkind = 'step'\ngamma = 0.5\nwarmup = 1.0";
+    let with = |list: &[(&str, &str)]| Recipe::parse("r.toml", text, &settings(list)).unwrap();
+    let adamw = with(&[("optimizer.kind", "adamw")]).optimizer;
+    assert_eq!((adamw.lr, adamw.weight_decay(), adamw.nesterov), (0.001, 0.01, false));
+    assert_eq!((adamw.momentum, adamw.clip_norm), (None, Some(5.0)));
+    let given =
+        [("optimizer.weight_decay", "0.1"), ("optimizer.lr", "0.02"), ("optimizer.kind", "adamw")];
+    let given = with(&given).optimizer;
+    assert_eq!((given.lr, given.weight_decay()), (0.02, 0.1));
+    let same = with(&[("optimizer.kind", "sgd"), ("schedule.kind", "step")]);
+    assert_eq!(same, with(&[]));
+    assert_eq!(with(&[("optimizer.kind", "rmsprop")]).optimizer.lr, 0.01);
+    let exponential = with(&[("schedule.kind", "exponential")]).schedule;
+    assert_eq!((exponential.gamma, exponential.warmup), (0.1, 1.0));
+}
+
+#[test]
+fn a_fraction_of_the_training_images_is_held_out() {
+    let validation = |value: &str| {
+        let recipe = Recipe::load("fast", &settings(&[("data.validation", value)])).unwrap();
+        assert_eq!(read_again(&recipe).data.validation, recipe.data.validation);
+        recipe.data.validation
+    };
+    for (value, held_out) in [("0.2", 60), ("20%", 60), ("\"0.5 %\"", 2), ("1e-9", 1), ("12", 12)] {
+        assert_eq!(validation(value).held_out(300), held_out, "{value}");
+        assert!(
+            Recipe::load("fast", &settings(&[("data.validation", value)])).unwrap().may_select()
+        );
+    }
+    // As decimals, not as quotients: 33.3 / 100 is 0.33299999999999996.
+    for (value, written) in
+        [("33.3%", "0.333"), ("7%", "0.07"), ("2.9e1%", "0.29"), ("0.1%", "0.001")]
+    {
+        let Validation::Fraction(Fraction(fraction)) = validation(value) else { panic!("{value}") };
+        assert_eq!(fraction.to_string(), written, "{value}");
+    }
+    for value in ["1.5", "0.0", "100%", "1.0", "-0.1", "%", "nan", "a fifth"] {
+        let error = Recipe::load("fast", &settings(&[("data.validation", value)])).unwrap_err();
+        assert!(error.to_string().contains("or a fraction of them"), "{value}: {error}");
+    }
+}
+
+#[test]
+fn names_that_are_nearly_right_are_suggested() {
+    let load = |name: &str, list: &[(&str, &str)]| {
+        Recipe::load(name, &settings(list)).unwrap_err().to_string()
+    };
+    for (field, value, meant) in [
+        ("optimizer.momentun", "0.9", "momentum"),
+        ("optimiser.lr", "1", "optimizer"),
+        ("model.preset", "resnet81", "resnet18"),
+        ("schedule.kind", "cosin", "cosine"),
+        ("optimizer.kind", "adamW", "adamw"),
+    ] {
+        let error = load("fast", &[(field, value)]);
+        assert!(error.ends_with(&format!("; did you mean `{meant}`?")), "{error}");
+    }
+    assert!(load("papr", &[]).ends_with("; did you mean `paper`?"));
+    assert!(!load("qqq", &[]).contains("did you mean"));
+    let error = Recipe::parse("r.toml", "\n[data]\nbatchsize = 3", &[]).unwrap_err().to_string();
+    assert!(error.starts_with("r.toml: line 3: "), "{error}");
+    assert!(error.ends_with("; did you mean `batch_size`?"), "{error}");
 }

@@ -1,9 +1,15 @@
 //! What a network makes of labelled images, in full: loss, accuracy, confusion, mistakes.
 
+mod metrics;
 mod table;
 
-use crate::data::Split;
+pub use metrics::{BINS, Metrics};
+pub(crate) use metrics::{Outcome, Tally};
+
 use crate::predictor::Predictor;
+use autograd::Tensor;
+use dataset::Split;
+use kernels::LossKind;
 use serde::Serialize;
 use thiserror::Error;
 
@@ -16,13 +22,19 @@ const CHUNK: usize = 1024;
 pub struct Scores {
     /// How many images there were.
     pub images: usize,
-    /// Mean cross-entropy, in nats.
+    /// The mean cross-entropy of the probabilities, in nats.
     pub loss: f64,
     /// The part of the images whose class was found, from 0 to 1.
     pub top1: f64,
     /// The part of the images whose class was among the five most probable: 1 where there are no
     /// more than five classes.
     pub top5: f64,
+    /// The other measures.
+    #[serde(flatten)]
+    pub metrics: Metrics,
+    /// By [`rank`], how many images have their class there.
+    #[serde(skip)]
+    pub ranks: Vec<usize>,
     /// Each class by itself.
     pub classes: Vec<ClassScores>,
     /// How many images of class `i` were taken for class `j`: `confusion[i][j]`.
@@ -49,10 +61,12 @@ pub struct ClassScores {
 }
 
 /// An image that was taken for something else.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Mistake {
     /// Its number in the split, from zero.
     pub image: usize,
+    /// Which picture it was, where the data set says ([`Split::name`]).
+    pub name: Option<String>,
     /// Its class.
     pub label: usize,
     /// The class that it was taken for.
@@ -102,26 +116,47 @@ impl Scores {
             logits.resize(chunk.len() * names.len(), 0.0);
             predict(predictor, split, chunk, options.mirror, &mut logits);
             for (&image, logits) in chunk.iter().zip(logits.chunks_exact(names.len())) {
-                sums.add(image as usize, split.label(image as usize).into(), logits)?;
+                sums.add(image as usize, split.label(image as usize) as usize, logits)?;
             }
         }
-        Ok(sums.scores(names, options.mistakes))
+        let mut scores = sums.scores(names, options.mistakes);
+        for mistake in &mut scores.mistakes {
+            mistake.name = split.name(mistake.image).map(str::to_owned);
+        }
+        Ok(scores)
     }
+
+    /// The part of the images whose class is among the `k` most probable ones.
+    pub fn top(&self, k: usize) -> f64 {
+        top(&self.ranks, k)
+    }
+}
+
+/// The part of the images whose class is among so many most probable ones.
+fn top(ranks: &[usize], k: usize) -> f64 {
+    let images: usize = ranks.iter().sum();
+    ranks.iter().take(k).sum::<usize>() as f64 / images as f64
 }
 
 /// How many classes come before the label when they are ordered by their logits, the largest first
 /// and of equal ones the lower class first. 0: the label is what the network says (top-1); below 5:
 /// it is among the first five (top-5). Nothing comes after a logit that is not a number.
 pub fn rank(logits: &[f32], label: usize) -> usize {
-    rank_among(logits.iter().copied(), logits[label], label)
-}
-
-/// [`rank`] of logits that do not lie side by side, and that of the label.
-pub(crate) fn rank_among(logits: impl Iterator<Item = f32>, of_label: f32, label: usize) -> usize {
-    let after = |(class, logit): (usize, f32)| {
+    let of_label = logits[label];
+    let after = |(class, &logit): (usize, &f32)| {
         logit < of_label || (logit == of_label && class > label) || class == label
     };
-    logits.enumerate().filter(|&class| !after(class)).count()
+    logits.iter().enumerate().filter(|&class| !after(class)).count()
+}
+
+/// The logits of an image, one for each class: where the answer is yes or no and one output is for two classes, that
+/// of the first is zero.
+pub(crate) fn logits_of(kind: LossKind, outputs: &Tensor, image: usize, logits: &mut Vec<f32>) {
+    logits.clear();
+    if kind == LossKind::Bce && outputs.channels() == 1 {
+        logits.push(0.0);
+    }
+    logits.extend((0..outputs.channels()).map(|class| outputs.get(image, class, [0, 0])));
 }
 
 /// Classes and their probabilities (softmax), ordered as in [`rank`].
@@ -160,15 +195,16 @@ fn predict(
     mirror: bool,
     logits: &mut [f32],
 ) {
-    let image = |i: usize| split.image(images[i] as usize);
-    predictor.logits(image, logits);
+    predictor.logits_of(split, images, logits);
     if !mirror {
         return;
     }
     let [channels, _, columns] = predictor.model().network.input();
     let mut mirrored = vec![];
-    for i in 0..images.len() {
-        for row in image(i).chunks_exact(columns * channels) {
+    let mut image = vec![0; split.image_len()];
+    for &i in images {
+        split.copy_image(i as usize, &mut image);
+        for row in image.chunks_exact(columns * channels) {
             mirrored.extend(row.chunks_exact(channels).rev().flatten());
         }
     }
@@ -183,15 +219,18 @@ fn predict(
 /// What is known after some of the images.
 struct Sums {
     loss: f64,
-    first_five: usize,
+    ranks: Vec<usize>,
     confusion: Vec<Vec<usize>>,
     mistakes: Vec<Mistake>,
+    /// The label of each image, and what the network says.
+    outcomes: Vec<(usize, Outcome)>,
 }
 
 impl Sums {
     fn new(classes: usize) -> Sums {
         let confusion = vec![vec![0; classes]; classes];
-        Sums { loss: 0.0, first_five: 0, confusion, mistakes: vec![] }
+        let ranks = vec![0; classes];
+        Sums { loss: 0.0, ranks, confusion, mistakes: vec![], outcomes: vec![] }
     }
 
     fn add(&mut self, image: usize, label: usize, logits: &[f32]) -> Result<(), NotFiniteOutput> {
@@ -201,14 +240,14 @@ impl Sums {
         let softmax = Softmax::new(logits);
         self.loss -= softmax.ln(logits[label]);
         let rank = rank(logits, label);
-        self.first_five += usize::from(rank < 5);
-        let first =
-            |best: usize, class: usize| if logits[class] > logits[best] { class } else { best };
-        let predicted = (1..logits.len()).fold(0, first);
+        self.ranks[rank] += 1;
+        let outcome = Outcome::of(logits);
+        let predicted = outcome.predicted;
+        self.outcomes.push((label, outcome));
         self.confusion[label][predicted] += 1;
         if rank > 0 {
             let probability = libm::exp(softmax.ln(logits[predicted]));
-            self.mistakes.push(Mistake { image, label, predicted, probability });
+            self.mistakes.push(Mistake { image, name: None, label, predicted, probability });
         }
         Ok(())
     }
@@ -237,8 +276,10 @@ impl Sums {
             images,
             loss: self.loss / images as f64,
             top1: found as f64 / images as f64,
-            top5: self.first_five as f64 / images as f64,
+            top5: top(&self.ranks, 5),
+            metrics: Metrics::of(class_count, self.outcomes.iter().copied(), &mut Tally::default()),
             classes: classes.collect(),
+            ranks: self.ranks,
             mistakes: self.mistakes,
             confusion: self.confusion,
         }
@@ -315,8 +356,10 @@ mod tests {
 
         let json = serde_json::to_value(&scores).unwrap();
         let keys: Vec<&String> = json.as_object().unwrap().keys().collect();
-        let expected = ["classes", "confusion", "images", "loss", "mistakes", "top1", "top5"];
-        assert_eq!(keys, expected);
+        let expected = "auc balanced_accuracy classes collapsed confusion ece images loss macro_f1 mistakes top1 top5";
+        assert_eq!(keys, expected.split(' ').collect::<Vec<_>>());
+        assert_eq!(json["auc"], serde_json::Value::Null);
+        assert_eq!(json["balanced_accuracy"], 1.0 / 3.0);
         assert_eq!(json["classes"][4]["f1"], serde_json::Value::Null);
         assert_eq!(json["mistakes"][1]["image"], 1);
     }

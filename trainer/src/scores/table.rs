@@ -1,6 +1,6 @@
 //! Scores as text.
 
-use super::Scores;
+use super::{Metrics, Scores};
 use std::fmt::{self, Display, Formatter};
 
 /// Columns that a confusion matrix may take.
@@ -10,16 +10,23 @@ const NAME: usize = 20;
 /// Confusions that are listed where the matrix is too wide.
 const CONFUSIONS: usize = 15;
 
-/// A line of totals, the classes, their confusions, and the mistakes that there are. What is
+/// Two lines of totals, the classes, their confusions, and the mistakes that there are. What is
 /// undefined is –.
 impl Display for Scores {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let (loss, top1, top5) = (self.loss, 100.0 * self.top1, 100.0 * self.top5);
-        writeln!(
-            f,
-            "{} images  loss {loss:.4}  top-1 {top1:.2} %  top-5 {top5:.2} %",
-            self.images
-        )?;
+        write!(f, "{} images  loss {loss:.4}  top-1 {top1:.2} %", self.images)?;
+        // Of five classes or fewer it is always 100 %.
+        if self.classes.len() > 5 {
+            write!(f, "  top-5 {top5:.2} %")?;
+        }
+        let Metrics { balanced_accuracy, macro_f1, auc, ece, .. } = self.metrics;
+        let balanced = 100.0 * balanced_accuracy;
+        write!(f, "\nbalanced accuracy {balanced:.2} %  macro F1 {macro_f1:.4}")?;
+        if let Some(auc) = auc {
+            write!(f, "  AUC {auc:.4}")?;
+        }
+        writeln!(f, "  calibration error {ece:.4}")?;
         let names: Vec<String> = self.classes.iter().map(|class| shown(&class.name)).collect();
         let width = names.iter().map(|name| name.chars().count()).max().unwrap_or(0);
         self.table(f, &names, width)?;
@@ -37,7 +44,11 @@ impl Display for Scores {
         for mistake in &self.mistakes {
             let (label, predicted) = (&names[mistake.label], &names[mistake.predicted]);
             let probability = 100.0 * mistake.probability;
-            write!(f, "\n  image {}: {label}, ", mistake.image)?;
+            write!(f, "\n  image {}", mistake.image)?;
+            if let Some(name) = &mistake.name {
+                write!(f, " ({})", name.replace(char::is_control, "?"))?;
+            }
+            write!(f, ": {label}, ")?;
             write!(f, "taken for {predicted} ({probability:.2} %)")?;
         }
         Ok(())
@@ -111,7 +122,7 @@ fn shown(name: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use crate::scores::{ClassScores, Mistake, Scores};
+    use crate::scores::{ClassScores, Metrics, Mistake, Scores};
 
     fn scores(confusion: Vec<Vec<usize>>, names: &[&str]) -> Scores {
         let classes = names.iter().zip(&confusion).map(|(name, row)| ClassScores {
@@ -126,8 +137,22 @@ mod tests {
             loss: 0.25,
             top1: 0.5,
             top5: 1.0,
+            metrics: Metrics {
+                balanced_accuracy: 1.0 / 6.0,
+                macro_f1: 0.05,
+                auc: (names.len() == 2).then_some(0.25),
+                ece: 0.125,
+                collapsed: None,
+            },
+            ranks: vec![],
             classes: classes.collect(),
-            mistakes: vec![Mistake { image: 3, label: 1, predicted: 0, probability: 0.98765 }],
+            mistakes: vec![Mistake {
+                image: 3,
+                name: Some("b/3\u{1b}.png".into()),
+                label: 1,
+                predicted: 0,
+                probability: 0.98765,
+            }],
             confusion,
         }
     }
@@ -136,7 +161,8 @@ mod tests {
     fn a_small_table() {
         let text = scores(vec![vec![1, 2], vec![30, 0]], &["T-shirt/top", "a\u{1b}[1m"]);
         let expected = "\
-33 images  loss 0.2500  top-1 50.00 %  top-5 100.00 %
+33 images  loss 0.2500  top-1 50.00 %
+balanced accuracy 16.67 %  macro F1 0.0500  AUC 0.2500  calibration error 0.1250
 
 class        precision  recall      f1  images
 T-shirt/top          –  0.5000  0.6667       3
@@ -148,7 +174,7 @@ confusion: a row is a class, its columns what it was taken for
 1 a?[1m        30   ·
 
 the surest mistakes:
-  image 3: a?[1m, taken for T-shirt/top (98.77 %)";
+  image 3 (b/3?.png): a?[1m, taken for T-shirt/top (98.77 %)";
         assert_eq!(text.to_string(), expected);
     }
 
@@ -164,6 +190,7 @@ the surest mistakes:
             assert_eq!(text.contains("a row is a class"), matrix);
             assert!(text.lines().all(|line| line.chars().count() <= 100), "{text}");
             assert!(text.contains("a name of very many…"), "{text}");
+            assert!(text.lines().next().unwrap().ends_with("top-5 100.00 %"), "{text}");
             if !matrix {
                 let first = "     1  a name of very many… taken for";
                 assert!(text.contains("pairs of classes, the most frequent first\n    40  "));

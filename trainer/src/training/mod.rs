@@ -1,302 +1,252 @@
 //! A network in training.
 
+mod anatomy;
 mod join;
-mod prepare;
-mod progress;
+mod learner;
+mod observer;
+mod rate_search;
+mod restore;
 mod run;
-mod state;
+mod shards;
+mod step;
+mod view;
 
-pub use progress::{Best, Progress, Stop};
-pub use run::{Epoch, Event, Observed, Observer, Validated, each_epoch};
+pub use observer::{Epoch, Event, Observer, Validated, each_epoch};
+pub use rate_search::{RateSearch, RateStep};
+pub use step::Step;
 
-use crate::augment::Augmentation;
-use crate::batch::{Batch, Images, Scaling, Spare};
-use crate::checkpoint::Checkpoint;
-use crate::data::{DataError, Dataset, Split};
+use crate::compatibility::differences;
 use crate::error::TrainError;
-use crate::optimizer::{Ema, Optimizer};
-use crate::profile::{Chore, Chores, timed};
+use crate::evaluation::Outcomes;
+use crate::loss::{ClassLoss, check_classes};
+use crate::partial::{BufferPool, PartialEvaluation, PartialGradient};
+use crate::profile::Chores;
+use crate::progress::Progress;
 use crate::ranks::{Local, Ranks};
-use crate::raster::Raster;
-use crate::recipe::{InitName, Moments, Recipe};
-use crate::sampler::shuffle;
-use crate::schedule::Schedule;
-use crate::workers::Workers;
+use crate::recipe::{LossName, Recipe};
+use crate::scores::Tally;
+use crate::state::State;
+use crate::workers::{Pending, Workers};
 use autograd::Buffer;
-use model::{CUSTOM, Init, Layer, Network, StateDict, TensorFile};
-use prepare::{divide, moments};
-use std::sync::OnceLock;
-use std::time::{Duration, Instant};
-
-/// What a step saw before it changed the weights.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Step {
-    /// The sum of the losses of its images.
-    pub loss: f64,
-    /// How many of them were classified correctly.
-    pub correct: usize,
-    /// How many there were.
-    pub images: usize,
-    /// With which learning rate it changed the weights.
-    pub learning_rate: f64,
-    /// How long it took.
-    pub time: Duration,
-}
+use dataset::{Dataset, Split};
+use learner::Learner;
+use model::tensors::TensorFile;
+use model::{Description, FineTuned, Layer, LayerList, Model, Network, StateDict};
+use std::fmt;
+pub use view::Preview;
+use view::{DataView, name_data};
 
 /// A network in training.
 pub struct Trainer<'a> {
-    recipe: Recipe,
-    preset: String,
-    data: &'a Dataset,
+    plan: Plan,
+    view: DataView<'a>,
+    loss: ClassLoss,
     workers: &'a Workers,
     ranks: Ranks<'a>,
-    network: Network,
-    weights: Buffer,
-    optimizer: Optimizer,
-    schedule: Schedule,
-    augmentation: Augmentation,
-    /// Where the recipe has one.
-    ema: Option<Ema>,
-    scaling: Scaling,
-    moments: Moments,
-    training: Vec<u32>,
-    steps_per_epoch: usize,
-    total_steps: usize,
-    validation: Option<(&'a Split, Vec<u32>)>,
-    spare: Spare,
+    learner: Learner,
+    progress: Progress,
+    buffers: Buffers,
     /// In a profiled run.
     chores: Option<Chores>,
-    progress: Progress,
-    order: Order,
-    /// Of the last step.
-    gradients: Option<Buffer>,
-    /// The parameters that are not from the file that the recipe starts from.
-    fresh: Vec<String>,
-    fingerprint: OnceLock<String>,
+    /// What came of the file that the recipe starts from.
+    fine_tuned: FineTuned,
 }
 
-/// The training images in the order of an epoch.
+/// What is to be done.
+struct Plan {
+    recipe: Recipe,
+    steps_per_epoch: usize,
+    /// Unless the run ends early.
+    total_steps: usize,
+}
+
+/// What steps write, kept from one to the next.
 #[derive(Default)]
-struct Order {
-    epoch: Option<usize>,
-    images: Vec<u32>,
+struct Buffers {
+    pool: BufferPool,
+    /// The partial sums of this process, while they are added up.
+    gradient_roots: Vec<Option<PartialGradient>>,
+    evaluation_roots: Vec<Option<PartialEvaluation>>,
+    /// Sums that wait to be joined.
+    pending_gradients: Pending<PartialGradient>,
+    pending_evaluations: Pending<PartialEvaluation>,
+    /// What the last validation has said of each image.
+    outcomes: Outcomes,
+    tally: Tally,
+    /// The gradient of the last step.
+    gradients: Option<Buffer>,
+    /// The training images in the order of an epoch, and of which.
+    order: Vec<u32>,
+    order_of: Option<usize>,
+}
+
+/// What weights a trainer starts with.
+enum Start<'s> {
+    /// The recipe's: random ones, or those of its file.
+    Recipe,
+    /// Those of a run that goes on.
+    State(&'s State<'s>),
+    /// Those of the ranks that it will join.
+    Ranks,
 }
 
 impl<'a> Trainer<'a> {
-    /// The recipe's network on this data, with its initial weights.
+    /// The recipe's network on this data, with its initial weights. [`Trainer::recipe`] names the data.
     pub fn new(
         recipe: &Recipe,
         data: &'a Dataset,
         workers: &'a Workers,
     ) -> Result<Trainer<'a>, TrainError> {
-        let mut trainer = Trainer::unstarted(recipe, data, workers)?;
-        trainer.load_weights()?;
-        Ok(trainer)
+        Trainer::start(recipe.clone(), data, workers, Start::Recipe)
     }
 
-    /// A run that goes on from a checkpoint of the same recipe (`stop.epochs` may be another) on the
-    /// same data: what follows has the same bits as if it had not been interrupted.
-    pub fn resume(
-        recipe: &Recipe,
-        data: &'a Dataset,
-        workers: &'a Workers,
-        checkpoint: &Checkpoint,
-    ) -> Result<Trainer<'a>, TrainError> {
-        let mut trainer = Trainer::unstarted(recipe, data, workers)?;
-        trainer.restore(checkpoint)?;
-        Ok(trainer)
-    }
-
-    /// A network of these layers instead of the recipe's; its models are [`CUSTOM`].
+    /// A network of these layers instead of the recipe's. They become the recipe's:
+    /// [`Trainer::recipe`] has them, so that a run of it can go on and be repeated.
     pub fn with_layers(
         recipe: &Recipe,
         layers: &[Layer],
         data: &'a Dataset,
         workers: &'a Workers,
     ) -> Result<Trainer<'a>, TrainError> {
-        recipe.check()?;
-        let mut trainer = Trainer::with_random_weights(recipe, layers, data, workers)?;
-        trainer.load_weights()?;
-        Ok(trainer)
+        let mut recipe = recipe.clone();
+        recipe.model.preset = None;
+        recipe.model.layers = Some(LayerList::from(layers));
+        Trainer::start(recipe, data, workers, Start::Recipe)
     }
 
-    fn unstarted(
+    /// A run that goes on from a state of the same recipe (`stop.epochs` may be another) on the same
+    /// data: what follows has the same bits as if it had not been interrupted.
+    pub fn resume(
+        recipe: &Recipe,
+        data: &'a Dataset,
+        workers: &'a Workers,
+        state: State<'_>,
+    ) -> Result<Trainer<'a>, TrainError> {
+        Trainer::start(recipe.clone(), data, workers, Start::State(&state))
+    }
+
+    /// One that is to join others ([`Trainer::join_ranks`]) and to have its state from them: it needs
+    /// neither a state nor the weights that the recipe starts from.
+    pub fn to_join(
         recipe: &Recipe,
         data: &'a Dataset,
         workers: &'a Workers,
     ) -> Result<Trainer<'a>, TrainError> {
-        recipe.check()?;
-        let layers = recipe.model.layers(data.classes());
-        let trainer = Trainer::with_random_weights(recipe, &layers, data, workers)?;
-        Ok(Trainer { preset: recipe.model.name().to_owned(), ..trainer })
+        Trainer::start(recipe.clone(), data, workers, Start::Ranks)
     }
 
-    fn with_random_weights(
-        recipe: &Recipe,
-        layers: &[Layer],
+    fn start(
+        mut recipe: Recipe,
         data: &'a Dataset,
         workers: &'a Workers,
+        start: Start<'_>,
     ) -> Result<Trainer<'a>, TrainError> {
-        let network = Network::new(data.image_shape(), layers)
-            .and_then(|network| network.check_classes(data.classes()).map(|()| network))
+        recipe.check()?;
+        name_data(&mut recipe, data);
+        let loss = recipe.model.loss;
+        check_classes(loss, data.classes())?;
+        let outputs = loss.outputs(data.classes());
+        let network = Network::new(data.image_shape(), &recipe.model.layers(outputs))
+            .and_then(|network| match loss {
+                // What is wrong with another number of outputs is said of the loss.
+                LossName::Bce => Ok(network),
+                _ => network.check_classes(outputs).map(|()| network),
+            })
             .map_err(|error| TrainError::Shape { directory: data.directory().into(), error })?;
-        let init = match recipe.model.init {
-            InitName::Pytorch => Init::Pytorch,
-            InitName::He => Init::He,
-        };
-        let train = data.train()?;
-        let (training, validation) = divide(recipe, data, train)?;
-        let channels = network.input()[0];
-        let moments = moments(recipe, train, &training, data.share(), channels)?;
-        let steps_per_epoch = training.len().div_ceil(recipe.data.batch_size);
+        let view = DataView::new(&recipe, data)?;
+        shards::check_run(&recipe, &network, view.training.len())?;
+        view.check_monitor(recipe.stop.monitor)?;
+        let loss = ClassLoss::new(&recipe, &network, data, (view.train, &view.training))?;
+        let steps_per_epoch = view.training.len().div_ceil(recipe.data.batch_size);
         let steps = recipe.stop.epochs * steps_per_epoch;
-        let steps = steps.min(recipe.stop.iterations.unwrap_or(usize::MAX));
-        let weights = network.initialise(recipe.seed, init);
-        Ok(Trainer {
-            weights,
-            optimizer: Optimizer::new(recipe, &network)?,
-            ema: recipe.optimizer.ema.map(|decay| Ema::new(decay, &network)),
-            schedule: Schedule::new(recipe, steps_per_epoch, steps),
-            augmentation: Augmentation::new(recipe, network.input(), &moments.mean),
-            scaling: Scaling::new(channels, &moments.mean, &moments.std),
-            recipe: recipe.clone(),
-            preset: CUSTOM.to_owned(),
-            data,
+        let total_steps = steps.min(recipe.stop.iterations.unwrap_or(usize::MAX));
+        let mut trainer = Trainer {
+            learner: Learner::new(&recipe, network, steps_per_epoch, total_steps)?,
+            plan: Plan { recipe, steps_per_epoch, total_steps },
+            view,
+            loss,
             workers,
-            ranks: Ranks::new(&Local),
-            network,
-            moments,
-            training,
-            steps_per_epoch,
-            total_steps: steps,
-            validation,
-            spare: Spare::default(),
-            chores: None,
+            ranks: Ranks::new(&Local, workers.isa()),
             progress: Progress::default(),
-            order: Order::default(),
-            gradients: None,
-            fresh: vec![],
-            fingerprint: OnceLock::new(),
-        })
+            buffers: Buffers::default(),
+            chores: None,
+            fine_tuned: FineTuned::default(),
+        };
+        match start {
+            Start::Recipe => trainer.load_weights()?,
+            Start::State(state) => trainer.restore(state)?,
+            Start::Ranks => {}
+        }
+        Ok(trainer)
     }
 
     /// The weights to fine-tune, where the recipe has some.
     fn load_weights(&mut self) -> Result<(), TrainError> {
-        if let Some(path) = &self.recipe.model.weights {
+        if let Some(path) = &self.plan.recipe.model.weights {
             let file = TensorFile::read(path)?;
-            self.fresh = StateDict::of(&file).fine_tune(&self.network, &mut self.weights)?;
+            let (state, classes) = (StateDict::of(&file), self.view.data.class_names());
+            let Learner { network, weights, .. } = &mut self.learner;
+            let mut tuned = state.fine_tune(network, weights, classes)?;
+            if Model::is_in(&file) {
+                let description = Description::of(&file)?;
+                tuned.differences =
+                    differences(&description, self.view.data, &self.view.statistics);
+            }
+            self.fine_tuned = tuned;
         }
         Ok(())
     }
 
     /// The parameters that start at random although the recipe starts from a file: those of the last
-    /// layer, if the file is of a network for another number of classes.
+    /// layer, if the file is of a network for other classes.
     pub fn fresh_parameters(&self) -> &[String] {
-        &self.fresh
+        &self.fine_tuned.fresh
     }
 
-    /// One optimiser step on these training images. [`Trainer::run`] is this in a loop; a loop of
-    /// one's own runs fastest inside [`Workers::run`].
-    ///
-    /// # Panics
-    /// If there are no images, or one is beyond the training set.
-    pub fn step(&mut self, indices: &[u32]) -> Result<Step, TrainError> {
-        let workers = self.workers;
-        workers.run(|| self.step_inside(indices))
-    }
-
-    /// [`Trainer::step`], as one of the workers.
-    fn step_inside(&mut self, indices: &[u32]) -> Result<Step, TrainError> {
-        let started = Instant::now();
-        let train = self.data.train()?;
-        let isa = self.workers.isa();
-        let batch = Batch {
-            network: &self.network,
-            weights: &self.weights,
-            images: Images { split: train, indices, scaling: &self.scaling },
-            augmentation: Some(&self.augmentation).filter(|a| !a.is_identity()),
-            shard: self.recipe.shard(),
-            seed: self.recipe.seed,
-            epoch: self.progress.epoch as u32,
-            smoothing: self.recipe.model.label_smoothing as f32,
-            chores: self.chores.as_ref(),
-        };
-        let mut sums = self.ranks.gradient(&batch, self.workers, &self.spare);
-        if !sums.loss.is_finite() {
-            let layer = batch.find_fault(isa).map_or("(loss)", |n| self.network.layer_name(n));
-            return Err(TrainError::NotFinite {
-                loss: sums.loss,
-                step: self.progress.step + 1,
-                epoch: self.progress.epoch + 1,
-                layer: layer.to_owned(),
-            });
-        }
-        self.check_update(&sums.gradients)?;
-        let lr = self.schedule.learning_rate(self.progress.step);
-        self.update(lr, &mut sums.gradients);
-        self.progress.step += 1;
-        if let Some(last) = self.gradients.replace(sums.gradients) {
-            self.spare.put(last);
-        }
-        let (loss, correct, images) = (sums.loss, sums.correct, indices.len());
-        Ok(Step { loss, correct, images, learning_rate: lr, time: started.elapsed() })
-    }
-
-    /// Moves weights, running statistics and their average.
-    fn update(&mut self, lr: f64, gradients: &mut [f32]) {
-        let (isa, step) = (self.workers.isa(), self.progress.step as u64);
-        let chores = self.chores.as_ref();
-        if let Some(ema) = self.ema.as_mut().filter(|_| step == 0) {
-            ema.restore(&self.weights);
-        }
-        let weights = &mut self.weights;
-        self.optimizer.step(isa, &self.network, step + 1, lr, weights, gradients, chores);
-        if let Some(ema) = &mut self.ema {
-            ema.update(isa, &self.weights, step + 1, chores);
-        }
-    }
-
-    /// Whether everything is finite that the step would make of weights and running statistics: the
-    /// backward pass may overflow where the forward pass has not.
-    fn check_update(&self, gradients: &[f32]) -> Result<(), TrainError> {
-        let isa = self.workers.isa();
-        let finite = |values: &[f32]| kernels::all_finite(isa, values);
-        if timed(self.chores.as_ref(), Chore::Optimiser, || finite(gradients)) {
-            return Ok(());
-        }
-        // Of those that the overflow has reached, the nearest to the loss.
-        let mut parameters = self.network.parameters().iter();
-        let found = parameters.rfind(|p| !finite(p.place.of(gradients)));
-        Err(TrainError::Update {
-            parameter: found.map_or("(none)", |p| &p.name).to_owned(),
-            step: self.progress.step + 1,
-            epoch: self.progress.epoch + 1,
-        })
+    /// What of the file that the recipe starts from was taken over, and why not everything.
+    pub fn fine_tuned(&self) -> &FineTuned {
+        &self.fine_tuned
     }
 
     /// The recipe.
     pub fn recipe(&self) -> &Recipe {
-        &self.recipe
+        &self.plan.recipe
     }
 
     /// The network.
     pub fn network(&self) -> &Network {
-        &self.network
+        &self.learner.network
     }
 
     /// The weights as they are now, one flat buffer.
     pub fn weights(&self) -> &[f32] {
-        &self.weights
+        &self.learner.weights
     }
 
     /// The weights, to be changed.
     pub fn weights_mut(&mut self) -> &mut [f32] {
-        &mut self.weights
+        &mut self.learner.weights
+    }
+
+    /// The averaged weights, if the recipe has `optimizer.ema`. Before the first step they are the
+    /// weights, whatever has been made of those.
+    pub fn ema(&self) -> Option<&[f32]> {
+        self.learner.ema()
+    }
+
+    /// The weights to validate and to save: the averaged ones, if there are.
+    pub fn evaluation_weights(&self) -> &[f32] {
+        self.learner.evaluation_weights()
+    }
+
+    /// The optimiser's memory by PyTorch's names, each laid out as the trained weights.
+    pub fn optimizer_state(&self) -> Vec<(&'static str, &[f32])> {
+        self.learner.optimizer.state()
     }
 
     /// The data.
     pub fn data(&self) -> &'a Dataset {
-        self.data
+        self.view.data
     }
 
     /// The threads.
@@ -306,12 +256,12 @@ impl<'a> Trainer<'a> {
 
     /// How many images an epoch has.
     pub fn training_images(&self) -> usize {
-        self.training.len()
+        self.view.training.len()
     }
 
     /// The images that it validates on.
     pub fn validation(&self) -> Option<(&'a Split, &[u32])> {
-        self.validation.as_ref().map(|(split, images)| (*split, &images[..]))
+        self.view.validation.as_ref().map(|(split, images)| (*split, &images[..]))
     }
 
     /// How many images it validates on.
@@ -320,35 +270,25 @@ impl<'a> Trainer<'a> {
     }
 
     /// The first images of the first epoch, at most as many, as the network sees them but for their
-    /// scale, in rows of eight.
-    pub fn first_images(&self, most: usize) -> Result<Raster, DataError> {
-        let train = self.data.train()?;
-        let mut order = match self.data.share() {
-            Some(share) => share.own.clone().collect(),
-            None => self.training.clone(),
-        };
-        shuffle(self.recipe.seed, 0, &mut order);
-        order.truncate(most.min(self.recipe.data.batch_size));
-        let [channels, height, width] = self.network.input();
-        let changed: Vec<Vec<u8>> = order
-            .iter()
-            .map(|&image| {
-                let mut to = vec![0; channels * height * width];
-                self.augmentation.apply(0, image, train.image(image as usize), &mut to);
-                to
-            })
-            .collect();
-        Ok(Raster::grid([height, width, channels], 8, changed.iter().map(Vec::as_slice)))
+    /// scale: bytes as in the files.
+    pub fn first_images(&self, most: usize) -> Vec<Vec<u8>> {
+        self.view.first_images(&self.plan.recipe, most)
+    }
+
+    /// Some training images as the network sees them in each of so many epochs, but for their scale: at most as many as
+    /// asked for, of as many classes as there can be, in order of their classes.
+    pub fn preview(&self, most: usize, epochs: u32) -> Vec<Preview> {
+        self.view.preview(&self.plan.recipe, most, epochs)
     }
 
     /// The steps of an epoch.
     pub fn steps_per_epoch(&self) -> usize {
-        self.steps_per_epoch
+        self.plan.steps_per_epoch
     }
 
     /// The steps of the run, unless it ends early.
     pub fn total_steps(&self) -> usize {
-        self.total_steps
+        self.plan.total_steps
     }
 
     /// How far training has come.
@@ -356,42 +296,28 @@ impl<'a> Trainer<'a> {
         &self.progress
     }
 
+    /// The training images of the last step of a run, in its order, while an observer is told of it.
+    pub fn last_batch(&self) -> &[u32] {
+        let size = self.plan.recipe.data.batch_size;
+        let order = &self.buffers.order;
+        let first = order.len().min(self.progress.batch.saturating_sub(1) * size);
+        &order[first..order.len().min(first + size)]
+    }
+
     /// The gradient of the last step, laid out as the weights, and clipped by value if the recipe says
     /// so (its norm is as it was); `None` before the first.
     pub fn gradients(&self) -> Option<&[f32]> {
-        self.gradients.as_deref()
+        self.buffers.gradients.as_deref()
+    }
+}
+
+impl fmt::Debug for Trainer<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (recipe, progress) = (self.recipe(), &self.progress);
+        let mut debug = f.debug_struct("Trainer");
+        debug.field("recipe", recipe).field("progress", progress).finish_non_exhaustive()
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::data::Source;
-    use crate::recipe::{Validation, ValidationSet};
-    use kernels::Isa;
-    use model::{Model, flatten, linear};
-
-    /// Its file has the layers, not the recipe's preset.
-    #[test]
-    fn a_network_of_other_layers_is_saved_and_loaded() {
-        let directory = tempfile::TempDir::new().unwrap();
-        let write = |name: &str, bytes: &[u8]| std::fs::write(directory.path().join(name), bytes);
-        let images =
-            [&[0, 0, 8, 3, 0, 0, 0, 2, 0, 0, 0, 1, 0, 0, 0, 2][..], &[9, 8, 7, 6]].concat();
-        write("train-images-idx3-ubyte", &images).unwrap();
-        write("train-labels-idx1-ubyte", &[0, 0, 8, 1, 0, 0, 0, 2, 0, 1]).unwrap();
-        let data = Dataset::open(&Source::new(directory.path())).unwrap();
-        let workers = Workers::new(Isa::detect(), 1).unwrap();
-        let mut recipe = Recipe::default();
-        recipe.data.validation = Validation::Named(ValidationSet::None);
-
-        let layers = [flatten(), linear(2)];
-        let mut trainer = Trainer::with_layers(&recipe, &layers, &data, &workers).unwrap();
-        trainer.run(|_| {}).unwrap();
-        let path = directory.path().join("model.safetensors");
-        trainer.model().save(&path).unwrap();
-        let model = Model::load(&path).unwrap();
-        assert_eq!((&*model.preset, model.network.layers()), (CUSTOM, &layers[..]));
-        assert_eq!(model.weights[..], *trainer.weights());
-    }
-}
+mod tests;

@@ -1,92 +1,16 @@
 //! The loop: steps, epochs, validations, checkpoints, and the end.
 
-use super::progress::{Progress, Stop};
-use super::{Step, Trainer};
-use crate::batch::{Evaluation, Images, evaluate};
+use super::learner::Learner;
+use super::observer::{Epoch, Event, Observer, Validated, each_epoch};
+use super::{Buffers, Step, Trainer};
 use crate::error::TrainError;
-use crate::profile::{Chores, Profile, Totals, fma_peak};
-use crate::sampler::{deal, shuffle};
-use std::ops::ControlFlow;
+use crate::evaluation::{self, Evaluated, Evaluation, evaluate};
+use crate::input::Images;
+use crate::profile::{Chore, Chores, Profile, Totals, fma_peak};
+use crate::progress::{Progress, Stop};
 use std::time::{Duration, Instant};
 
-/// What happens in a run.
-#[derive(Clone, Copy, Debug)]
-pub enum Event<'e> {
-    /// Training begins or goes on.
-    Start,
-    /// A step is done.
-    Step(&'e Step),
-    /// The network has been validated.
-    Validation(&'e Validated),
-    /// An epoch, or the part of one that a run ends in, is done.
-    Epoch(&'e Epoch),
-    /// The recipe asks for a checkpoint. Training goes on from here as if it had not been interrupted.
-    Checkpoint,
-    /// Training ends.
-    End(Stop),
-}
-
-/// What validation found.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Validated {
-    /// The epoch under way or just ended, from one.
-    pub epoch: usize,
-    /// Loss and accuracy on the validation images.
-    pub evaluation: Evaluation,
-    /// Whether it is the best so far, by what `stop.monitor` names.
-    pub improved: bool,
-    /// How long it took.
-    pub time: Duration,
-}
-
-/// What an epoch brought.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Epoch {
-    /// Its number, from one.
-    pub number: usize,
-    /// Mean loss and accuracy on the training images, each as the network was when it met them.
-    pub training: Evaluation,
-    /// Loss and accuracy on the validation images, if it was validated at its end.
-    pub validation: Option<Evaluation>,
-    /// The learning rate of its last step.
-    pub learning_rate: f64,
-    /// Images trained on since the epoch or the run began.
-    pub images: usize,
-    /// Time spent training them, without validation.
-    pub time: Duration,
-    /// Time spent on validation and on looking whether every weight is finite.
-    pub validation_time: Duration,
-    /// Training images per second.
-    pub images_per_second: f64,
-}
-
-/// Whoever is told what happens in a run. A [`ControlFlow::Break`] ends it: after a checkpoint, when
-/// everything is done that belongs to the step.
-pub trait Observer: Send {
-    /// Is told that something has happened.
-    fn observe(&mut self, trainer: &Trainer<'_>, event: Event<'_>) -> Observed;
-}
-
-/// What an observer answers.
-pub type Observed = Result<ControlFlow<()>, TrainError>;
-
-impl<F: FnMut(&Trainer<'_>, Event<'_>) -> Observed + Send> Observer for F {
-    fn observe(&mut self, trainer: &Trainer<'_>, event: Event<'_>) -> Observed {
-        self(trainer, event)
-    }
-}
-
-/// An observer that calls `report` after each epoch.
-pub fn each_epoch(mut report: impl FnMut(&Epoch) + Send) -> impl Observer {
-    move |_: &Trainer<'_>, event: Event<'_>| {
-        if let Event::Epoch(epoch) = event {
-            report(epoch);
-        }
-        Ok(ControlFlow::Continue(()))
-    }
-}
-
-/// Of the epoch under way, since the run began.
+/// The epoch under way, since the run began.
 #[derive(Default)]
 struct Clock {
     images: usize,
@@ -95,13 +19,17 @@ struct Clock {
     learning_rate: f64,
 }
 
-/// An observer, and whether it has asked for the end.
-struct Audience<'o, O> {
+/// A run under way.
+struct Run<'o, O> {
     observer: &'o mut O,
+    /// Whether the observer has asked for the end.
     stop: bool,
+    /// The step of the last checkpoint.
+    saved: Option<usize>,
+    clock: Clock,
 }
 
-impl<O: Observer> Audience<'_, O> {
+impl<O: Observer> Run<'_, O> {
     fn tell(&mut self, trainer: &Trainer<'_>, event: Event<'_>) -> Result<(), TrainError> {
         self.stop |= self.observer.observe(trainer, event)?.is_break();
         Ok(())
@@ -146,38 +74,43 @@ impl Trainer<'_> {
         let stop = result?;
         totals.steps = self.progress.step - steps;
         totals.received = self.ranks.bytes_received() - received;
-        Ok((stop, Profile::new(&self.network, operations, &chores, totals)))
+        let mut profile = Profile::new(self.network(), operations, &chores, totals);
+        if totals.steps > 0 {
+            let optimiser = chores.time(Chore::Optimiser) / totals.steps as u32;
+            profile.critical_path = Some(self.critical_path(optimiser));
+        }
+        Ok((stop, profile))
     }
 
     fn run_inside(&mut self, observer: &mut impl Observer) -> Result<Stop, TrainError> {
-        let mut audience = Audience { observer, stop: false };
-        self.ranks.end_asked = false;
-        audience.tell(self, Event::Start)?;
         // A run that goes on has done so from a checkpoint.
-        let mut saved = (self.progress.step > 0).then_some(self.progress.step);
-        self.checkpoint(&mut audience, &mut saved)?;
-        let mut clock = Clock::default();
+        let saved = (self.progress.step > 0).then_some(self.progress.step);
+        let mut run = Run { observer, stop: false, saved, clock: Clock::default() };
+        run.tell(self, Event::Start)?;
+        self.checkpoint(&mut run)?;
+        // Whether a rank has asked for the end, as all know after a step.
+        let mut end_asked = false;
         let stop = loop {
             if let Some(stop) = self.finished() {
                 break stop;
             }
             // With others it is asked in the step, and that is done before all end together.
-            if self.ranks.end_asked || (audience.stop && self.communicator().size() == 1) {
+            if end_asked || (run.stop && self.communicator().size() == 1) {
                 break Stop::Interrupted;
             }
-            self.ranks.ask_end = audience.stop;
-            let step = self.next_step()?;
-            clock.images += step.images;
-            clock.time += step.time;
-            clock.learning_rate = step.learning_rate;
-            audience.tell(self, Event::Step(&step))?;
-            let ended = self.after_step(&mut clock, &mut audience)?;
-            if self.recipe.events.checkpoint.is_due(self.progress.step, ended) {
-                self.checkpoint(&mut audience, &mut saved)?;
+            let step;
+            (step, end_asked) = self.next_step(run.stop)?;
+            run.clock.images += step.images;
+            run.clock.time += step.time;
+            run.clock.learning_rate = step.learning_rate;
+            run.tell(self, Event::Step(&step))?;
+            let ended = self.after_step(&mut run)?;
+            if self.plan.recipe.events.checkpoint.is_due(self.progress.step, ended) {
+                self.checkpoint(&mut run)?;
             }
         };
-        self.checkpoint(&mut audience, &mut saved)?;
-        audience.tell(self, Event::End(stop))?;
+        self.checkpoint(&mut run)?;
+        run.tell(self, Event::End(stop))?;
         Ok(stop)
     }
 
@@ -185,39 +118,39 @@ impl Trainer<'_> {
     /// Returns the number of the epoch that has ended.
     fn after_step(
         &mut self,
-        clock: &mut Clock,
-        audience: &mut Audience<'_, impl Observer>,
+        run: &mut Run<'_, impl Observer>,
     ) -> Result<Option<usize>, TrainError> {
         let started = Instant::now();
         let training = self.progress.training();
         let number = self.progress.epoch + 1;
-        let ended = (self.progress.batch == self.steps_per_epoch).then_some(number);
+        let ended = (self.progress.batch == self.plan.steps_per_epoch).then_some(number);
         if ended.is_some() {
             self.check_weights()?;
             self.progress.end_epoch();
-            if self.recipe.stop.min_loss.is_some_and(|loss| training.loss <= loss) {
+            if self.plan.recipe.stop.min_loss.is_some_and(|loss| training.loss <= loss) {
                 self.progress.stopped = Some(Stop::MinLoss);
             }
         }
-        let due = self.recipe.events.validate.is_due(self.progress.step, ended);
+        let due = self.plan.recipe.events.validate.is_due(self.progress.step, ended);
         let mut validation = None;
         if due || self.finished().is_some() {
             validation = self.validate(number)?;
             let validated = validation.map(|evaluation| {
-                let improved = self.progress.validated(&self.recipe.stop, &evaluation);
-                let monitored = self.recipe.stop.monitor.of(&evaluation);
-                self.schedule.observe(self.progress.step, monitored);
-                self.progress.plateau = self.schedule.state();
+                let (stop, Learner { schedule, .. }) = (&self.plan.recipe.stop, &mut self.learner);
+                let improved = self.progress.validated(stop, &evaluation);
+                schedule.observe(self.progress.step, stop.monitor.of(&evaluation));
+                self.progress.plateau = schedule.state();
                 let time = started.elapsed();
                 Validated { epoch: number, evaluation, improved, time }
             });
             if let Some(validated) = validated {
-                audience.tell(self, Event::Validation(&validated))?;
+                run.tell(self, Event::Validation(&validated))?;
             }
         }
-        clock.validation_time += started.elapsed();
+        run.clock.validation_time += started.elapsed();
         if ended.is_some() || self.finished().is_some() {
-            let Clock { images, time, validation_time, learning_rate } = std::mem::take(clock);
+            let Clock { images, time, validation_time, learning_rate } =
+                std::mem::take(&mut run.clock);
             let images_per_second = images as f64 / time.as_secs_f64();
             let epoch = Epoch {
                 number,
@@ -229,32 +162,28 @@ impl Trainer<'_> {
                 validation_time,
                 images_per_second,
             };
-            audience.tell(self, Event::Epoch(&epoch))?;
+            run.tell(self, Event::Epoch(&epoch))?;
         }
         Ok(ended)
     }
 
-    /// Asks for a checkpoint unless the last one, of step `saved`, is of this step. After a step its
-    /// weights are finite; before the first, a loss is to tell.
-    fn checkpoint(
-        &self,
-        audience: &mut Audience<'_, impl Observer>,
-        saved: &mut Option<usize>,
-    ) -> Result<(), TrainError> {
+    /// Asks for a checkpoint unless the last one is of this step. After a step its weights are finite;
+    /// before the first, a loss is to tell.
+    fn checkpoint(&self, run: &mut Run<'_, impl Observer>) -> Result<(), TrainError> {
         let step = self.progress.step;
-        if saved.replace(step) == Some(step) {
+        if run.saved.replace(step) == Some(step) {
             return Ok(());
         }
         if step > 0 {
             self.check_weights()?;
         }
-        audience.tell(self, Event::Checkpoint)
+        run.tell(self, Event::Checkpoint)
     }
 
     /// Why training is at its end, if it is.
     fn finished(&self) -> Option<Stop> {
         let Progress { step, epoch, stopped, .. } = &self.progress;
-        let stop = &self.recipe.stop;
+        let stop = &self.plan.recipe.stop;
         if stopped.is_some() {
             *stopped
         } else if stop.iterations.is_some_and(|iterations| *step >= iterations) {
@@ -264,47 +193,48 @@ impl Trainer<'_> {
         }
     }
 
-    /// The step on the next batch of the epoch under way.
-    fn next_step(&mut self) -> Result<Step, TrainError> {
+    /// The step on the next batch of the epoch under way; and whether any rank has asked for the end.
+    pub(super) fn next_step(&mut self, ask_end: bool) -> Result<(Step, bool), TrainError> {
         let started = Instant::now();
         let Progress { epoch, batch, .. } = self.progress;
-        if self.order.epoch != Some(epoch) {
-            self.data.train()?.check_unchanged()?;
-            self.find_order(epoch as u32);
-            self.order.epoch = Some(epoch);
+        if self.buffers.order_of != Some(epoch) {
+            self.view.train.check_unchanged()?;
+            self.view.find_order(&self.plan.recipe, epoch as u32, &mut self.buffers.order);
+            self.buffers.order_of = Some(epoch);
         }
         self.communicator().note_step(self.progress.step + 1);
-        let order = std::mem::take(&mut self.order.images);
-        let size = self.recipe.data.batch_size;
+        let order = std::mem::take(&mut self.buffers.order);
+        let size = self.plan.recipe.data.batch_size;
         let first = batch * size;
-        let step = self.step_inside(&order[first..order.len().min(first + size)]);
-        self.order.images = order;
-        let mut step = step?;
+        let step = self.step_inside(&order[first..order.len().min(first + size)], None, ask_end);
+        self.buffers.order = order;
+        let (mut step, end) = step?;
         self.progress.batch += 1;
         self.progress.loss += step.loss;
         self.progress.correct += step.correct;
         self.progress.images += step.images;
         step.time = started.elapsed();
-        Ok(step)
+        Ok((step, end))
     }
 
-    /// Finds the training images in the order of an epoch.
-    fn find_order(&mut self, epoch: u32) {
-        let (seed, order) = (self.recipe.seed, &mut self.order.images);
-        if let Some(share) = self.data.share() {
-            let sizes = [self.recipe.data.batch_size, self.recipe.shard()];
-            return deal(seed, epoch, share, sizes, order);
-        }
-        order.clone_from(&self.training);
-        shuffle(seed, epoch, order);
-    }
-
-    fn validate(&self, epoch: usize) -> Result<Option<Evaluation>, TrainError> {
-        let Some((split, indices)) = &self.validation else { return Ok(None) };
+    fn validate(&mut self, epoch: usize) -> Result<Option<Evaluation>, TrainError> {
+        let Some((split, indices)) = &self.view.validation else { return Ok(None) };
         split.check_unchanged()?;
-        let images = Images { split, indices, scaling: &self.scaling };
-        let weights = self.evaluation_weights();
-        let found = evaluate(self.workers, &self.network, weights, images, &self.ranks);
+        let images = Images::new(split, indices, &self.view.scaling);
+        let Learner { network, .. } = &self.learner;
+        let (weights, loss) = (self.learner.evaluation_weights(), self.loss.of_evaluation());
+        let Buffers {
+            evaluation_roots: roots, pending_evaluations: pending, outcomes, tally, ..
+        } = &mut self.buffers;
+        let shards = evaluation::shards(indices.len());
+        let ranges = self.ranks.subtrees(shards);
+        outcomes.resize(indices.len());
+        let of = Evaluated { network, weights, loss, images };
+        evaluate(self.workers, of, ranges, outcomes, (&mut *roots, pending));
+        let found = self.ranks.all_reduce_evaluation(shards, roots);
+        self.ranks.all_gather_outcomes(indices.len(), outcomes);
+        let labels = indices.iter().map(|&i| split.label(i as usize) as usize);
+        let found = Evaluation::of(found, self.view.data.classes(), labels, outcomes, tally);
         if !found.loss.is_finite() {
             let (loss, step) = (found.loss, self.progress.step);
             return Err(TrainError::Validation { loss, step, epoch });
@@ -312,18 +242,12 @@ impl Trainer<'_> {
         Ok(Some(found))
     }
 
-    /// Whether everything is finite that the last step has left: the running statistics, which no
-    /// training step reads, and the weights, whose loss nobody has seen.
+    /// Whether everything is finite that the last step has left.
     fn check_weights(&self) -> Result<(), TrainError> {
-        let finite = |values: &[f32]| kernels::all_finite(self.workers.isa(), values);
-        let mut parameters = self.network.parameters().iter();
-        match parameters.find(|p| !finite(p.place.of(&self.weights))) {
+        let (step, epoch) = (self.progress.step, self.progress.epoch_under_way());
+        match self.learner.bad_weight(self.workers.isa()) {
             None => Ok(()),
-            Some(p) => Err(TrainError::Weights {
-                parameter: p.name.clone(),
-                step: self.progress.step,
-                epoch: self.progress.epoch_under_way(),
-            }),
+            Some(parameter) => Err(TrainError::Weights { parameter, step, epoch }),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Bobbin among its peers.
 
-use autograd::Memory;
 use clap::Parser;
+use dataset::{Dataset, PixelStatistics, Source};
 use kernels::{Isa, fma_chains};
 use model::Model;
 use protocol::{Arguments, Contestant, Mode, exit, serve};
@@ -9,10 +9,8 @@ use serde_json::{Value, json};
 use std::error::Error;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
-use trainer::{
-    Dataset, Moments, Normalize, Predictor, Recipe, Source, Trainer, Validation, ValidationSet,
-    Workers,
-};
+use trainer::{Predictor, Recipe, Scratch, Trainer, Workers};
+use trainer::recipe::{Normalize, Validation, ValidationSet};
 
 fn main() -> ExitCode {
     exit(compete(&Arguments::parse()))
@@ -24,7 +22,9 @@ fn compete(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     let mut recipe = Recipe { seed: 1, ..Recipe::default() };
     recipe.model.preset = Some(arguments.network.clone());
     recipe.data.batch_size = arguments.batch();
-    recipe.data.normalize = Normalize::Fixed(Moments { mean: vec![0.2860], std: vec![0.3530] });
+    let [channels, ..] = data.image_shape();
+    let (mean, std) = (vec![0.2860; channels], vec![0.3530; channels]);
+    recipe.data.normalize = Normalize::Fixed(PixelStatistics { mean, std });
     recipe.data.validation = Validation::Named(ValidationSet::None);
     (recipe.optimizer.lr, recipe.optimizer.momentum) = (0.01, Some(0.9));
     let mut trainer = Trainer::new(&recipe, &data, &workers)?;
@@ -41,7 +41,7 @@ fn compete(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     let mut logits = vec![0.0; arguments.batch() * model.network.classes()];
     let work = match arguments.mode {
         Mode::Train => Work::Train(Box::new(trainer)),
-        Mode::Infer => Work::Infer(Predictor::new(&model, &workers), &mut logits),
+        Mode::Infer => Work::Infer(Box::new(Predictor::new(&model, &workers)?), &mut logits),
     };
     let mut images: Vec<u32> = (0..data.train()?.len() as u32).collect();
     images.truncate(images.len() / arguments.batch() * arguments.batch());
@@ -66,7 +66,7 @@ struct Bobbin<'a> {
 
 enum Work<'a> {
     Train(Box<Trainer<'a>>),
-    Infer(Predictor<'a>, &'a mut [f32]),
+    Infer(Box<Predictor<'a>>, &'a mut [f32]),
 }
 
 impl Contestant for Bobbin<'_> {
@@ -99,7 +99,7 @@ impl Contestant for Bobbin<'_> {
             Work::Train(trainer) => Ok(Some(trainer.step(images)?.loss / len as f64)),
             Work::Infer(predictor, logits) => {
                 let split = self.data.train()?;
-                predictor.logits(|i| split.image(images[i] as usize), logits);
+                predictor.logits_of(split, images, logits);
                 Ok(None)
             }
         }
@@ -130,7 +130,7 @@ impl Contestant for Bobbin<'_> {
 fn peak(workers: &Workers) -> f64 {
     const PIECES: usize = 32;
     const STEPS: usize = 20_000;
-    let leaf = |_, _: &mut Memory| fma_chains(workers.isa(), STEPS);
+    let leaf = |_, _: &mut Scratch| fma_chains(workers.isa(), STEPS);
     let rate = || {
         let start = Instant::now();
         let flops = workers.sum(0..PIECES * workers.threads(), &leaf, &|a, b| a + b);

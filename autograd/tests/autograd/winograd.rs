@@ -1,0 +1,118 @@
+//! A convolution by Winograd's method, which keeps its weights transformed: never those of another
+//! step. What it computes is tested beside all other convolutions.
+
+use autograd::{Buffer, Param, Tape, Tensor, Workspace};
+use kernels::{Conv2dOptions, Convolution, Isa, PaddingMode, Window, Winograd};
+use reference::{Conv, uniform};
+
+const WINDOW: Window = Window { kernel: [3, 3], stride: [1, 1], padding: [1, 0], dilation: [1, 1] };
+
+const OPTIONS: Conv2dOptions = Conv2dOptions {
+    window: WINDOW,
+    padding_after: WINDOW.padding,
+    padding_mode: PaddingMode::Zeros,
+    groups: 1,
+};
+const CONV: Conv = Conv { images: 3, inputs: 32, outputs: 33, size: [3, 5], options: OPTIONS };
+
+/// Quarters from −1 to 1, with which all is exact.
+fn quarters(len: usize, seed: u64) -> Vec<f32> {
+    let values: Vec<f32> = uniform(len, seed);
+    values.iter().map(|x| (4.0 * x).round() / 4.0 + 0.0).collect()
+}
+
+fn weights(seed: u64) -> Buffer {
+    let mut weights = Buffer::zeros(CONV.weights());
+    weights.copy_from_slice(&quarters(CONV.weights(), seed));
+    weights
+}
+
+fn images(seed: u64) -> Vec<f32> {
+    quarters(CONV.input().len(), seed)
+}
+
+/// The output `y`; for `f = Σ r·y` where it was trained, the gradients of images and weights too.
+#[derive(Debug, PartialEq)]
+struct Outcome {
+    y: Vec<f32>,
+    gradients: Option<[Vec<f32>; 2]>,
+}
+
+fn r() -> Vec<f32> {
+    quarters(CONV.output().len(), 77)
+}
+
+fn run(isa: Isa, workspace: &mut Workspace, x: &[f32], weights: &[f32], trained: bool) -> Outcome {
+    let (input, output) = (CONV.input(), CONV.output());
+    let mut tape = match trained {
+        true => Tape::training(isa, workspace, weights, CONV.images),
+        false => Tape::evaluation(isa, workspace, weights),
+    };
+    let x = tape.variable(&Tensor::from_rows(x, input.images, input.channels, input.size));
+    let y = tape.conv2d(x, Param { offset: 0, len: weights.len() }, None, WINDOW, false);
+    let mut outcome = Outcome { y: tape.value(y).to_rows(), gradients: None };
+    if trained {
+        let r = Tensor::from_rows(&r(), output.images, output.channels, output.size);
+        let fill = |tensor: &mut Tensor| tensor.data_mut().copy_from_slice(r.data());
+        let r = tape.input(output.images, output.channels, output.size, fill);
+        let product = tape.mul(y, r);
+        let f = tape.sum(product);
+        let mut dw = Buffer::zeros(weights.len());
+        tape.backward(f, &mut dw);
+        outcome.gradients = Some([tape.gradient(x).unwrap().to_rows(), dw.to_vec()]);
+    }
+    outcome
+}
+
+#[test]
+fn it_is_by_winograd() {
+    let Conv { inputs, size, outputs, options: window, .. } = CONV;
+    assert!(Winograd::applies(&Convolution::new(inputs, size, outputs, window).unwrap()));
+}
+
+/// In whatever order steps and evaluations share a workspace, each is what it is in a new one.
+#[test]
+fn weights_are_never_those_of_another_step() {
+    let x = images(9);
+    for isa in Isa::available() {
+        let mut workspace = Workspace::default();
+        for (seed, trained) in
+            [(1, true), (2, false), (3, true), (1, true), (1, false), (2, true), (3, false)]
+        {
+            let weights = weights(seed);
+            let got = run(isa, &mut workspace, &x, &weights, trained);
+            let alone = run(isa, &mut Workspace::default(), &x, &weights, trained);
+            assert!(got == alone, "{isa}: weights {seed}, trained: {trained}");
+        }
+    }
+}
+
+/// The function is linear in weights and in images, and quarters are exact: so are differences.
+#[test]
+fn gradients_are_differences() {
+    let (x, w) = (images(4), weights(5));
+    let f = |isa, x: &[f32], w: &[f32]| -> f64 {
+        let y = run(isa, &mut Workspace::default(), x, w, false).y;
+        y.iter().zip(r()).map(|(y, r)| f64::from(y * r)).sum()
+    };
+    for isa in Isa::available() {
+        let outcome = run(isa, &mut Workspace::default(), &x, &w, true);
+        let [dx, dw] = outcome.gradients.unwrap();
+        for i in (0..x.len()).step_by(101) {
+            let [up, down] = [0.25, -0.25].map(|step| {
+                let mut x = x.clone();
+                x[i] += step;
+                f(isa, &x, &w)
+            });
+            assert_eq!(f64::from(dx[i]), 2.0 * (up - down), "{isa}: value {i}");
+        }
+        for i in (0..w.len()).step_by(601) {
+            let [up, down] = [0.25, -0.25].map(|step| {
+                let mut w = w.to_vec();
+                w[i] += step;
+                f(isa, &x, &w)
+            });
+            assert_eq!(f64::from(dw[i]), 2.0 * (up - down), "{isa}: weight {i}");
+        }
+    }
+}

@@ -1,0 +1,8 @@
+//! `export`: what `bobbin export` does.
+
+#[global_allocator]
+static MEMORY: commands::Memory = commands::Memory;
+
+fn main() -> std::process::ExitCode {
+    commands::export()
+}

@@ -1,0 +1,8 @@
+//! `train`: what `bobbin train` does.
+
+#[global_allocator]
+static MEMORY: commands::Memory = commands::Memory;
+
+fn main() -> std::process::ExitCode {
+    commands::train()
+}

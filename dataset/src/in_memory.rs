@@ -1,0 +1,149 @@
+//! Data sets from memory.
+
+use crate::dataset::{Dataset, common_shape};
+use crate::discover::{Pair, Part};
+use crate::idx::Idx;
+use crate::split::Split;
+use crate::{DataError, MAX_CLASSES};
+use std::path::PathBuf;
+
+/// The values of images, one image after another: rows of pixels, the channels of a pixel side by side.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Pixels<'a> {
+    /// From 0 to 255.
+    Bytes(&'a [u8]),
+    /// From 0 to 1, of which the nearest 255th is taken, as in files.
+    Floats(&'a [f32]),
+}
+
+impl<'a> From<&'a [u8]> for Pixels<'a> {
+    fn from(bytes: &'a [u8]) -> Pixels<'a> {
+        Pixels::Bytes(bytes)
+    }
+}
+
+impl<'a> From<&'a [f32]> for Pixels<'a> {
+    fn from(floats: &'a [f32]) -> Pixels<'a> {
+        Pixels::Floats(floats)
+    }
+}
+
+impl Pixels<'_> {
+    fn len(self) -> usize {
+        match self {
+            Pixels::Bytes(bytes) => bytes.len(),
+            Pixels::Floats(floats) => floats.len(),
+        }
+    }
+
+    /// As bytes; `Err` with the place of the first value that is none.
+    fn to_bytes(self) -> Result<Vec<u8>, usize> {
+        let floats = match self {
+            Pixels::Bytes(bytes) => return Ok(bytes.to_vec()),
+            Pixels::Floats(floats) => floats,
+        };
+        match floats.iter().position(|value| !(0.0..=1.0).contains(value)) {
+            Some(place) => Err(place),
+            None => Ok(floats.iter().map(|&value| (255.0 * value + 0.5) as u8).collect()),
+        }
+    }
+}
+
+/// Images with as many labels.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Samples<'a> {
+    /// The images.
+    pub pixels: Pixels<'a>,
+    /// The class of each.
+    pub labels: &'a [u32],
+}
+
+impl<'a> Samples<'a> {
+    /// These images with these labels.
+    #[must_use]
+    pub fn new(pixels: impl Into<Pixels<'a>>, labels: &'a [u32]) -> Samples<'a> {
+        Samples { pixels: pixels.into(), labels }
+    }
+
+    /// A part of a data set of images of this shape (channels, rows, columns) and so many classes, copied.
+    pub fn to_split(self, shape: [usize; 3], classes: usize) -> Result<Split, DataError> {
+        self.part("the images in memory", shape, classes)
+    }
+
+    fn part(
+        self,
+        name: &'static str,
+        shape: [usize; 3],
+        classes: usize,
+    ) -> Result<Split, DataError> {
+        let wrong = |found: String, expected: String| DataError::Memory { name, found, expected };
+        let Samples { pixels, labels } = self;
+        let [channels, rows, columns] = shape;
+        let values =
+            [rows, columns, channels].iter().try_fold(1usize, |n, dim| n.checked_mul(*dim));
+        let values = values.filter(|values| *values > 0 && matches!(channels, 1 | 3 | 4));
+        let Some(values) = values else {
+            let expected = "1, 3 or 4 channels, and a row and a column at least".to_owned();
+            return Err(wrong(format!("images of {channels} × {rows} × {columns}"), expected));
+        };
+        if labels.is_empty() || labels.len().checked_mul(values) != Some(pixels.len()) {
+            let found = format!("{} values and {} labels", pixels.len(), labels.len());
+            let expected =
+                format!("{values} values for each label ({channels} × {rows} × {columns})");
+            return Err(wrong(found, expected + ", and one image at least"));
+        }
+        if let Some(i) = labels.iter().position(|&label| label as usize >= classes) {
+            let found = format!("label {} at index {i}", labels[i]);
+            return Err(wrong(found, format!("labels below {classes}, the number of class names")));
+        }
+        let bytes = pixels.to_bytes().map_err(|place| {
+            let Pixels::Floats(floats) = pixels else { unreachable!("every byte is a value") };
+            let found = format!("{} in image {}", floats[place], place / values);
+            wrong(found, "numbers from 0 to 1".to_owned())
+        })?;
+        let path = PathBuf::from(name);
+        let files = Pair { images: path.clone(), labels: path };
+        Ok(Split::of_memory(files, Idx::of_images(shape, bytes), labels.to_vec()))
+    }
+}
+
+impl Dataset {
+    /// A data set of images in memory, which are copied: of this shape (channels: 1, 3 or 4; rows; columns), with
+    /// labels that are the numbers of these classes. It trains to the bits of the same images in files.
+    ///
+    /// A run on it keeps no name of the data: another program cannot find them again.
+    ///
+    /// ```
+    /// use dataset::{Dataset, Samples};
+    /// let (pixels, labels) = ([0.0f32, 1.0, 0.5, 0.25], [0, 1]);
+    /// let classes = ["dark", "bright"].map(str::to_owned);
+    /// let train = Samples::new(&pixels[..], &labels);
+    /// let data = Dataset::in_memory([1, 1, 2], &classes, train, None)?;
+    /// assert_eq!(data.train()?.image(1), [128, 64]);
+    /// # Ok::<(), dataset::DataError>(())
+    /// ```
+    pub fn in_memory(
+        shape: [usize; 3],
+        classes: &[String],
+        train: Samples<'_>,
+        test: Option<Samples<'_>>,
+    ) -> Result<Dataset, DataError> {
+        if !(1..=MAX_CLASSES).contains(&classes.len()) {
+            let (found, expected) =
+                (format!("{} class names", classes.len()), format!("1 to {MAX_CLASSES}"));
+            return Err(DataError::Memory { name: "the classes in memory", found, expected });
+        }
+        let part = |samples: Samples<'_>, part: Part| {
+            let name = match part {
+                Part::Train => "the training images in memory",
+                Part::Test => "the test images in memory",
+            };
+            samples.part(name, shape, classes.len())
+        };
+        let train = part(train, Part::Train)?;
+        let test = test.map(|test| part(test, Part::Test)).transpose()?;
+        let splits: Vec<&Split> = [&train].into_iter().chain(&test).collect();
+        let image_shape = common_shape(&splits)?;
+        Ok(Dataset::of_parts(Some(train), test, classes.to_vec(), image_shape))
+    }
+}

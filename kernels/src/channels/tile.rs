@@ -1,0 +1,258 @@
+//! Tiles: some panels of outputs at some pixels, one chain in a register each.
+
+use crate::im2col::Tap;
+use crate::simd::Simd;
+use crate::tile::{split, with_size};
+use crate::{Epilogue, LANES};
+
+/// What the chains of a tile read and where their ends go.
+#[derive(Clone, Copy)]
+pub(crate) struct Chains<'a> {
+    /// The input of the first tap of the first pixel.
+    pub x: *const f32,
+    /// Floats from there to that of the pixel below, and from a pixel to the next of its row: sixteen, or
+    /// thirty-two, or anything where a tile has one column.
+    pub x_row: usize,
+    pub x_step: usize,
+    /// Floats from sixteen input channels to the next.
+    pub x_group: usize,
+    /// Input channels.
+    pub channels: usize,
+    /// The taps of a channel.
+    pub taps: &'a [Tap],
+    /// The weights of the first panel, and floats from there to those of the next panel, and from a channel's
+    /// to the next channel's.
+    pub weights: *const f32,
+    pub w_panel: usize,
+    pub w_channel: usize,
+    /// Where the chains of a panel start: sixteen floats for each; zero if there is none.
+    pub bias: Option<*const f32>,
+    pub epilogue: Epilogue,
+    /// The output of the first pixel, and floats from there to that of the pixel below and of the next panel.
+    pub y: *mut f32,
+    pub y_row: usize,
+    pub y_panel: usize,
+}
+
+/// The most columns of a tile: the sizes that are compiled.
+const MOST_COLUMNS: usize = 24;
+/// The most panels, and the most rows of pixels.
+pub(super) const MOST: usize = 8;
+
+/// The largest of 1, 2, 4 and 8 that is not above `n`.
+const fn power(n: usize) -> usize {
+    match n {
+        0 | 1 => 1,
+        2 | 3 => 2,
+        4..MOST => 4,
+        _ => MOST,
+    }
+}
+
+/// The most chains of a tile of so many panels: beside six of two panels, the weights do not fit into the sixteen
+/// registers of a path whose vectors are of two.
+const fn chains_of<S: Simd>(panels: usize) -> usize {
+    match (S::ACCUMULATORS, panels) {
+        (6, 2) => 4,
+        (most, _) => most,
+    }
+}
+
+/// Panels of the tiles of a rectangle with so many pixels: those that fill the registers, at least two where
+/// they can, which share the broadcasts of x.
+fn panels_of<S: Simd>(pixels: usize) -> usize {
+    let least = if S::ACCUMULATORS >= 6 { 2 } else { 1 };
+    power((S::ACCUMULATORS / pixels.clamp(1, S::ACCUMULATORS)).max(least))
+}
+
+/// Computes `panels` panels of a rectangle of `rows` × `columns` pixels.
+///
+/// # Safety
+/// For each of these pixels, panels, taps and channels, what `chains` says must be readable, and the outputs
+/// writable, with no other reference to them.
+pub(crate) unsafe fn rectangle<S: Simd>(
+    s: S,
+    chains: Chains<'_>,
+    panels: usize,
+    [rows, columns]: [usize; 2],
+) {
+    let most = panels_of::<S>(rows * columns);
+    let mut panel = 0;
+    while panel < panels {
+        let p = power((panels - panel).min(most));
+        let chains = Chains {
+            weights: chains.weights.wrapping_add(panel * chains.w_panel),
+            bias: chains.bias.map(|bias| bias.wrapping_add(panel * LANES)),
+            y: chains.y.wrapping_add(panel * chains.y_panel),
+            ..chains
+        };
+        // SAFETY: the caller's promise.
+        unsafe { pixels(s, chains, p, [rows, columns]) };
+        panel += p;
+    }
+}
+
+/// Computes `p` panels, at most [`MOST`], of a row of `columns` pixels: [`rectangle`] of one row, for products
+/// whose columns are all alike.
+///
+/// # Safety
+/// As [`rectangle`].
+pub(crate) unsafe fn columns_of_tiles<S: Simd>(s: S, chains: Chains<'_>, p: usize, columns: usize) {
+    // SAFETY: the caller's promise.
+    unsafe { rectangle(s, chains, p, [1, columns]) }
+}
+
+/// All tiles of `p` panels.
+unsafe fn pixels<S: Simd>(s: S, chains: Chains<'_>, p: usize, [rows, columns]: [usize; 2]) {
+    let most = (chains_of::<S>(p) / p).max(1);
+    // Tiles of several columns have a constant step between them.
+    let known = chains.x_step == LANES || chains.x_step == 2 * LANES;
+    let widest = if known { most.min(MOST_COLUMNS) } else { 1 };
+    let width = columns.div_ceil(columns.div_ceil(widest).max(1)).max(1);
+    let tallest = power((most / width).max(1));
+    let mut row = 0;
+    while row < rows {
+        let r = power((rows - row).min(tallest));
+        for (column, n) in split(columns, widest) {
+            let place = Chains {
+                x: chains.x.wrapping_add(row * chains.x_row + column * chains.x_step),
+                y: chains.y.wrapping_add(row * chains.y_row + column * LANES),
+                ..chains
+            };
+            with_size!(P = p, of 1 2 4 8 => with_size!(R = r, of 1 2 4 8 => with_size!(
+                N = n, of 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 =>
+                // SAFETY: the caller's promise.
+                unsafe {
+                    if chains.x_step == 2 * LANES {
+                        tile::<S, P, R, N, { 2 * LANES }>(s, place);
+                    } else {
+                        tile::<S, P, R, N, LANES>(s, place);
+                    }
+                }
+            )));
+        }
+        row += r;
+    }
+}
+
+unsafe fn tile<S: Simd, const P: usize, const R: usize, const N: usize, const STEP: usize>(
+    s: S,
+    chains: Chains<'_>,
+) {
+    // Sizes that never occur on this path are not compiled for it.
+    if const { P * R * N <= chains_of::<S>(P) || P * R * N == 1 } {
+        s.vectorize(
+            #[inline(always)]
+            // SAFETY: the caller's promise.
+            || unsafe {
+                let mut sums = [[[s.zero(); N]; R]; P];
+                if let Some(bias) = chains.bias {
+                    for p in 0..P {
+                        sums[p] = [[s.load_at(bias.add(p * LANES)); N]; R];
+                    }
+                }
+                all_channels::<S, P, R, N, STEP>(s, &chains, &mut sums);
+                for p in 0..P {
+                    for r in 0..R {
+                        let y = chains.y.add(p * chains.y_panel + r * chains.y_row);
+                        for n in 0..N {
+                            let value = chains.epilogue.apply(s, sums[p][r][n]);
+                            s.store_at(y.add(n * LANES), value);
+                        }
+                    }
+                }
+            },
+        );
+    } else {
+        unreachable!("a tile of {P} × {R} × {N} on this path");
+    }
+}
+
+/// The heart of it: `P · R · N` chains, one fused multiply-add each per channel and tap.
+#[inline(always)]
+unsafe fn all_channels<
+    S: Simd,
+    const P: usize,
+    const R: usize,
+    const N: usize,
+    const STEP: usize,
+>(
+    s: S,
+    chains: &Chains<'_>,
+    sums: &mut [[[S::Vector; N]; R]; P],
+) {
+    let (mut x, mut w, mut left) = (chains.x, chains.weights, chains.channels);
+    while left > 0 {
+        let lanes = left.min(LANES);
+        // SAFETY: the caller's promise.
+        unsafe {
+            if let [tap] = chains.taps {
+                let x = x.add(tap.x as usize);
+                for lane in 0..lanes {
+                    let w = w.add(tap.w as usize + lane * chains.w_channel);
+                    step::<S, P, R, N, STEP>(s, chains, [x.add(lane), w], sums);
+                }
+            } else {
+                for lane in 0..lanes {
+                    let (x, w) = (x.add(lane), w.add(lane * chains.w_channel));
+                    for tap in chains.taps {
+                        let at = [x.add(tap.x as usize), w.add(tap.w as usize)];
+                        step::<S, P, R, N, STEP>(s, chains, at, sums);
+                    }
+                }
+            }
+        }
+        x = x.wrapping_add(chains.x_group);
+        w = w.wrapping_add(lanes * chains.w_channel);
+        left -= lanes;
+    }
+}
+
+/// The registers of a vector of weights: a path of half as wide registers has two. A value of x, the same in all
+/// lanes, has one.
+const fn registers<S: Simd>() -> usize {
+    if S::ACCUMULATORS < 12 { 2 } else { 1 }
+}
+
+/// One fused multiply-add of every chain.
+#[inline(always)]
+unsafe fn step<S: Simd, const P: usize, const R: usize, const N: usize, const STEP: usize>(
+    s: S,
+    chains: &Chains<'_>,
+    [x, w]: [*const f32; 2],
+    sums: &mut [[[S::Vector; N]; R]; P],
+) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        // Whichever take fewer registers stay in them.
+        if const { P * registers::<S>() > R * N } {
+            let mut values = [[s.zero(); N]; R];
+            for r in 0..R {
+                for n in 0..N {
+                    values[r][n] = s.splat(*x.add(r * chains.x_row + n * STEP));
+                }
+            }
+            for p in 0..P {
+                let weight = s.load_at(w.add(p * chains.w_panel));
+                for r in 0..R {
+                    for n in 0..N {
+                        sums[p][r][n] = s.mul_add(weight, values[r][n], sums[p][r][n]);
+                    }
+                }
+            }
+            return;
+        }
+        let mut weights = [s.zero(); P];
+        for p in 0..P {
+            weights[p] = s.load_at(w.add(p * chains.w_panel));
+        }
+        for r in 0..R {
+            for n in 0..N {
+                let value = s.splat(*x.add(r * chains.x_row + n * STEP));
+                for p in 0..P {
+                    sums[p][r][n] = s.mul_add(weights[p], value, sums[p][r][n]);
+                }
+            }
+        }
+    }
+}

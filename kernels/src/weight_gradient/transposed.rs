@@ -1,0 +1,147 @@
+//! The weight gradient of a convolution as a sum of outer products.
+
+use super::taps_of;
+use crate::im2col::{Im2col, View};
+use crate::isa::dispatch;
+use crate::linear_weight_gradient::{Group, KC, Operand};
+use crate::simd::Simd;
+use crate::team::{Cores, Cost, Shared, share};
+use crate::{Convolution, LANES, tile};
+use std::ops::Range;
+
+impl Convolution {
+    /// Whether [`weight_gradient_transposed`] is faster than [`weight_gradient`](crate::weight_gradient): most of two vectors of
+    /// outputs are used, there are taps enough to pay for transposing them, and neighbouring columns
+    /// share inputs, which strides prevent. It has no groups.
+    pub fn suits_transposed_gradient(&self) -> bool {
+        let outputs = self.output().channels();
+        let filled = 4 * outputs >= 3 * outputs.next_multiple_of(2 * LANES);
+        filled && self.groups() == 1 && self.taps() >= 4 * LANES && self.window().stride == [1, 1]
+    }
+}
+
+/// Adds the weight gradient of a convolution to `dw`, row-major `[outputs][inputs][kh][kw]`, as
+/// [`weight_gradient`](crate::weight_gradient) does, but with vectors of outputs: rows are the taps of a region,
+/// columns its pixels.
+///
+/// `im2col` is that of [`forward`](crate::Convolution::forward), `x` is the input and `dy` the
+/// gradient of the output, whole batches; lanes without an image must be zero in `dy` and finite in
+/// `x`. `scratch` is room for [`Im2col::transposed_gradient`] floats.
+///
+/// # Panics
+/// If a slice has not the length that `im2col` says, or it has groups.
+pub fn weight_gradient_transposed<'t>(
+    cores: impl Into<Cores<'t>>,
+    im2col: &Im2col,
+    [x, dy]: [&[f32]; 2],
+    scratch: &mut [f32],
+    dw: &mut [f32],
+) {
+    let block = im2col.source.block_len();
+    assert!(block > 0 && x.len().is_multiple_of(block), "input of a weight gradient");
+    let (target, blocks) = (&im2col.target, x.len() / block);
+    im2col.expect("a transposed weight gradient", &[View::Forward]);
+    assert_eq!(im2col.groups, 1, "groups of a transposed weight gradient");
+    assert_eq!(dy.len(), target.with_blocks(blocks).len(), "output gradient of a weight gradient");
+    assert_eq!(dw.len(), im2col.weights, "weight gradient");
+    assert_eq!(scratch.len(), im2col.transposed_gradient(), "scratch of a weight gradient");
+    if !dw.is_empty() {
+        run_parts(cores.into(), im2col, [x, dy], scratch, dw);
+    }
+}
+
+/// A part has some weights of every output.
+fn run_parts(
+    cores: Cores<'_>,
+    im2col: &Im2col,
+    inputs: [&[f32]; 2],
+    scratch: &mut [f32],
+    dw: &mut [f32],
+) {
+    let blocks = inputs[0].len() / im2col.source.block_len();
+    let outputs = im2col.target.channels();
+    let (taps, width) = (dw.len() / outputs, outputs.next_multiple_of(LANES));
+    let products = im2col.regions.iter().map(|r| r.taps.len() * r.columns.len());
+    let work = products.sum::<usize>() * blocks * width;
+    let parts = cores.parts(taps.div_ceil(10), Cost::products(work));
+    let (scratch, dw) = (Shared::new(scratch), Shared::new(dw));
+    cores.run(parts, |part| {
+        let weights = share(taps, part, parts);
+        // SAFETY: these weights are one part's.
+        let sums = unsafe { scratch.slice(weights.start * width..weights.end * width) };
+        sums.fill(0.0);
+        add_regions(cores, im2col, inputs, &weights, sums);
+        dispatch!(cores.isa, s => s.vectorize(#[inline(always)] || {
+            // SAFETY: as above.
+            unsafe { add_transposed(s, sums, [outputs, taps], &weights, dw) }
+        }));
+    });
+}
+
+/// The sums of some weights over all regions, blocks and columns.
+fn add_regions(
+    cores: Cores<'_>,
+    im2col: &Im2col,
+    [x, dy]: [&[f32]; 2],
+    weights: &Range<usize>,
+    sums: &mut [f32],
+) {
+    let (source, target) = (&im2col.source, &im2col.target);
+    let (outputs, width) = (target.channels(), target.channels().next_multiple_of(LANES));
+    for region in &im2col.regions {
+        let taps = &im2col.taps[region.taps.clone()][taps_of(im2col, region, weights)];
+        let columns = &im2col.columns[region.columns.clone()];
+        let row = |m: usize| [taps[m].x as usize, (taps[m].w as usize - weights.start) * width];
+        for block in 0..x.len() / source.block_len() {
+            let x = &x[block * source.block_len()..][..source.block_len()];
+            let dy = &dy[block * target.block_len()..][..target.block_len()];
+            for (first, len) in tile::split(columns.len(), KC) {
+                let columns = &columns[first..first + len];
+                let group = Group::new(columns.iter().map(|c| [c.x as usize, c.y as usize]));
+                let stride = target.plane() * LANES;
+                let dy = Operand { floats: dy, count: outputs, stride };
+                dispatch!(cores.isa, s => group.run(s, (taps.len(), &row), x, dy, sums));
+            }
+        }
+    }
+}
+
+impl Im2col {
+    /// Floats of the weight gradient as [`weight_gradient_transposed`] sums it, `[weights of an output][outputs]`
+    /// with the outputs filled up to whole vectors.
+    pub fn transposed_gradient(&self) -> usize {
+        let outputs = self.target.channels();
+        self.weights / outputs.max(1) * outputs.next_multiple_of(LANES)
+    }
+}
+
+/// `dw[o][t] += sums[t][o]` for some of the taps, where a row of `sums` is whole vectors.
+///
+/// # Safety
+/// Nothing else may use these taps of `dw`.
+#[inline(always)]
+unsafe fn add_transposed<S: Simd>(
+    s: S,
+    sums: &[f32],
+    [outputs, taps]: [usize; 2],
+    weights: &Range<usize>,
+    dw: Shared<'_, f32>,
+) {
+    let width = outputs.next_multiple_of(LANES);
+    for first_output in (0..outputs).step_by(LANES) {
+        for first in weights.clone().step_by(LANES) {
+            let last = weights.end.min(first + LANES);
+            let mut block = [s.zero(); LANES];
+            for (t, v) in (first..last).zip(&mut block) {
+                let at = (t - weights.start) * width + first_output;
+                *v = s.load_partial(&sums[at..][..LANES]);
+            }
+            let block = s.transpose(block);
+            for (o, sum) in (first_output..outputs).zip(block) {
+                // SAFETY: the caller's promise.
+                let part = unsafe { dw.slice(o * taps + first..o * taps + last) };
+                s.store_partial(part, s.add(s.load_partial(part), sum));
+            }
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! Whether the running statistics of batch norm are those of images, as evaluation needs them.
+
+use super::{Network, Node};
+use crate::layers::Kind;
+use crate::parameter::Parameter;
+use autograd::BatchNorm;
+use std::cell::LazyCell;
+use thiserror::Error;
+
+/// Batch norm that evaluation cannot use: its running statistics are not those of any images.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[non_exhaustive]
+#[error("batch norm {layer} {problem}")]
+pub struct StatisticsError {
+    /// The layer's name.
+    pub layer: String,
+    /// What is wrong.
+    pub problem: &'static str,
+}
+
+impl Network {
+    /// Checks that these weights have running statistics wherever batch norm has been trained, as
+    /// [`Network::forward`] needs them in evaluation. (A network that has not been trained needs none.)
+    ///
+    /// # Errors
+    /// If running statistics have stayed where they began though the layer's scale or shift has moved, or
+    /// [`Network::forward`] has been trained on with weights that have (then any weights are doubted that were
+    /// not given by [`Network::initialise`]); or if they have been moved as if they were weights.
+    pub fn check_statistics(&self, weights: &[f32]) -> Result<(), StatisticsError> {
+        let doubted = LazyCell::new(|| self.witness.doubts(&weights[..self.trained]));
+        self.check_norms(|node, norm| self.check_norm(node, norm, weights, &|| *doubted))
+    }
+
+    /// The name of the first batch norm whose running statistics are those of an initialisation: no batch has
+    /// moved them. Of a network that has not been trained they are; of any other, its outputs are wrong.
+    pub fn unmoved_statistics(&self, weights: &[f32]) -> Option<&str> {
+        let found =
+            self.check_norms(
+                |node, norm| {
+                    if is_unmoved(norm, weights) { Err(node.number) } else { Ok(()) }
+                },
+            );
+        found.err().map(|number| self.layer_name(number))
+    }
+
+    /// How far this running statistic moves towards that of a batch at each step; `None` if it is none.
+    pub fn momentum(&self, statistic: &Parameter) -> Option<f32> {
+        self.nodes.iter().find_map(|node| match &node.kind {
+            Kind::BatchNorm2d(norm) => {
+                let found = norm.norm(&node.params);
+                [found.mean, found.variance].contains(&statistic.place).then_some(norm.momentum)
+            }
+            _ => None,
+        })
+    }
+
+    /// Takes note of weights that are trained on: of a loop that leaves running statistics out,
+    /// [`Network::check_statistics`] is to tell. After a first step that is right there is nothing to note.
+    pub(crate) fn note_training(&self, weights: &[f32]) {
+        if self.unmoved_statistics(weights).is_some() {
+            self.witness.note(&weights[..self.trained]);
+        }
+    }
+
+    /// Takes note of weights that an initialisation gives: training may begin with them however others were
+    /// trained.
+    pub(crate) fn note_initial(&self, weights: &[f32]) {
+        if self.unmoved_statistics(weights).is_some() {
+            self.witness.note_initial(&weights[..self.trained]);
+        }
+    }
+
+    /// The first error of any batch norm.
+    fn check_norms<E>(&self, f: impl Fn(&Node, &BatchNorm) -> Result<(), E>) -> Result<(), E> {
+        self.nodes.iter().try_for_each(|node| match &node.kind {
+            Kind::BatchNorm2d(norm) => f(node, &norm.norm(&node.params)),
+            _ => Ok(()),
+        })
+    }
+
+    fn check_norm(
+        &self,
+        node: &Node,
+        norm: &BatchNorm,
+        weights: &[f32],
+        doubted: &dyn Fn() -> bool,
+    ) -> Result<(), StatisticsError> {
+        let problem = match norm.batches.of(weights)[0] {
+            batches if batches > 0.0 => return Ok(()),
+            batches if batches < 0.0 => {
+                "has running statistics that were moved as if they were weights, but \
+                 no gradient moves them: make the steps of training with trainer::Optimizer::step"
+            }
+            // None yet, or (in a file) no number of them.
+            _ if is_unmoved(norm, weights) && (is_trained(norm, weights) || doubted()) => {
+                "has no running statistics yet, though it has been trained: make the steps of \
+                 training with trainer::Optimizer::step, which moves them too"
+            }
+            _ => return Ok(()),
+        };
+        Err(StatisticsError { layer: self.layer_name(node.number).to_owned(), problem })
+    }
+}
+
+/// Whether running mean and variance are those of every initialisation, of no batch.
+fn is_unmoved(norm: &BatchNorm, weights: &[f32]) -> bool {
+    let all = |param: autograd::Param, value| param.of(weights).iter().all(|own| *own == value);
+    norm.batches.of(weights)[0] == 0.0 && all(norm.mean, 0.0) && all(norm.variance, 1.0)
+}
+
+/// Whether scale or shift are not those of every initialisation.
+fn is_trained(norm: &BatchNorm, weights: &[f32]) -> bool {
+    let [scale, shift] = [norm.weight, norm.bias].map(|param| param.of(weights));
+    scale.iter().any(|scale| *scale != 1.0) || shift.iter().any(|shift| *shift != 0.0)
+}

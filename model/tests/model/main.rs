@@ -1,0 +1,19 @@
+//! The crate from outside: networks, their files, and the files of others.
+
+mod definitions;
+mod few_images;
+mod files;
+mod fine_tune;
+mod graphs;
+mod hash;
+mod interpreter;
+mod kinds;
+mod memory;
+mod model_file;
+mod networks;
+mod presets;
+mod pytorch_files;
+mod random_graphs;
+mod refused_files;
+mod state_dict;
+mod statistics;

@@ -1,0 +1,147 @@
+//! Images on their way to a tape: bytes of a split, sixteen images to a block of lanes.
+
+use crate::augment::Augmentation;
+use autograd::{Tape, Tensor, Var};
+use dataset::Split;
+use kernels::{Cores, Cost, Isa, LANES, Layout};
+use std::array;
+use std::ops::Range;
+
+/// The scaling of pixels: value = pixel · scale + shift, per channel.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Scaling {
+    scale: Vec<f32>,
+    shift: Vec<f32>,
+}
+
+impl Scaling {
+    /// (pixel / 255 − mean) / std for this many channels; mean and std hold one value or one per
+    /// channel.
+    #[must_use]
+    pub fn new(channels: usize, mean: &[f64], std: &[f64]) -> Scaling {
+        let of = |values: &[f64], c: usize| values[c.min(values.len() - 1)];
+        let scale = (0..channels).map(|c| (1.0 / (255.0 * of(std, c))) as f32).collect();
+        let shift = (0..channels).map(|c| (-of(mean, c) / of(std, c)) as f32).collect();
+        Scaling { scale, shift }
+    }
+
+    /// Writes images 0, 1, … where a layout with channels in lanes has them; `image` as for [`Scaling::input`].
+    pub(crate) fn channels<B: AsRef<[u8]>>(
+        &self,
+        isa: Isa,
+        layout: &Layout,
+        image: impl Fn(usize) -> B,
+        to: &mut [f32],
+    ) {
+        for i in 0..layout.channels() {
+            let affine = [&self.scale[..], &self.shift];
+            kernels::load_channels(isa, image(i).as_ref(), layout, i, affine, to);
+        }
+    }
+
+    /// Puts images 0, 1, … of this shape (channels, rows, columns) on a tape. `image` gives the bytes
+    /// of each: rows of pixels, the channels of a pixel side by side.
+    pub fn input<B: AsRef<[u8]>>(
+        &self,
+        tape: &mut Tape<'_>,
+        images: usize,
+        [channels, height, width]: [usize; 3],
+        image: impl Fn(usize) -> B,
+    ) -> Var {
+        let cores = tape.cores();
+        tape.input(images, channels, [height, width], |tensor: &mut Tensor| {
+            let block = tensor.layout().with_blocks(1);
+            let blocks = tensor.data_mut().chunks_exact_mut(block.len());
+            for (first, out) in (0..images).step_by(LANES).zip(blocks) {
+                let lanes = LANES.min(images - first);
+                let found: [Option<B>; LANES] =
+                    array::from_fn(|lane| (lane < lanes).then(|| image(first + lane)));
+                let bytes = found.each_ref().map(|image| image.as_ref().map_or(&[][..], B::as_ref));
+                let (scale, shift) = (&self.scale, &self.shift);
+                kernels::load_images(cores, &bytes[..lanes], &block, scale, shift, out);
+            }
+        })
+    }
+}
+
+/// How many images ahead of the copy one is prefetched.
+const PREFETCHED: usize = 3;
+
+/// Some images of a split, and how they are scaled.
+#[derive(Clone, Copy)]
+pub(crate) struct Images<'a> {
+    pub split: &'a Split,
+    pub indices: &'a [u32],
+    /// What each is called where something is random: mostly its index.
+    pub numbers: &'a [u32],
+    pub scaling: &'a Scaling,
+}
+
+impl<'a> Images<'a> {
+    /// Those of these indices, which are their numbers.
+    pub(crate) fn new(split: &'a Split, indices: &'a [u32], scaling: &'a Scaling) -> Images<'a> {
+        Images { split, indices, numbers: indices, scaling }
+    }
+
+    /// Their classes.
+    pub(crate) fn classes(&self) -> impl ExactSizeIterator<Item = u32> {
+        self.indices.iter().map(|&i| self.split.label(i as usize))
+    }
+
+    /// Those of a shard.
+    pub(crate) fn shard(&self, number: usize, size: usize) -> Self {
+        let range: Range<usize> = number * size..self.indices.len().min((number + 1) * size);
+        Images { indices: &self.indices[range.clone()], numbers: &self.numbers[range], ..*self }
+    }
+
+    /// Puts the images on a tape, whose bytes are those that [`Images::pixels`] writes.
+    pub(crate) fn input(&self, tape: &mut Tape<'_>, shape: [usize; 3], pixels: &[u8]) -> Var {
+        let bytes: usize = shape.iter().product();
+        let room = pixels.len() / self.indices.len().max(1);
+        let image = |i: usize| &pixels[i * room..][..bytes];
+        self.scaling.input(tape, self.indices.len(), shape, image)
+    }
+
+    /// Writes the bytes of the images to `to`, one after another, as they are changed in an epoch, if they
+    /// are. Each of those that are changed is followed by its original.
+    pub(crate) fn pixels(
+        &self,
+        cores: Cores<'_>,
+        change: Option<(&Augmentation, u32)>,
+        to: &mut Vec<u8>,
+    ) {
+        let bytes = self.split.image_len();
+        let (room, cost) = match change {
+            // A call of the system for each, and nanoseconds a byte to change it.
+            None => (bytes, Cost::nanoseconds(self.indices.len() * (400 + bytes / 8))),
+            Some((change, _)) => {
+                let each = 400 + bytes * change.cost_per_byte();
+                (2 * bytes, Cost::nanoseconds(self.indices.len() * each))
+            }
+        };
+        to.resize(self.indices.len() * room, 0);
+        cores.each_piece(to, room, cost, |first, to| {
+            let indices = &self.indices[first / room..];
+            let numbers = &self.numbers[first / room..];
+            for (n, (&i, to)) in indices.iter().zip(to.chunks_exact_mut(room)).enumerate() {
+                if let Some(&soon) = indices.get(n + PREFETCHED) {
+                    self.split.prefetch_image(soon as usize);
+                }
+                let (to, original) = to.split_at_mut(bytes);
+                match change {
+                    None => self.split.copy_image(i as usize, to),
+                    Some((augmentation, epoch)) => {
+                        self.split.copy_image(i as usize, original);
+                        augmentation.apply(epoch, numbers[n], original, to);
+                    }
+                }
+            }
+        });
+    }
+
+    /// Writes the labels to `to`.
+    pub(crate) fn labels(&self, to: &mut Vec<u32>) {
+        to.clear();
+        to.extend(self.classes());
+    }
+}

@@ -1,0 +1,147 @@
+//! The loss of a run on its data: what it is of, and what each class counts for.
+
+use crate::recipe::{ClassWeights, LossName, Recipe, RecipeError};
+use dataset::{Dataset, Split};
+use kernels::{Loss, LossKind};
+use model::{Kind, Network, Softmax};
+
+/// The loss of a run on its data.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct ClassLoss {
+    kind: LossKind,
+    smoothing: f32,
+    /// By class, if they differ.
+    weights: Option<Vec<f32>>,
+}
+
+impl ClassLoss {
+    /// The recipe's, for these training images. An error if it is not one for their classes, or for the
+    /// network.
+    pub fn new(
+        recipe: &Recipe,
+        network: &Network,
+        data: &Dataset,
+        (train, training): (&Split, &[u32]),
+    ) -> Result<ClassLoss, RecipeError> {
+        let model = &recipe.model;
+        let kind = kind(model.loss);
+        check_network(model.loss, network)?;
+        let weights = match &model.class_weights {
+            None => None,
+            Some(_) if data.share().is_some() => {
+                let expected = "none, as no rank knows the classes of all training images";
+                return Err(RecipeError::value("model.class_weights", "set", expected));
+            }
+            Some(ClassWeights::Balanced(_)) => {
+                let labels = training.iter().map(|&i| train.label(i as usize));
+                Some(balanced(labels, data.classes()))
+            }
+            Some(ClassWeights::List(weights)) => {
+                check_list(weights, data.class_names())?;
+                Some(weights.iter().map(|weight| *weight as f32).collect())
+            }
+        };
+        Ok(ClassLoss { kind, smoothing: model.label_smoothing as f32, weights })
+    }
+
+    /// As the kernel takes it.
+    pub fn of_training(&self) -> Loss<'_> {
+        Loss { kind: self.kind, smoothing: self.smoothing, weights: self.weights.as_deref() }
+    }
+
+    /// The loss that tells how good a network is: neither smoothed nor weighted.
+    pub fn of_evaluation(&self) -> Loss<'static> {
+        Loss { kind: self.kind, ..Loss::CROSS_ENTROPY }
+    }
+
+    /// What the sum of the losses of a batch is divided by: the sum of the weights of its labels, or the number
+    /// of its images. It depends on the whole batch, and so neither on shards nor on ranks.
+    pub fn divisor(&self, labels: impl ExactSizeIterator<Item = u32>) -> f32 {
+        let images = labels.len() as f32;
+        let Some(weights) = &self.weights else { return images };
+        let sum: f64 = labels.map(|label| f64::from(weights[label as usize])).sum();
+        // Images that count for nothing have no loss but what label smoothing gives to other classes: that is divided by
+        // their number.
+        if sum > 0.0 { sum as f32 } else { images }
+    }
+}
+
+fn kind(name: LossName) -> LossKind {
+    match name {
+        LossName::CrossEntropy => LossKind::CrossEntropy,
+        LossName::Nll => LossKind::Nll,
+        LossName::Bce => LossKind::Bce,
+    }
+}
+
+/// That binary cross-entropy is for these classes.
+pub(crate) fn check_classes(loss: LossName, classes: usize) -> Result<(), RecipeError> {
+    if loss != LossName::Bce || classes == 2 {
+        return Ok(());
+    }
+    let expected = format!(
+        "\"cross-entropy\", as the data have {classes} classes: binary cross-entropy has one output, for two"
+    );
+    Err(RecipeError::value("model.loss", "\"bce\"", expected))
+}
+
+/// That the outputs of the network are those of which the loss is.
+fn check_network(loss: LossName, network: &Network) -> Result<(), RecipeError> {
+    let outputs = network.classes();
+    let last = network.layers().last().map(|layer| &layer.kind);
+    let ends_in_logarithms = matches!(last, Some(Kind::Softmax(Softmax { log: true })));
+    match loss {
+        LossName::Bce if outputs != 1 => {
+            let expected = format!(
+                "\"cross-entropy\", as the network has {outputs} outputs: binary cross-entropy has one, for \
+                 two classes"
+            );
+            Err(RecipeError::value("model.loss", "\"bce\"", expected))
+        }
+        LossName::Nll if !ends_in_logarithms => {
+            let expected = "\"cross-entropy\", as the network does not end in a `log-softmax`";
+            Err(RecipeError::value("model.loss", "\"nll\"", expected))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn check_list(weights: &[f64], names: &[String]) -> Result<(), RecipeError> {
+    if weights.len() == names.len() {
+        return Ok(());
+    }
+    let expected = format!("a list of {} numbers, one for each class of the data", names.len());
+    Err(RecipeError::value("model.class_weights", format!("{weights:?}"), expected))
+}
+
+/// n / (K · n_c) of n images of K classes, of which n_c are of class c: their mean over the images is one
+/// (scikit-learn's `compute_class_weight`). A class without images counts for nothing.
+fn balanced(labels: impl Iterator<Item = u32>, classes: usize) -> Vec<f32> {
+    let mut counts = vec![0usize; classes];
+    labels.for_each(|label| counts[label as usize] += 1);
+    let (images, found) = (counts.iter().sum::<usize>(), counts.iter().filter(|n| **n > 0).count());
+    let weight = |&count: &usize| match count {
+        0 => 0.0,
+        count => (images as f64 / (found as f64 * count as f64)) as f32,
+    };
+    counts.iter().map(weight).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn balanced_weights_have_a_mean_of_one() {
+        let labels = [0, 0, 0, 0, 0, 0, 2, 2, 3];
+        let weights = balanced(labels.into_iter(), 4);
+        assert_eq!(weights, [0.5, 0.0, 1.5, 3.0]);
+        let loss =
+            ClassLoss { kind: LossKind::CrossEntropy, smoothing: 0.0, weights: Some(weights) };
+        assert_eq!(loss.divisor(labels.into_iter()), 9.0);
+        assert_eq!(loss.divisor([0, 3].into_iter()), 3.5);
+        assert_eq!(loss.divisor([1, 1].into_iter()), 2.0, "not zero");
+        let plain = ClassLoss { weights: None, ..loss };
+        assert_eq!(plain.divisor([0, 3].into_iter()), 2.0);
+    }
+}

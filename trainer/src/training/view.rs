@@ -1,0 +1,264 @@
+//! The data as a run sees them: what is trained on and in which order, what is validated on, and how
+//! pixels are scaled.
+
+use crate::augment::Augmentation;
+use crate::error::TrainError;
+use crate::input::{Images, Scaling};
+use crate::recipe::{Monitor, Normalize, Recipe, RecipeError, Sampling, Validation, ValidationSet};
+use crate::sampler::{balance, deal, hold_out, hold_out_of_each, shuffle};
+use dataset::{Dataset, PixelStatistics, Share, Source, Split, pixel_statistics};
+use std::sync::OnceLock;
+
+/// The data as a run sees them.
+pub(super) struct DataView<'a> {
+    pub data: &'a Dataset,
+    pub train: &'a Split,
+    /// The images of an epoch, in file order.
+    pub training: Vec<u32>,
+    /// The same by their classes, where epochs are balanced; none is empty.
+    classes: Vec<Vec<u32>>,
+    pub validation: Option<(&'a Split, Vec<u32>)>,
+    pub statistics: PixelStatistics,
+    pub scaling: Scaling,
+    pub augmentation: Augmentation,
+    fingerprint: OnceLock<String>,
+}
+
+/// A training image as it is in some epochs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Preview {
+    /// Its number.
+    pub image: u32,
+    /// Its class.
+    pub class: u32,
+    /// As it is in epochs 0, 1, …: rows of pixels, the channels of a pixel side by side.
+    pub epochs: Vec<Vec<u8>>,
+}
+
+impl<'a> DataView<'a> {
+    /// What a recipe makes of this data.
+    pub fn new(recipe: &Recipe, data: &'a Dataset) -> Result<DataView<'a>, TrainError> {
+        let train = data.train()?;
+        let (training, validation) = divide(recipe, data, train)?;
+        let shape = data.image_shape();
+        let channels = shape[0];
+        let statistics = statistics(recipe, train, &training, data.share(), channels)?;
+        let PixelStatistics { mean, std } = &statistics;
+        let augmentation = Augmentation::new(recipe, shape, mean);
+        let scaling = Scaling::new(channels, mean, std);
+        let fingerprint = OnceLock::new();
+        let balanced = recipe.data.sampling == Sampling::Balanced;
+        let classes = if balanced { by_class(train, &training) } else { vec![] };
+        Ok(DataView {
+            data,
+            train,
+            training,
+            classes,
+            validation,
+            statistics,
+            scaling,
+            augmentation,
+            fingerprint,
+        })
+    }
+
+    /// Those of the training images.
+    pub fn images<'s>(&'s self, indices: &'s [u32]) -> Images<'s> {
+        Images::new(self.train, indices, &self.scaling)
+    }
+
+    /// What changes training images, if anything does.
+    pub fn augmentation(&self) -> Option<&Augmentation> {
+        Some(&self.augmentation).filter(|augmentation| !augmentation.is_identity())
+    }
+
+    /// An error if validation does not find what is to be monitored: the area under a curve is that of two
+    /// classes, and takes images of both.
+    pub fn check_monitor(&self, monitor: Monitor) -> Result<(), RecipeError> {
+        let Some((split, images)) = self.validation.as_ref().filter(|_| monitor == Monitor::Auc)
+        else {
+            return Ok(());
+        };
+        let classes = self.data.classes();
+        let has = |class| images.iter().any(|&i| split.label(i as usize) == class);
+        let expected = match classes {
+            2 if has(0) && has(1) => return Ok(()),
+            2 => "\"accuracy\", as all validation images are of one class".to_owned(),
+            _ => format!("another than this, which is for two classes: the data have {classes}"),
+        };
+        Err(RecipeError::value("stop.monitor", "\"auc\"", expected))
+    }
+
+    /// Finds the training images in the order of an epoch.
+    pub fn find_order(&self, recipe: &Recipe, epoch: u32, order: &mut Vec<u32>) {
+        if let Some(share) = self.data.share() {
+            let sizes = [recipe.data.batch_size, recipe.shard()];
+            return deal(recipe.seed, epoch, share, sizes, order);
+        }
+        match recipe.data.sampling {
+            Sampling::Shuffled => order.clone_from(&self.training),
+            Sampling::Balanced => balance(recipe.seed, epoch, &self.classes, order),
+        }
+        shuffle(recipe.seed, epoch, order);
+    }
+
+    /// The first images of the first epoch, at most as many, as they are changed.
+    pub fn first_images(&self, recipe: &Recipe, most: usize) -> Vec<Vec<u8>> {
+        let mut order = self.own();
+        match self.data.share() {
+            Some(_) => shuffle(recipe.seed, 0, &mut order),
+            None => self.find_order(recipe, 0, &mut order),
+        }
+        order.truncate(most.min(recipe.data.batch_size));
+        order.iter().map(|&image| self.changed(0, image)).collect()
+    }
+
+    /// The training images that are here.
+    fn own(&self) -> Vec<u32> {
+        match self.data.share() {
+            Some(share) => share.own.clone().collect(),
+            None => self.training.clone(),
+        }
+    }
+
+    /// An image as it is in an epoch.
+    fn changed(&self, epoch: u32, image: u32) -> Vec<u8> {
+        let mut from = self.train.image(image as usize);
+        let mut to = vec![0; from.len()];
+        self.augmentation.apply(epoch, image, &mut from, &mut to);
+        to
+    }
+
+    /// Some images in each of so many epochs: one of each class, then others, by the seed.
+    pub fn preview(&self, recipe: &Recipe, most: usize, epochs: u32) -> Vec<Preview> {
+        let mut order = self.own();
+        shuffle(recipe.seed, 0, &mut order);
+        let class = |image: u32| self.train.label(image as usize);
+        let mut met = vec![false; self.data.classes()];
+        let is_first = |&image: &u32| !std::mem::replace(&mut met[class(image) as usize], true);
+        let (mut chosen, others): (Vec<u32>, Vec<u32>) = order.into_iter().partition(is_first);
+        chosen.extend(others);
+        chosen.truncate(most);
+        chosen.sort_by_key(|&image| (class(image), image));
+        let preview = |image| Preview {
+            image,
+            class: class(image),
+            epochs: (0..epochs).map(|epoch| self.changed(epoch, image)).collect(),
+        };
+        chosen.into_iter().map(preview).collect()
+    }
+
+    /// The fingerprint of the data, found when it is first asked for.
+    pub fn fingerprint(&self) -> &str {
+        self.fingerprint.get_or_init(|| self.data.fingerprint())
+    }
+}
+
+/// Says in a recipe that names no data which they are, so that a run of it can be repeated from there. The
+/// bundled data need no name; a path that is not UTF-8 has none in TOML.
+pub(super) fn name_data(recipe: &mut Recipe, data: &Dataset) {
+    if data.is_in_memory() {
+        return;
+    }
+    let Source { directory, prefix, .. } = data.source();
+    let Ok(directory) = directory.canonicalize() else { return };
+    let bundled = Source::bundled().ok().and_then(|source| source.directory.canonicalize().ok());
+    let section = &mut recipe.data;
+    if section.directory.is_none()
+        && directory.to_str().is_some()
+        && bundled != Some(directory.clone())
+    {
+        section.directory = Some(directory);
+        section.prefix = prefix;
+    }
+}
+
+/// The images to train on, and those to validate on.
+type Division<'a> = (Vec<u32>, Option<(&'a Split, Vec<u32>)>);
+
+fn divide<'a>(
+    recipe: &Recipe,
+    data: &'a Dataset,
+    train: &'a Split,
+) -> Result<Division<'a>, TrainError> {
+    let all = |split: &Split| (0..split.len() as u32).collect::<Vec<_>>();
+    if let Some(share) = data.share() {
+        return divide_shared(recipe, data, share);
+    }
+    match recipe.data.validation {
+        Validation::Named(ValidationSet::None) => Ok((all(train), None)),
+        Validation::Named(ValidationSet::Test) => {
+            let test = data.test().map_err(TrainError::NoTest)?;
+            Ok((all(train), Some((test, all(test)))))
+        }
+        validation => {
+            let held_out = validation.held_out(train.len());
+            if held_out >= train.len() {
+                let expected = format!("fewer than the {} images of the training set", train.len());
+                return Err(RecipeError::value("data.validation", held_out, expected).into());
+            }
+            let (training, validation) = match recipe.data.stratify {
+                true => hold_out_of_each(recipe.seed, train.labels(), held_out),
+                false => hold_out(recipe.seed, train.len(), held_out),
+            };
+            Ok((training, Some((train, validation))))
+        }
+    }
+}
+
+/// The same for training images that are shared out: an epoch has as many as all ranks.
+fn divide_shared<'a>(
+    recipe: &Recipe,
+    data: &'a Dataset,
+    share: &Share,
+) -> Result<Division<'a>, TrainError> {
+    if recipe.data.sampling == Sampling::Balanced {
+        let expected = "\"shuffled\", as no rank has all training images";
+        return Err(RecipeError::value("data.sampling", "\"balanced\"", expected).into());
+    }
+    let training = (0..share.images as u32).collect();
+    match recipe.data.validation {
+        Validation::Named(ValidationSet::None) => Ok((training, None)),
+        Validation::Named(ValidationSet::Test) => {
+            let test = data.test().map_err(TrainError::NoTest)?;
+            Ok((training, Some((test, (0..test.len() as u32).collect()))))
+        }
+        Validation::HeldOut(_) | Validation::Fraction(_) => {
+            let found = recipe.data.validation.held_out(share.images);
+            let expected = "\"test\" or \"none\", as no rank has all training images".to_owned();
+            Err(RecipeError::value("data.validation", found, expected).into())
+        }
+    }
+}
+
+/// The images of each class that has some.
+fn by_class(split: &Split, images: &[u32]) -> Vec<Vec<u32>> {
+    let mut classes = std::collections::BTreeMap::<u32, Vec<u32>>::new();
+    for &image in images {
+        classes.entry(split.label(image as usize)).or_default().push(image);
+    }
+    classes.into_values().collect()
+}
+
+/// Mean and std to normalise with: the recipe's, or those of the training images, whose sums are
+/// exact integers.
+fn statistics(
+    recipe: &Recipe,
+    train: &Split,
+    indices: &[u32],
+    share: Option<&Share>,
+    channels: usize,
+) -> Result<PixelStatistics, TrainError> {
+    if let Normalize::Fixed(statistics) = &recipe.data.normalize {
+        if statistics.mean.len() != 1 && statistics.mean.len() != channels {
+            let (field, found) = ("data.normalize.mean", format!("{:?}", statistics.mean));
+            let expected = format!("1 number or {channels}, one per channel of the images");
+            return Err(RecipeError::value(field, found, expected).into());
+        }
+        return Ok(statistics.clone());
+    }
+    Ok(share.map_or_else(
+        || pixel_statistics(train, channels, indices),
+        |share| share.statistics.clone(),
+    ))
+}
