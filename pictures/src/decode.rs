@@ -258,8 +258,10 @@ impl Need {
             color if color.has_alpha() => 7 * pixels,
             _ => 3 * pixels,
         };
-        // Resized along columns first, in floats of four channels; rows may have come to stand as columns.
-        let resized = 16 * width.max(height) * (self.rows as u64 + 1);
+        // Resized along columns first, in up to four channels; rows may have come to stand as columns. A weight is 8
+        // bytes and, rounded, at most 4; there are two for each pixel that shrinks, and three for each new one.
+        let rows = self.rows as u64;
+        let resized = 4 * width.max(height) * (rows + 1) + 36 * (width + height + 2 * rows);
         let after = turned.max(converted + resized);
         decoded + (coefficients + frames).max(after) + lines + self.file + HEADER
     }

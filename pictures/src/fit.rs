@@ -1,7 +1,9 @@
 //! Pictures of any size into the rows, columns and channels that a network takes.
 
 use crate::Picture;
-use image::imageops::{self, FilterType};
+use fast_image_resize::images::{Image, ImageRef};
+use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
+use image::imageops;
 use image::{DynamicImage, ImageBuffer, Pixel, RgbImage, RgbaImage};
 use model::Fit;
 
@@ -104,27 +106,20 @@ fn placed<P: Pixel<Subpixel = u8> + 'static>(
     fit: Fit,
 ) -> Vec<u8> {
     let (width, height) = picture.dimensions();
-    if (width, height) == (columns, rows) {
-        return picture.as_raw().clone();
-    }
     let [wide, high] = [f64::from(columns) / f64::from(width), f64::from(rows) / f64::from(height)];
     let scaled = |length: u32, by: f64| ((f64::from(length) * by).round() as u32).max(1);
     match fit {
-        Fit::Stretch => resize(picture, [columns, rows]).into_raw(),
+        Fit::Stretch => resize(picture, [width, height], [columns, rows]).into_raw(),
         Fit::Crop => {
             let scale = wide.max(high);
-            let size = [scaled(columns, 1.0 / scale), scaled(rows, 1.0 / scale)];
-            let [w, h] = [size[0].min(width), size[1].min(height)];
-            let middle = imageops::crop_imm(picture, (width - w) / 2, (height - h) / 2, w, h);
-            if (w, h) == (columns, rows) {
-                return middle.to_image().into_raw();
-            }
-            imageops::resize(&*middle, columns, rows, FilterType::Triangle).into_raw()
+            let middle = [columns, rows].map(|length| scaled(length, 1.0 / scale));
+            let middle = [middle[0].min(width), middle[1].min(height)];
+            resize(picture, middle, [columns, rows]).into_raw()
         }
         Fit::Pad => {
             let scale = wide.min(high);
             let size = [scaled(width, scale).min(columns), scaled(height, scale).min(rows)];
-            let small = resize(picture, size);
+            let small = resize(picture, [width, height], size);
             let mut padded = ImageBuffer::from_pixel(columns, rows, ground(&small));
             let [left, top] = [(columns - size[0]) / 2, (rows - size[1]) / 2];
             imageops::replace(&mut padded, &small, left.into(), top.into());
@@ -133,14 +128,29 @@ fn placed<P: Pixel<Subpixel = u8> + 'static>(
     }
 }
 
+/// The middle of the picture, so many columns and rows of it, in another size. Bytes are weighted by whole numbers: the
+/// result is the same on every processor.
 fn resize<P: Pixel<Subpixel = u8> + 'static>(
     picture: &ImageBuffer<P, Vec<u8>>,
+    middle: [u32; 2],
     [columns, rows]: [u32; 2],
 ) -> ImageBuffer<P, Vec<u8>> {
-    if picture.dimensions() == (columns, rows) {
-        return picture.clone();
-    }
-    imageops::resize(picture, columns, rows, FilterType::Triangle)
+    let pixels = match P::CHANNEL_COUNT {
+        1 => PixelType::U8,
+        3 => PixelType::U8x3,
+        _ => PixelType::U8x4,
+    };
+    let (width, height) = picture.dimensions();
+    let source = ImageRef::new(width, height, picture.as_raw(), pixels).expect("all its bytes");
+    let mut resized = Image::new(columns, rows, pixels);
+    let [left, top] = [(width - middle[0]) / 2, (height - middle[1]) / 2].map(f64::from);
+    let [wide, high] = middle.map(f64::from);
+    let options = ResizeOptions::new()
+        .resize_alg(ResizeAlg::Convolution(FilterType::Bilinear))
+        .use_alpha(false)
+        .crop(left, top, wide, high);
+    Resizer::new().resize(&source, &mut resized, &options).expect("a part of it, in its pixels");
+    ImageBuffer::from_raw(columns, rows, resized.into_vec()).expect("as many bytes as pixels take")
 }
 
 /// The median of the border, channel by channel.

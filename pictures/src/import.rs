@@ -267,19 +267,19 @@ impl<'a> Pixels<'a> {
             if stop.load(Ordering::Relaxed) {
                 return Err(ImportError::Interrupted);
             }
-            let mut images: Vec<_> = together.iter().map(|_| Ok(vec![])).collect();
+            let mut images: Vec<_> = together.iter().map(|_| Ok(Decoded::default())).collect();
             workers.pieces(&mut images, 1, &|i, image, _| {
                 let side = shape[1].max(shape[2]);
-                let fit = |picture: Picture| picture.fit(shape, options.fit);
+                let fit = |picture: Picture| Decoded::new(picture.fit(shape, options.fit), shape);
                 image[0] = collection.picture_then(&together[i], side, fit);
             });
             for (item, image) in together.iter().zip(images) {
                 match image {
                     Ok(image) => {
-                        writer.write_all(&image).map_err(cannot)?;
+                        writer.write_all(&image.pixels).map_err(cannot)?;
                         items.push(item);
-                        digests.push(digest(&image));
-                        coloured += usize::from(channels == 3 && has_colour(&image));
+                        digests.push(image.digest);
+                        coloured += usize::from(image.is_coloured);
                     }
                     Err(error) => tell(Event::LeftOut(&error)),
                 }
@@ -304,11 +304,24 @@ impl<'a> Pixels<'a> {
     }
 }
 
-/// The first 16 bytes of the SHA-256 of an image.
-fn digest(image: &[u8]) -> u128 {
-    let mut running = Running::default();
-    running.update(image);
-    u128::from_str_radix(&running.finish()[..32], 16).expect("hexadecimal digits")
+/// A picture as an image, and what is asked of its pixels.
+#[derive(Default)]
+struct Decoded {
+    pixels: Vec<u8>,
+    /// The first 16 bytes of the SHA-256 of the pixels.
+    digest: u128,
+    is_coloured: bool,
+}
+
+impl Decoded {
+    fn new(pixels: Vec<u8>, [channels, _, _]: [usize; 3]) -> Decoded {
+        let mut running = Running::default();
+        running.update(&pixels);
+        let digest =
+            u128::from_str_radix(&running.finish()[..32], 16).expect("hexadecimal digits");
+        let is_coloured = channels == 3 && has_colour(&pixels);
+        Decoded { pixels, digest, is_coloured }
+    }
 }
 
 fn write_images(
