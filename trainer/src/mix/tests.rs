@@ -2,13 +2,15 @@
 
 use super::*;
 use crate::augment::Augmentation;
-use crate::{Trainer, Workers};
+use crate::ranks::{Local, join_partitions};
+use crate::{Event, Trainer, Workers};
 use autograd::Param;
 use dataset::Samples;
 use kernels::Isa;
 use model::{Layer, flatten, layers, linear, log_softmax};
 use proptest::prelude::*;
 use reference::{ClassifierLoss, Linear, Outputs, linear_backward};
+use std::ops::ControlFlow;
 
 fn mixing(mixup: f64, cutmix: f64, seed: u64, shape: [usize; 3]) -> Mixing {
     Mixing { philox: Philox::new(seed, Purpose::Mixing), mixup, cutmix, shape }
@@ -320,4 +322,75 @@ fn correct(logits: &[f64], rows: &[f64], outputs: usize) -> usize {
         x => largest(x) == largest(row),
     };
     pairs.filter(right).count()
+}
+
+/// A data set in memory, and a recipe that mixes its batches of 16.
+fn small(settings: &[(&str, &str)]) -> (Dataset, Recipe) {
+    let bytes: usize = SHAPE.iter().product();
+    let labels: Vec<u32> = (0..50).map(|i| i % 3).collect();
+    let pixels = noise(50 * bytes);
+    let names = ["a", "b", "c"].map(str::to_owned);
+    let data = Dataset::in_memory(SHAPE, &names, Samples::new(&pixels[..], &labels), None).unwrap();
+    let more = [
+        ("augment.mixup", "0.5"),
+        ("augment.cutmix", "1"),
+        ("augment.flip", "0.5"),
+        ("data.validation", "none"),
+        ("data.batch_size", "16"),
+        ("stop.epochs", "3"),
+    ];
+    let settings = more.iter().chain(settings).map(|(k, v)| (k.to_string(), v.to_string()));
+    (data, Recipe::load("paper", &settings.collect::<Vec<_>>()).unwrap())
+}
+
+/// The pictures of a preview are those of the steps of a run.
+#[test]
+fn a_preview_is_what_the_network_sees() {
+    let (data, recipe) = small(&[]);
+    let workers = Workers::new(Isa::detect(), 2).unwrap();
+    let mut trainer =
+        Trainer::with_layers(&recipe, &layers![flatten(), linear(3)], &data, &workers).unwrap();
+    let (previews, first) = (trainer.preview(50, 3), trainer.first_images(99));
+    let mixing = Mixing::of(&recipe, &data).unwrap().unwrap();
+    let mean = trainer.model().mean.iter().map(|m| f64::from(*m)).collect::<Vec<_>>();
+    let augmentation = Augmentation::new(&recipe, SHAPE, &mean);
+    let mut seen = 0;
+    let mut observer = |trainer: &Trainer<'_>, event: Event<'_>| {
+        let Event::Step(_) = event else { return Ok(ControlFlow::Continue(())) };
+        let (order, step) = (trainer.last_batch(), trainer.progress().step - 1);
+        let epoch = step / 4;
+        let changed = |place: usize| {
+            let mut from = data.train().unwrap().image(order[place] as usize);
+            let mut to = vec![0; from.len()];
+            augmentation.apply(epoch as u32, order[place], &mut from, &mut to);
+            to
+        };
+        for place in 0..order.len() {
+            let before = (place + order.len() - 1) % order.len();
+            let (image, _) = naive(&mixing.of_step(step), &changed(place), &changed(before));
+            let preview = previews.iter().find(|preview| preview.image == order[place]).unwrap();
+            assert!(preview.epochs[epoch] == image, "image {} in step {step}", order[place]);
+            assert!(step > 0 || first[place] == image);
+            seen += 1;
+        }
+        Ok(ControlFlow::Continue(()))
+    };
+    trainer.run_observed(&mut observer).unwrap();
+    assert_eq!((seen, first.len()), (150, 16));
+}
+
+/// The image before may be another rank's: that is said, not guessed.
+#[test]
+fn images_that_are_shared_out_are_not_mixed() {
+    let workers = Workers::new(Isa::detect(), 1).unwrap();
+    let refused = |settings: &[(&str, &str)]| {
+        let (mut data, recipe) = small(settings);
+        join_partitions(&Local, &mut data).unwrap();
+        let layers = layers![flatten(), linear(3)];
+        let error = Trainer::with_layers(&recipe, &layers, &data, &workers).map(drop).unwrap_err();
+        error.to_string()
+    };
+    let why = "expected 0, as each rank has images of its own, and an image is mixed with one of the whole batch";
+    assert_eq!(refused(&[]), format!("`augment.mixup` is 0.5: {why}"));
+    assert_eq!(refused(&[("augment.mixup", "0")]), format!("`augment.cutmix` is 1: {why}"));
 }
