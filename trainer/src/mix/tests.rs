@@ -200,6 +200,9 @@ fn choices_depend_on_seed_and_step() {
     assert!((1840..2160).contains(&blended), "{blended}");
     let of_large = mixing(1.0, 0.0, 1, [1, 4, 4]);
     assert_ne!(of_large.of_step(1 << 32), of_large.of_step(0));
+    // As `tests/fixtures/mixing.py` has them.
+    let known = [0, 1, 2, 3].map(|step| mixing(0.2, 0.0, 11, SHAPE).of_step(step).way);
+    assert_eq!(known, [65_454, 57_987, 63, 1675].map(Way::Blend));
 }
 
 const SHAPE: [usize; 3] = [3, 5, 4];
