@@ -355,7 +355,7 @@ fn a_preview_is_what_the_network_sees() {
         Trainer::with_layers(&recipe, &layers![flatten(), linear(3)], &data, &workers).unwrap();
     let (previews, first) = (trainer.preview(50, 3), trainer.first_images(99));
     let mixing = Mixing::of(&recipe, &data).unwrap().unwrap();
-    let mean = trainer.model().mean.iter().map(|m| f64::from(*m)).collect::<Vec<_>>();
+    let mean = trainer.model().mean;
     let augmentation = Augmentation::new(&recipe, SHAPE, &mean);
     let mut seen = 0;
     let mut observer = |trainer: &Trainer<'_>, event: Event<'_>| {
