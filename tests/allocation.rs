@@ -154,6 +154,9 @@ fn steady_state() {
     }
     let weighted = [("model.class_weights", "balanced"), ("data.sampling", "balanced")];
     training("cnn-bn", &weighted);
+    let mixed = [("augment.mixup", "0.4"), ("augment.cutmix", "1"), ("augment.shift", "1")];
+    training("lenet", &mixed);
+    training("lenet", &mixed[..1]);
     log();
 }
 

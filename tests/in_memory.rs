@@ -24,6 +24,8 @@ fn changed(extra: &[(&str, &str)]) -> Recipe {
         ("augment.crop_area", "[0.5, 1]"),
         ("augment.rotate", "20"),
         ("augment.saturation", "0.5"),
+        ("augment.mixup", "0.4"),
+        ("augment.cutmix", "1"),
     ];
     recipe(&[&settings, extra].concat())
 }

@@ -66,6 +66,11 @@ fn a_graph_of_layers_used_again() {
     check("graph-shared");
 }
 
+#[test]
+fn batches_that_are_mixed() {
+    check("mixed");
+}
+
 /// Trains as the file says, on every SIMD path, and compares.
 fn check(case: &str) {
     let path = format!("{}/tests/fixtures/parity-{case}.safetensors", env!("CARGO_MANIFEST_DIR"));
@@ -103,6 +108,9 @@ fn recipe(about: &Value) -> Recipe {
         ("optimizer.weight_decay", "weight_decay"),
     ];
     let settings = settings.map(|(field, key)| (field.to_owned(), about[key].to_string()));
+    let more = about["settings"].as_object().into_iter().flatten();
+    let more = more.map(|(field, value)| (field.clone(), value.to_string()));
+    let settings: Vec<_> = settings.into_iter().chain(more).collect();
     let mut recipe = Recipe::load("paper", &settings).unwrap();
     recipe.model.preset = about["model"].as_str().map(str::to_owned);
     if let Some(layers) = about.get("layers") {

@@ -177,6 +177,8 @@ fn weights_are_those_of_one_process() {
             ("data.shard", "16"),
             ("model.class_weights", "[0.25, 1, 3]"),
             ("data.sampling", "balanced"),
+            ("augment.mixup", "0.4"),
+            ("augment.cutmix", "1"),
         ],
         // A batch is a shard: all ranks but one have nothing to do.
         &[("data.batch_size", "60"), ("data.shard", "64")],

@@ -52,7 +52,7 @@ const GRAPH: &str = "[
 ]";
 
 /// Every change that a recipe can make of images.
-const CHANGES: [(&str, &str); 10] = [
+const CHANGES: [(&str, &str); 12] = [
     ("augment.shift", "2"),
     ("augment.flip", "0.5"),
     ("augment.erase", "0.5"),
@@ -63,6 +63,8 @@ const CHANGES: [(&str, &str); 10] = [
     ("augment.saturation", "0.3"),
     ("augment.trivial", "true"),
     ("augment.fill", "reflect"),
+    ("augment.mixup", "0.4"),
+    ("augment.cutmix", "1"),
 ];
 
 #[test]

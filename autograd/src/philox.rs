@@ -28,6 +28,8 @@ pub enum Purpose {
     Augmentation = 5,
     /// The slopes that a gradient check looks at.
     GradientCheck = 6,
+    /// How much of which image is mixed into another.
+    Mixing = 7,
 }
 
 impl Philox {

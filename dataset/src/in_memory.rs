@@ -54,7 +54,7 @@ impl Pixels<'_> {
 pub struct Samples<'a> {
     /// The images.
     pub pixels: Pixels<'a>,
-    /// The class of each.
+    /// The class of each: one, also where the loss is binary cross-entropy.
     pub labels: &'a [u32],
 }
 

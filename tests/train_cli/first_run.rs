@@ -121,6 +121,8 @@ fn a_sheet_shows_what_the_network_sees() {
     );
     let (_, again) = draw(&["--set", "augment.trivial=true", "--threads", "3"]);
     assert!(again == changed);
+    let (_, mixed) = draw(&["--set", "augment.mixup=1", "--set", "augment.cutmix=1"]);
+    assert!(mixed != plain && mixed != changed);
     assert_eq!(entries(&scratch.path("work")), ["sheet.png"]);
     scratch.refused(2, &["--data", "../data", "--preview", "sheet.jpg"], &["sheet.jpg", "in .png"]);
 }

@@ -2,6 +2,7 @@
 
 use crate::augment::Augmentation;
 use crate::input::Images;
+use crate::mix::Mix;
 use crate::partial::{BufferPool, PartialGradient};
 use crate::profile::{Chore, Chores, timed};
 use crate::workers::{Pending, Scratch, Workers, rooms};
@@ -34,6 +35,8 @@ pub(crate) struct Batch<'a> {
     pub images: Images<'a>,
     /// What changes the images first, if anything.
     pub augmentation: Option<&'a Augmentation>,
+    /// How the images are mixed then, if they are.
+    pub mix: Option<&'a Mix>,
     /// Images per shard.
     pub shard: usize,
     pub seed: u64,
@@ -82,22 +85,43 @@ impl Batch<'_> {
         scratch: &mut Scratch,
         mut gradients: Buffer,
     ) -> PartialGradient {
+        timed(self.chores, Chore::Loading, || self.load(cores, shard, scratch));
         let images = self.images.shard(shard, self.shard);
-        let Scratch { tape, labels, pixels, .. } = scratch;
-        timed(self.chores, Chore::Loading, || {
-            tape.set_origin(self.seed, self.epoch, images.numbers.iter().copied());
-            images.labels(labels);
-            let change = self.augmentation.map(|augmentation| (augmentation, self.epoch));
-            images.pixels(cores, change, pixels);
-        });
+        let Scratch { tape, labels, pixels, mixed, targets, .. } = scratch;
+        let (pixels, targets) = match self.mix {
+            None => (pixels, Targets::Labels(labels)),
+            Some(_) => (mixed, Targets::Rows(targets)),
+        };
         tape.set_frugal(is_large(self.network.input()));
         let mut tape = Tape::training(cores, tape, self.weights, self.images.indices.len());
         let x = images.input(&mut tape, self.network.input(), pixels);
         let outputs = self.network.forward(&mut tape, x);
-        let targets = Targets::Labels(labels);
         let (loss, sums) = tape.loss(outputs, targets, &self.loss, self.divisor);
         tape.backward(loss, &mut gradients);
         PartialGradient { gradients, loss: sums.loss, correct: sums.correct }
+    }
+
+    /// The images of one shard, changed and mixed, and what is to be found in them.
+    fn load(&self, cores: Cores<'_>, shard: usize, scratch: &mut Scratch) {
+        let images = self.images.shard(shard, self.shard);
+        let Scratch { tape, labels, pixels, mixed, targets, .. } = scratch;
+        tape.set_origin(self.seed, self.epoch, images.numbers.iter().copied());
+        let change = self.augmentation.map(|augmentation| (augmentation, self.epoch));
+        let Some(mix) = self.mix else {
+            images.labels(labels);
+            return images.pixels(cores, change, pixels);
+        };
+        // The one before may be of another shard, of another rank even: it is loaded here as well.
+        let before = self.images.before(shard * self.shard);
+        labels.clear();
+        labels.extend(before.classes().chain(images.classes()));
+        let room = images.room(change);
+        pixels.resize(labels.len() * room, 0);
+        let (first, others) = pixels.split_at_mut(room);
+        before.write(cores, change, first);
+        images.write(cores, change, others);
+        mix.images(cores, pixels, room, mixed);
+        mix.targets(labels, self.loss.classes(self.network.classes()), targets);
     }
 
     /// The gradient of the first shard, by any team, to be measured.

@@ -67,6 +67,9 @@ impl Scaling {
 /// How many images ahead of the copy one is prefetched.
 const PREFETCHED: usize = 3;
 
+/// What changes images, and in which epoch, if anything does.
+pub(crate) type Changes<'a> = Option<(&'a Augmentation, u32)>;
+
 /// Some images of a split, and how they are scaled.
 #[derive(Clone, Copy)]
 pub(crate) struct Images<'a> {
@@ -94,6 +97,14 @@ impl<'a> Images<'a> {
         Images { indices: &self.indices[range.clone()], numbers: &self.numbers[range], ..*self }
     }
 
+    /// The one before a place; the last, where that is the first.
+    pub(crate) fn before(&self, place: usize) -> Self {
+        let images = self.indices.len();
+        let before = (place + images - 1) % images;
+        let range = before..before + 1;
+        Images { indices: &self.indices[range.clone()], numbers: &self.numbers[range], ..*self }
+    }
+
     /// Puts the images on a tape, whose bytes are those that [`Images::pixels`] writes.
     pub(crate) fn input(&self, tape: &mut Tape<'_>, shape: [usize; 3], pixels: &[u8]) -> Var {
         let bytes: usize = shape.iter().product();
@@ -104,22 +115,26 @@ impl<'a> Images<'a> {
 
     /// Writes the bytes of the images to `to`, one after another, as they are changed in an epoch, if they
     /// are. Each of those that are changed is followed by its original.
-    pub(crate) fn pixels(
-        &self,
-        cores: Cores<'_>,
-        change: Option<(&Augmentation, u32)>,
-        to: &mut Vec<u8>,
-    ) {
-        let bytes = self.split.image_len();
-        let (room, cost) = match change {
+    pub(crate) fn pixels(&self, cores: Cores<'_>, change: Changes<'_>, to: &mut Vec<u8>) {
+        to.resize(self.indices.len() * self.room(change), 0);
+        self.write(cores, change, to);
+    }
+
+    /// How many bytes an image takes with what follows it.
+    pub(crate) fn room(&self, change: Changes<'_>) -> usize {
+        self.split.image_len() * if change.is_some() { 2 } else { 1 }
+    }
+
+    /// [`Images::pixels`], to a slice of their length.
+    pub(crate) fn write(&self, cores: Cores<'_>, change: Changes<'_>, to: &mut [u8]) {
+        let (bytes, room) = (self.split.image_len(), self.room(change));
+        assert_eq!(to.len(), self.indices.len() * room, "bytes of the images");
+        let each = match change {
             // A call of the system for each, and nanoseconds a byte to change it.
-            None => (bytes, Cost::nanoseconds(self.indices.len() * (400 + bytes / 8))),
-            Some((change, _)) => {
-                let each = 400 + bytes * change.cost_per_byte();
-                (2 * bytes, Cost::nanoseconds(self.indices.len() * each))
-            }
+            None => 400 + bytes / 8,
+            Some((change, _)) => 400 + bytes * change.cost_per_byte(),
         };
-        to.resize(self.indices.len() * room, 0);
+        let cost = Cost::nanoseconds(self.indices.len() * each);
         cores.each_piece(to, room, cost, |first, to| {
             let indices = &self.indices[first / room..];
             let numbers = &self.numbers[first / room..];

@@ -11,6 +11,7 @@ mod error;
 mod evaluation;
 mod input;
 mod loss;
+mod mix;
 mod optimizer;
 mod partial;
 mod predictor;

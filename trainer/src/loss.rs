@@ -12,6 +12,8 @@ pub(crate) struct ClassLoss {
     smoothing: f32,
     /// By class, if they differ.
     weights: Option<Vec<f32>>,
+    /// Whether targets are probabilities, as of mixed images.
+    mixed: bool,
 }
 
 impl ClassLoss {
@@ -41,7 +43,8 @@ impl ClassLoss {
                 Some(weights.iter().map(|weight| *weight as f32).collect())
             }
         };
-        Ok(ClassLoss { kind, smoothing: model.label_smoothing as f32, weights })
+        let (smoothing, mixed) = (model.label_smoothing as f32, recipe.augment.mixes());
+        Ok(ClassLoss { kind, smoothing, weights, mixed })
     }
 
     /// As the kernel takes it.
@@ -55,10 +58,11 @@ impl ClassLoss {
     }
 
     /// What the sum of the losses of a batch is divided by: the sum of the weights of its labels, or the number
-    /// of its images. It depends on the whole batch, and so neither on shards nor on ranks.
+    /// of its images where there are no weights, or, as in PyTorch, where targets are probabilities. It depends on the
+    /// whole batch, and so neither on shards nor on ranks.
     pub fn divisor(&self, labels: impl ExactSizeIterator<Item = u32>) -> f32 {
         let images = labels.len() as f32;
-        let Some(weights) = &self.weights else { return images };
+        let Some(weights) = self.weights.as_ref().filter(|_| !self.mixed) else { return images };
         let sum: f64 = labels.map(|label| f64::from(weights[label as usize])).sum();
         // Images that count for nothing have no loss but what label smoothing gives to other classes: that is divided by
         // their number.
@@ -136,12 +140,14 @@ mod tests {
         let labels = [0, 0, 0, 0, 0, 0, 2, 2, 3];
         let weights = balanced(labels.into_iter(), 4);
         assert_eq!(weights, [0.5, 0.0, 1.5, 3.0]);
-        let loss =
-            ClassLoss { kind: LossKind::CrossEntropy, smoothing: 0.0, weights: Some(weights) };
+        let (kind, smoothing, mixed) = (LossKind::CrossEntropy, 0.0, false);
+        let loss = ClassLoss { kind, smoothing, weights: Some(weights), mixed };
         assert_eq!(loss.divisor(labels.into_iter()), 9.0);
         assert_eq!(loss.divisor([0, 3].into_iter()), 3.5);
         assert_eq!(loss.divisor([1, 1].into_iter()), 2.0, "not zero");
-        let plain = ClassLoss { weights: None, ..loss };
+        let plain = ClassLoss { weights: None, ..loss.clone() };
         assert_eq!(plain.divisor([0, 3].into_iter()), 2.0);
+        let mixed = ClassLoss { mixed: true, ..loss };
+        assert_eq!(mixed.divisor([0, 3].into_iter()), 2.0);
     }
 }

@@ -121,6 +121,8 @@ pub(crate) fn recipe(settings: &[(&str, &str)]) -> Recipe {
         ("augment.shift", "2"),
         ("augment.flip", "0.5"),
         ("augment.erase", "0.5"),
+        ("augment.mixup", "0.4"),
+        ("augment.cutmix", "1"),
         ("optimizer.lr", "0.01"),
         ("optimizer.weight_decay", "1e-3"),
         ("optimizer.ema", "0.9"),

@@ -5,7 +5,8 @@ use super::check::{part, require};
 use serde::{Deserialize, Serialize};
 
 /// Random changes of training images, in this order: a crop, a turn, a shift, a mirroring, brightness, contrast,
-/// saturation, a trivial change, an erased rectangle. Each choice is a function of (seed, epoch, image).
+/// saturation, a trivial change, an erased rectangle; each choice is a function of (seed, epoch, image). Then the images of
+/// a batch are mixed.
 ///
 /// What follows `erase_area` is written to a file only where it changes something, so that recipes stay the text that
 /// they were.
@@ -49,6 +50,21 @@ pub struct AugmentSection {
     /// What there is beyond the border of an image that is shifted, turned or sheared.
     #[serde(skip_serializing_if = "Fill::is_zero")]
     pub fill: Fill,
+    /// α of mixup, 0 for none: after all other changes, each image of a batch is λ parts itself and 1 − λ parts the image
+    /// before it in the batch (before the first, the last), and so is its target. λ is of Beta(α, α), one for the whole
+    /// batch, a function of (seed, step).
+    ///
+    /// Source: H. Zhang et al., "mixup: Beyond empirical risk minimization", ICLR 2018.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub mixup: f64,
+    /// α of CutMix, 0 for none: the same, but a box of 1 − λ of the area is that of the other image, as far as it lies
+    /// inside; λ of the target is what is left of the image. With `mixup` too, a batch is mixed by one of the two, by
+    /// each as often.
+    ///
+    /// Source: S. Yun et al., "CutMix: Regularization strategy to train strong classifiers with localizable features",
+    /// ICCV 2019.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub cutmix: f64,
 }
 
 /// What there is beyond the border of an image.
@@ -96,6 +112,8 @@ impl Default for AugmentSection {
             saturation: 0.0,
             trivial: false,
             fill: Fill::Zero,
+            mixup: 0.0,
+            cutmix: 0.0,
         }
     }
 }
@@ -118,6 +136,10 @@ impl AugmentSection {
         ] {
             part(field, value)?;
         }
+        for (field, alpha) in [("augment.mixup", self.mixup), ("augment.cutmix", self.cutmix)] {
+            let possible = alpha == 0.0 || (0.01..=100.0).contains(&alpha);
+            require(possible, field, alpha, "0 for none, or a number from 0.01 to 100")?;
+        }
         let turn = (0.0..=180.0).contains(&self.rotate);
         require(turn, "augment.rotate", self.rotate, "a number of degrees from 0 to 180")?;
         for (field, [least, most]) in
@@ -131,6 +153,11 @@ impl AugmentSection {
         let ordered = (0.01..=most).contains(&least) && most <= 100.0;
         let expected = "two numbers from 0.01 to 100, the smaller one first";
         require(ordered, "augment.crop_ratio", format!("{:?}", self.crop_ratio), expected)
+    }
+
+    /// Whether images of a batch are mixed.
+    pub(crate) fn mixes(&self) -> bool {
+        self.mixup > 0.0 || self.cutmix > 0.0
     }
 
     /// Whether pixels come from elsewhere than a whole shift with zeros around says.

@@ -41,7 +41,9 @@ pub enum LossName {
     CrossEntropy,
     /// Negative log-likelihood; the network ends in a `log-softmax`.
     Nll,
-    /// Binary cross-entropy; the network has one output, the logit of the second of two classes.
+    /// Binary cross-entropy; the network has one output, the logit of the second of two classes. Several labels to an image
+    /// are not for a recipe, whose images have one class each: [`kernels::LossKind::Bce`] has them, for a loop of one's
+    /// own over tapes.
     Bce,
 }
 

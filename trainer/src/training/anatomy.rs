@@ -15,11 +15,13 @@ impl Trainer<'_> {
         let (recipe, learner) = (self.recipe(), &self.learner);
         let size = recipe.data.batch_size.min(self.view.training.len());
         let images = &self.view.training[..size];
+        let mix = self.view.mixing.as_ref().map(|mixing| mixing.of_step(0));
         let batch = Batch {
             network: &learner.network,
             weights: &learner.weights,
             images: self.view.images(images),
             augmentation: self.view.augmentation(),
+            mix: mix.as_ref(),
             shard: recipe.shard(),
             seed: recipe.seed,
             epoch: 0,

@@ -276,7 +276,8 @@ impl<'a> Trainer<'a> {
     }
 
     /// Some training images as the network sees them in each of so many epochs, but for their scale: at most as many as
-    /// asked for, of as many classes as there can be, in order of their classes.
+    /// asked for, of as many classes as there can be, in order of their classes. Where batches are mixed, each is mixed as in
+    /// the epochs of a run.
     pub fn preview(&self, most: usize, epochs: u32) -> Vec<Preview> {
         self.view.preview(&self.plan.recipe, most, epochs)
     }

@@ -13,7 +13,8 @@ use std::time::{Duration, Instant};
 pub struct Step {
     /// The sum of the losses of its images; where classes have weights, their weighted mean times the images.
     pub loss: f64,
-    /// How many of them were classified correctly.
+    /// How many of them were classified correctly; of mixed images those whose larger part was found, of equal ones the
+    /// first class.
     pub correct: usize,
     /// How many there were.
     pub images: usize,
@@ -81,11 +82,13 @@ impl Trainer<'_> {
             None => self.view.images(indices),
         };
         let divisor = self.loss.divisor(images.classes());
+        let mix = self.view.mixing.as_ref().map(|mixing| mixing.of_step(self.progress.step));
         let batch = Batch {
             network: &learner.network,
             weights: &learner.weights,
             images,
             augmentation: self.view.augmentation(),
+            mix: mix.as_ref(),
             shard: recipe.shard(),
             seed: recipe.seed,
             epoch: self.progress.epoch as u32,

@@ -4,6 +4,7 @@
 use crate::augment::Augmentation;
 use crate::error::TrainError;
 use crate::input::{Images, Scaling};
+use crate::mix::Mixing;
 use crate::recipe::{Monitor, Normalize, Recipe, RecipeError, Sampling, Validation, ValidationSet};
 use crate::sampler::{balance, deal, hold_out, hold_out_of_each, shuffle};
 use dataset::{Dataset, PixelStatistics, Share, Source, Split, pixel_statistics};
@@ -21,6 +22,7 @@ pub(super) struct DataView<'a> {
     pub statistics: PixelStatistics,
     pub scaling: Scaling,
     pub augmentation: Augmentation,
+    pub mixing: Option<Mixing>,
     fingerprint: OnceLock<String>,
 }
 
@@ -45,6 +47,7 @@ impl<'a> DataView<'a> {
         let statistics = statistics(recipe, train, &training, data.share(), channels)?;
         let PixelStatistics { mean, std } = &statistics;
         let augmentation = Augmentation::new(recipe, shape, mean);
+        let mixing = Mixing::of(recipe, data)?;
         let scaling = Scaling::new(channels, mean, std);
         let fingerprint = OnceLock::new();
         let balanced = recipe.data.sampling == Sampling::Balanced;
@@ -58,6 +61,7 @@ impl<'a> DataView<'a> {
             statistics,
             scaling,
             augmentation,
+            mixing,
             fingerprint,
         })
     }
@@ -102,15 +106,15 @@ impl<'a> DataView<'a> {
         shuffle(recipe.seed, epoch, order);
     }
 
-    /// The first images of the first epoch, at most as many, as they are changed.
+    /// The first images of the first epoch, at most as many, as they are changed and mixed.
     pub fn first_images(&self, recipe: &Recipe, most: usize) -> Vec<Vec<u8>> {
         let mut order = self.own();
         match self.data.share() {
             Some(_) => shuffle(recipe.seed, 0, &mut order),
             None => self.find_order(recipe, 0, &mut order),
         }
-        order.truncate(most.min(recipe.data.batch_size));
-        order.iter().map(|&image| self.changed(0, image)).collect()
+        let count = order.len().min(most.min(recipe.data.batch_size));
+        (0..count).map(|place| self.seen(recipe, 0, &order, place)).collect()
     }
 
     /// The training images that are here.
@@ -121,11 +125,25 @@ impl<'a> DataView<'a> {
         }
     }
 
-    /// An image as it is in an epoch.
+    /// An image as it is in an epoch, before it is mixed with others.
     fn changed(&self, epoch: u32, image: u32) -> Vec<u8> {
         let mut from = self.train.image(image as usize);
         let mut to = vec![0; from.len()];
         self.augmentation.apply(epoch, image, &mut from, &mut to);
+        to
+    }
+
+    /// The image at a place of the order of an epoch, as the network sees it there.
+    fn seen(&self, recipe: &Recipe, epoch: u32, order: &[u32], place: usize) -> Vec<u8> {
+        let image = self.changed(epoch, order[place]);
+        let Some(mixing) = &self.mixing else { return image };
+        let size = recipe.data.batch_size;
+        let (batch, first) = (place / size, place - place % size);
+        let last = order.len().min(first + size) - 1;
+        let before = if place == first { last } else { place - 1 };
+        let step = epoch as usize * order.len().div_ceil(size) + batch;
+        let mut to = vec![0; image.len()];
+        mixing.of_step(step).image(&image, &self.changed(epoch, order[before]), &mut to);
         to
     }
 
@@ -136,16 +154,27 @@ impl<'a> DataView<'a> {
         let class = |image: u32| self.train.label(image as usize);
         let mut met = vec![false; self.data.classes()];
         let is_first = |&image: &u32| !std::mem::replace(&mut met[class(image) as usize], true);
-        let (mut chosen, others): (Vec<u32>, Vec<u32>) = order.into_iter().partition(is_first);
+        let (mut chosen, others): (Vec<u32>, Vec<u32>) = order.iter().copied().partition(is_first);
         chosen.extend(others);
         chosen.truncate(most);
         chosen.sort_by_key(|&image| (class(image), image));
-        let preview = |image| Preview {
-            image,
-            class: class(image),
-            epochs: (0..epochs).map(|epoch| self.changed(epoch, image)).collect(),
-        };
-        chosen.into_iter().map(preview).collect()
+        let preview = |image| Preview { image, class: class(image), epochs: vec![] };
+        let mut previews: Vec<Preview> = chosen.into_iter().map(preview).collect();
+        for epoch in 0..epochs {
+            order.clear();
+            if self.mixing.is_some() {
+                self.find_order(recipe, epoch, &mut order);
+            }
+            for Preview { image, epochs, .. } in &mut previews {
+                // A balanced epoch may be without the image: nothing is mixed into it then.
+                let place = order.iter().position(|other| other == image);
+                epochs.push(match place {
+                    Some(place) => self.seen(recipe, epoch, &order, place),
+                    None => self.changed(epoch, *image),
+                });
+            }
+        }
+        previews
     }
 
     /// The fingerprint of the data, found when it is first asked for.

@@ -43,6 +43,10 @@ pub struct Scratch {
     pub(crate) labels: Vec<u32>,
     /// The images of a shard before they are put on a tape, one after another.
     pub(crate) pixels: Vec<u8>,
+    /// The same with others mixed into them, where batches are mixed.
+    pub(crate) mixed: Vec<u8>,
+    /// Their targets.
+    pub(crate) targets: Vec<f32>,
     /// The logits of an image.
     pub(crate) row: Vec<f32>,
 }
