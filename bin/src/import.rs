@@ -75,6 +75,7 @@ SOURCE may also be:
   TABLE.csv, TABLE.tsv            a line for each picture: its path, its class, perhaps its part
   SET.npz                         x_train, y_train, x_test, y_test, or images and labels
   IMAGES.npy                      with --labels LABELS.npy
+  SET.parquet, DIR of such files  as hubs of data sets keep them: pictures (bytes of PNG, JPEG, …) and labels
   DIR of CIFAR-10 or CIFAR-100    the binary version: data_batch_1.bin, …, or train.bin, test.bin
   DIR of EMNIST                   IDX files and mapping.txt: images are turned upright
 

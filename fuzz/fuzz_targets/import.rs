@@ -1,4 +1,4 @@
-//! A source of `import`, by its first byte: arrays of NumPy, a table of pictures, CIFAR, or EMNIST. Where it is two
+//! A source of `import`, by its first byte: arrays of NumPy, a table of pictures, CIFAR, EMNIST, or a Parquet file. Where it is two
 //! files, the second and third bytes say how many of the others are the first.
 #![no_main]
 
@@ -30,7 +30,7 @@ fuzz_target!(|bytes: &[u8]| {
     let place = fresh();
     let write = |name: &str, bytes: &[u8]| file(&format!("source/{name}"), bytes);
     let (mut source, mut labels) = (place.clone(), None);
-    match kind % 5 {
+    match kind % 6 {
         0 => {
             source = write("images.npy", first);
             labels = Some(write("labels.npy", second));
@@ -46,11 +46,12 @@ fuzz_target!(|bytes: &[u8]| {
             write("data_batch_1.bin", first);
             write("test_batch.bin", second);
         }
-        _ => {
+        4 => {
             write("emnist-x-train-images-idx3-ubyte", first);
             write("emnist-x-train-labels-idx1-ubyte", &[0, 0, 8, 1, 0, 0, 0, 2, 1, 2]);
             write("emnist-x-mapping.txt", second);
         }
+        _ => source = write("set.parquet", rest),
     }
     let (given, to) = (Given { labels: labels.as_deref(), ..Given::default() }, directory().join("made"));
     let stop = AtomicBool::new(false);

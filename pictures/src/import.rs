@@ -129,7 +129,7 @@ pub struct ClassCounts {
 }
 
 /// Imports the pictures at `source` into the directory `to`: those of a folder of class folders or of parts with
-/// class folders in them, a table (`.csv`, `.tsv`), arrays of NumPy, or a folder of CIFAR's or EMNIST's files. Once
+/// class folders in them, a table (`.csv`, `.tsv`), arrays of NumPy, Parquet files, or a folder of CIFAR's or EMNIST's files. Once
 /// `stop` is set it ends soon. After an error there is nothing new.
 ///
 /// The same pictures under the same names give the same bytes, whatever the threads and the order in
@@ -317,8 +317,7 @@ impl Decoded {
     fn new(pixels: Vec<u8>, [channels, _, _]: [usize; 3]) -> Decoded {
         let mut running = Running::default();
         running.update(&pixels);
-        let digest =
-            u128::from_str_radix(&running.finish()[..32], 16).expect("hexadecimal digits");
+        let digest = u128::from_str_radix(&running.finish()[..32], 16).expect("hexadecimal digits");
         let is_coloured = channels == 3 && has_colour(&pixels);
         Decoded { pixels, digest, is_coloured }
     }

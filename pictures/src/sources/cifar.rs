@@ -4,7 +4,7 @@
 //! bytes: 32×32 pixels of red, then of green, then of blue. From
 //! <https://www.cs.toronto.edu/~kriz/cifar.html>.
 
-use super::{Block, Collection, LabelledBlock, MAX_CLASSES, Part, refused};
+use super::{Block, Collection, Content, LabelledBlock, MAX_CLASSES, Part, refused};
 use crate::{ImportError, Picture, PictureError};
 use std::fs;
 use std::io::ErrorKind;
@@ -125,10 +125,10 @@ impl Records {
 }
 
 impl Block for Records {
-    fn picture(&self, index: usize) -> Result<Picture, PictureError> {
+    fn content(&self, index: usize) -> Result<Content, PictureError> {
         let planes = &self.record(index)[self.labels..];
         let pixels = (0..PLANE).flat_map(|i| [0, 1, 2].map(|channel| planes[channel * PLANE + i]));
-        Ok(Picture::from_idx(&pixels.collect::<Vec<u8>>(), [3, SIDE, SIDE]))
+        Ok(Content::Pixels(Picture::from_idx(&pixels.collect::<Vec<u8>>(), [3, SIDE, SIDE])))
     }
 
     fn name(&self, index: usize) -> String {

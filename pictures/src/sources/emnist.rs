@@ -4,7 +4,7 @@
 //! Matlab, column by column, so that rows and columns have to change places. A line of the mapping is a label
 //! and the code points of what it stands for: `1 65 97` is A and a. Labels of the letters begin at 1.
 
-use super::{Block, Collection, LabelledBlock, Part, refused};
+use super::{Block, Collection, Content, LabelledBlock, Part, refused};
 use crate::{ImportError, Picture, PictureError};
 use dataset::{DataError, Dataset, Source, Split};
 use model::suggestion;
@@ -120,7 +120,7 @@ impl Sideways {
 }
 
 impl Block for Sideways {
-    fn picture(&self, index: usize) -> Result<Picture, PictureError> {
+    fn content(&self, index: usize) -> Result<Content, PictureError> {
         let split = self
             .split()
             .map_err(|error| PictureError::new(&self.name(index), error.to_string()))?;
@@ -129,7 +129,7 @@ impl Block for Sideways {
         let pixels =
             (0..columns).flat_map(|x| (0..rows).map(move |y| (y * columns + x) * channels));
         let turned: Vec<u8> = pixels.flat_map(|at| image[at..at + channels].to_vec()).collect();
-        Ok(Picture::from_idx(&turned, [channels, columns, rows]))
+        Ok(Content::Pixels(Picture::from_idx(&turned, [channels, columns, rows])))
     }
 
     fn name(&self, index: usize) -> String {

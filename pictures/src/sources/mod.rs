@@ -6,6 +6,7 @@
 //! DIR/data_batch_1.bin, DIR/train.bin                     cifar      pixels
 //! DIR/emnist-letters-train-images-idx3-ubyte.gz           emnist     pixels
 //! set.npz, images.npy                                     numpy      pixels
+//! set.parquet, DIR/data/train-00000-of-00001.parquet      parquet    pictures in files that it holds
 //! ```
 
 mod cifar;
@@ -14,6 +15,7 @@ mod folders;
 mod numpy;
 mod numpy_array;
 mod numpy_header;
+mod parquet;
 mod table;
 
 use crate::{ImportError, Picture, PictureError};
@@ -74,10 +76,17 @@ pub(crate) enum Place {
 /// Many pictures in one file.
 pub(crate) trait Block: Sync {
     /// Picture `index`.
-    fn picture(&self, index: usize) -> Result<Picture, PictureError>;
+    fn content(&self, index: usize) -> Result<Content, PictureError>;
 
     /// Which one it is, for people.
     fn name(&self, index: usize) -> String;
+}
+
+/// A picture of a block.
+pub(crate) enum Content {
+    Pixels(Picture),
+    /// The bytes of a PNG, a JPEG and so on.
+    File(Vec<u8>),
 }
 
 /// A block, the part that it is, and the class of each of its pictures.
@@ -123,11 +132,12 @@ fn open_any(path: &Path, given: Given<'_>, scratch: &Path) -> Result<Collection,
             () if is("npz") => numpy::open_archive(path, scratch),
             () if is("npy") => numpy::open_arrays(path, given.labels),
             () if is("csv") || is("tsv") => table::open(path),
+            () if is("parquet") => parquet::open_file(path, scratch),
             () => {
                 let found = files::content::of_file(path).unwrap_or("a file");
                 let problem = format!(
                     "found {found}, expected a folder of class folders, a folder of CIFAR's or EMNIST's files, \
-                     a table (.csv, .tsv) or arrays (.npz, .npy)"
+                     a table (.csv, .tsv), arrays (.npz, .npy) or a Parquet file (.parquet)"
                 );
                 Err(ImportError::of(path, &problem))
             }
@@ -141,6 +151,9 @@ fn open_any(path: &Path, given: Given<'_>, scratch: &Path) -> Result<Collection,
     }
     if given.prefix.is_some() {
         return refused(path, NO_EMNIST);
+    }
+    if let Some(collection) = parquet::open_folder(path, scratch)? {
+        return Ok(collection);
     }
     folders::open(path)
 }
@@ -178,7 +191,15 @@ impl Collection {
     ) -> Result<T, PictureError> {
         match &item.place {
             Place::File(path) => Picture::open_then(path, rows, then),
-            Place::Block { block, index } => self.blocks[*block].picture(*index).map(then),
+            Place::Block { block, index } => {
+                let block = &self.blocks[*block];
+                match block.content(*index)? {
+                    Content::Pixels(picture) => Ok(then(picture)),
+                    Content::File(bytes) => {
+                        Picture::decode_then(&bytes, &block.name(*index), rows, then)
+                    }
+                }
+            }
         }
     }
 

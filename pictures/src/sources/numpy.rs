@@ -6,7 +6,9 @@
 
 use super::numpy_array::Array;
 use super::numpy_header::Element;
-use super::{Block, Collection, LabelledBlock, Part, numbered_classes, part_named, refused};
+use super::{
+    Block, Collection, Content, LabelledBlock, Part, numbered_classes, part_named, refused,
+};
 use crate::decode::MAX_PIXELS;
 use crate::{ImportError, Picture, PictureError};
 use std::fs::File;
@@ -182,7 +184,7 @@ fn scale<'a>(arrays: impl Iterator<Item = &'a Array>) -> Result<f64, ImportError
 }
 
 impl Block for Images {
-    fn picture(&self, index: usize) -> Result<Picture, PictureError> {
+    fn content(&self, index: usize) -> Result<Content, PictureError> {
         let [channels, rows, columns] = self.shape;
         let element = self.array.header.element;
         let mut bytes = vec![0; channels * rows * columns * element.len()];
@@ -204,7 +206,7 @@ impl Block for Images {
                 (0..pixels.len()).map(|i| pixels[i % channels * plane + i / channels]).collect()
             }
         };
-        Ok(Picture::from_idx(&pixels, self.shape))
+        Ok(Content::Pixels(Picture::from_idx(&pixels, self.shape)))
     }
 
     fn name(&self, index: usize) -> String {

@@ -27,7 +27,7 @@ const PATHS: [&str; 12] = [
     "picture",
     "id",
 ];
-const CLASSES: [&str; 10] = [
+pub(super) const CLASSES: [&str; 10] = [
     "label",
     "class",
     "category",
@@ -98,7 +98,7 @@ pub(super) fn open(path: &Path) -> Result<Collection, ImportError> {
 }
 
 /// Numbers in the order of numbers, else as texts are sorted.
-fn in_order(mut names: Vec<String>) -> Vec<String> {
+pub(super) fn in_order(mut names: Vec<String>) -> Vec<String> {
     if names.iter().all(|name| name.parse::<i64>().is_ok()) {
         names.sort_by_key(|name| name.parse::<i64>().unwrap_or(0));
     }
