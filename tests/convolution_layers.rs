@@ -25,7 +25,7 @@ fn convolutions_of_recipes() {
             Isa::available().into_iter().for_each(|isa| case.check(isa, &layers));
         }
     }
-    assert_eq!(same, 11, "paddings of which the word `same` is said");
+    assert_eq!(same, 13, "paddings of which the word `same` is said");
 }
 
 struct Case<'a> {

@@ -101,18 +101,18 @@ impl Table<'_> {
         if value == "same" {
             return Ok(None);
         }
-        if let Value::Array(sides) = value
-            && sides.len() == 4
-            && let Some(sides) =
-                sides.iter().map(|n| within(n, &(0..=STEPS))).collect::<Option<Vec<_>>>()
-        {
-            return Ok(Some([[sides[0], sides[2]], [sides[1], sides[3]]]));
-        }
-        let pair = pair(value, &(0..=STEPS)).map(|both| Some([both; 2]));
+        let range = 0..=STEPS;
+        let side = |n| within(n, &range);
+        let sides: Option<Vec<usize>> =
+            value.as_array().and_then(|sides| sides.iter().map(side).collect());
+        let found = match sides.as_deref() {
+            Some(&[top, bottom, left, right]) => Some([[top, left], [bottom, right]]),
+            _ => pair(value, &range).map(|both| [both; 2]),
+        };
         let expected = format!(
             "a whole number from 0 to {STEPS}, [rows, columns] or [top, bottom, left, right] of such, or \"same\""
         );
-        pair.ok_or_else(|| self.wrong("padding", value, &expected))
+        found.map(Some).ok_or_else(|| self.wrong("padding", value, &expected))
     }
 
     /// Text.

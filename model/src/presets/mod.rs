@@ -33,7 +33,7 @@ pub const PRESETS: [(&str, &str); 14] = [
     ("mobilenet-v2", "torchvision's MobileNetV2: seventeen blocks with a depthwise convolution"),
     (
         "efficientnet-b0",
-        "torchvision's EfficientNet-B0: sixteen blocks with a depthwise convolution and squeeze-and-excitation",
+        "torchvision's EfficientNet-B0: sixteen depthwise blocks with squeeze and excitation",
     ),
 ];
 
