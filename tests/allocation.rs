@@ -11,7 +11,7 @@ use model::{
     Init, Layer, Network, adaptive_avg_pool2d, adaptive_max_pool2d, add, again, avg_pool2d,
     batch_norm2d, concat, conv2d, dropout, dropout2d, flatten, gelu, global_avg_pool2d, group_norm,
     hardswish, instance_norm, layer_norm, layers, linear, log_softmax, max_pool2d, multiply, prelu,
-    relu, silu, softmax, stochastic_depth,
+    relu, relu6, silu, softmax, stochastic_depth,
 };
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -130,9 +130,25 @@ fn steady_state() {
         linear(10)
     ];
     tape("graph", &graph);
+    let convolutions = layers![
+        conv2d(12, 3).padding(1).no_bias(),
+        batch_norm2d(),
+        relu6(),
+        conv2d(12, 3).groups(12).stride(2).padding(1).no_bias(),
+        batch_norm2d(),
+        relu6(),
+        conv2d(8, [4, 3]).groups(4).same(),
+        silu(),
+        conv2d(16, 3).groups(8).padding(1).reflect(),
+        relu(),
+        max_pool2d(2),
+        flatten(),
+        linear(10)
+    ];
+    tape("convolutions", &convolutions);
     let changes = [("augment.shift", "2"), ("augment.flip", "0.5"), ("augment.erase", "0.5")];
     training(
-        "lenet",
+        ("model.preset", "lenet"),
         &[
             ("augment.crop_area", "[0.3, 1.0]"),
             ("augment.rotate", "30"),
@@ -142,23 +158,37 @@ fn steady_state() {
         ],
     );
     for preset in PRESETS {
-        training(preset, &[]);
-        training(preset, &changes);
+        training(("model.preset", preset), &[]);
+        training(("model.preset", preset), &changes);
         prediction(preset);
     }
     for kind in ["sgd", "adam", "adamw", "rmsprop", "adagrad"] {
         let groups = "[{ match = '*.bias', lr_scale = 0.5 }]";
         let clipping = [("optimizer.clip_value", "0.1"), ("optimizer.clip_norm", "1.0")];
         let more = [("optimizer.groups", groups), ("optimizer.ema", "0.9")];
-        training("cnn-bn", &[&[("optimizer.kind", kind)], &clipping[..], &more].concat());
+        training(
+            ("model.preset", "cnn-bn"),
+            &[&[("optimizer.kind", kind)], &clipping[..], &more].concat(),
+        );
     }
     let weighted = [("model.class_weights", "balanced"), ("data.sampling", "balanced")];
-    training("cnn-bn", &weighted);
+    training(("model.preset", "cnn-bn"), &weighted);
     let mixed = [("augment.mixup", "0.4"), ("augment.cutmix", "1"), ("augment.shift", "1")];
-    training("lenet", &mixed);
-    training("lenet", &mixed[..1]);
+    training(("model.preset", "lenet"), &mixed);
+    training(("model.preset", "lenet"), &mixed[..1]);
+    training(("model.layers", DEPTHWISE), &[]);
     log();
 }
+
+/// Channels in groups, one to a group and several.
+const DEPTHWISE: &str = "[
+    { kind = 'conv', outputs = 32, kernel = 3, padding = 'same', bias = false }, { kind = 'batch-norm' },
+    { kind = 'relu6' },
+    { kind = 'conv', outputs = 32, kernel = 3, padding = 1, groups = 32, bias = false },
+    { kind = 'batch-norm' }, { kind = 'relu6' },
+    { kind = 'conv', outputs = 64, kernel = 3, padding = 1, padding_mode = 'reflect', groups = 4 },
+    { kind = 'global-avg-pool' }, { kind = 'flatten' }, { kind = 'linear' },
+]";
 
 /// Steps over a whole shard and a short one, with an evaluation between them: from the third on,
 /// nothing.
@@ -211,18 +241,18 @@ fn crew(threads: usize) -> Workers {
 }
 
 /// From the third step on nothing, neither by steps nor by validations, on any number of threads.
-fn training(preset: &str, more: &[(&str, &str)]) {
+fn training(network: (&str, &str), more: &[(&str, &str)]) {
     for threads in [1, 2, 5] {
-        training_on(threads, preset, more);
+        training_on(threads, network, more);
     }
 }
 
-fn training_on(threads: usize, preset: &str, more: &[(&str, &str)]) {
+fn training_on(threads: usize, network: (&str, &str), more: &[(&str, &str)]) {
     let (_directory, data) = data::random(48, [1, 16, 16], 10);
     let workers = crew(threads);
     for batch in ["48", "32", "16"] {
         let settings = [
-            ("model.preset", preset),
+            network,
             ("data.batch_size", batch),
             ("data.shard", "16"),
             ("optimizer.lr", "1e-4"),
@@ -235,7 +265,7 @@ fn training_on(threads: usize, preset: &str, more: &[(&str, &str)]) {
         trainer.run(|_| counts.push(ASKED.load(Relaxed))).unwrap();
         assert!(counts[0] > before, "the worker is not counted");
         let epochs: Vec<usize> = counts.windows(2).map(|pair| pair[1] - pair[0]).collect();
-        assert_eq!(epochs[1..], [0; 2], "{preset} by {batch}, {threads} threads, {more:?}");
+        assert_eq!(epochs[1..], [0; 2], "{network:?} by {batch}, {threads} threads, {more:?}");
     }
 }
 
