@@ -12,6 +12,8 @@ import numpy.typing as npt
 Metrics = dict[str, float | int | None]
 State = dict[str, npt.NDArray[Any]]
 
+__version__: str
+
 class Error(Exception):
     """Data, a file or training failed. The message is that of the programs."""
 
@@ -139,9 +141,6 @@ class Trainer:
 
     @property
     def steps_per_epoch(self) -> int: ...
-    @property
-    def parameters(self) -> list[tuple[str, tuple[int, ...]]]:
-        """Name and shape of everything in ``state_dict``."""
 
 @final
 class Model:
@@ -188,14 +187,16 @@ class Model:
         """The preset of the network, or ``custom``."""
 
 def record(
-    recipe: str | None,
+    recipe: object,
     settings: Sequence[tuple[str, str]],
     data: Dataset | str | PathLike[str] | None,
     out: str | PathLike[str] | None,
+    force: bool,
     threads: int | None,
     callback: Callable[[str], object] | None,
-) -> tuple[str, str, int]:
-    """A run with its directory: why it ended, the directory, and steps in all. ``callback`` has each line of metrics.jsonl."""
+) -> tuple[str, str | PathLike[str], int]:
+    """A run with its directory: why it ended, the directory, and steps in all. ``callback`` has each line of
+    ``metrics.jsonl``."""
 
 def main(arguments: Sequence[str]) -> int:
     """The program ``bobbin`` with these arguments, its name first; returns its exit code."""
