@@ -16,22 +16,22 @@ def images(given: object, layout: str, name: str) -> Array:
     already or have one channel."""
     if layout not in ("nchw", "nhwc"):
         raise ValueError(f"layout: found {layout!r}: expected 'nchw' or 'nhwc'")
-    array = as_array(given, name)
+    array: Any = as_array(given, name)
     if array.ndim == 3:
         array = array[..., np.newaxis]
     elif array.ndim == 4:
         array = array.transpose(0, 2, 3, 1) if layout == "nchw" else array
     else:
         raise ValueError(f"{name}: found {shown(array)}: expected (n, rows, columns) or {axes(layout)}")
-    if array.shape[-1] not in (1, 3, 4):
-        raise ValueError(
-            f"{name}: found {array.shape[-1]} channels: expected 1, 3 or 4; the layout {layout!r} is {axes(layout)}"
-        )
+    channels = array.shape[3]
+    if channels not in (1, 3, 4):
+        raise ValueError(f"{name}: found {channels} channels: expected 1, 3 or 4; the layout {layout!r} is {axes(layout)}")
     if array.dtype != np.uint8:
         if array.dtype.kind != "f":
             raise ValueError(f"{name}: found {array.dtype}: expected uint8 from 0 to 255, or floats from 0 to 1")
         array = array.astype(np.float32, copy=False)
-    return np.ascontiguousarray(array)
+    contiguous: Array = np.ascontiguousarray(array)
+    return contiguous
 
 
 def labels(given: object, count: int, name: str) -> Array:
