@@ -41,9 +41,11 @@ def labels(given: object, count: int, name: str) -> Array:
         raise ValueError(f"{name}: found {shown(array)}: expected a whole number for each image")
     if len(array) != count:
         raise ValueError(f"{name}: found {len(array)} labels: expected {count}, one for each image")
-    wrong = np.flatnonzero((array < 0) | (array > 0xFFFF_FFFF)) if array.dtype != np.uint8 else ()
-    if len(wrong):
-        raise ValueError(f"{name}: found label {array[wrong[0]]} at index {wrong[0]}: expected a number from 0 on")
+    if array.dtype != np.uint8:
+        wrong = np.flatnonzero((array < 0) | (array > 0xFFFF_FFFF))
+        if len(wrong) > 0:
+            found = f"label {array[wrong[0]]} at index {wrong[0]}"
+            raise ValueError(f"{name}: found {found}: expected a number from 0 on")
     return np.ascontiguousarray(array, dtype=np.uint32)
 
 
