@@ -57,7 +57,7 @@ def weight(given: object, name: str, shape: Sequence[int]) -> Array:
     if array.dtype.kind not in "fiu":
         raise ValueError(f"weights: `{name}` is of {array.dtype}: expected numbers")
     # Also of a lone number an array, which ascontiguousarray would give a dimension.
-    return np.array(array, dtype=np.float32, order="C", copy=None)
+    return np.asarray(array, dtype=np.float32, order="C")
 
 
 def as_array(given: object, name: str) -> Array:
