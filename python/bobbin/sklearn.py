@@ -93,6 +93,7 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def predict(self, X: Any) -> Array:
         """The most probable class of each image."""
+        check_is_fitted(self)
         return self.classes_[np.argmax(self.predict_proba(X), axis=1)]  # type: ignore[no-any-return]
 
     def _recipe(self, X: Array) -> str | PathLike[str] | Mapping[str, object]:

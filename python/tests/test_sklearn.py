@@ -23,11 +23,12 @@ def test_digits() -> None:
     X, y = load_digits(return_X_y=True)
     X, X_test, y, y_test = train_test_split(X, y, random_state=0)
     rows = Classifier(random_state=1).fit(X, y)
-    pictures = Classifier(image_shape=(1, 8, 8), random_state=1).fit(X, y)
+    fields = {"epochs": 8}
+    pictures = Classifier(image_shape=(1, 8, 8), fields=fields, random_state=1).fit(X, y)
     assert rows.score(X_test, y_test) > 0.93 and pictures.score(X_test, y_test) > 0.95
     # The same pictures in two, three and four dimensions.
     for X_other in (X.reshape(-1, 8, 8), X.reshape(-1, 1, 8, 8)):
-        other = Classifier(random_state=1).fit(X_other, y)
+        other = Classifier(fields=fields, random_state=1).fit(X_other, y)
         found = other.predict_proba(X_test.reshape(-1, *X_other.shape[1:]))
         assert (found == pictures.predict_proba(X_test)).all()
     copied = pickle.loads(pickle.dumps(pictures))
