@@ -12,6 +12,6 @@ seed alone, and are those of the program ``bobbin train``, to the bit.
 """
 
 from ._bobbin import Dataset, Error, Model, Trainer, __version__
-from ._train import Run, train
+from ._train import Run, resume, train
 
-__all__ = ["Dataset", "Error", "Model", "Run", "Trainer", "__version__", "train"]
+__all__ = ["Dataset", "Error", "Model", "Run", "Trainer", "__version__", "resume", "train"]

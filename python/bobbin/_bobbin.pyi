@@ -200,5 +200,14 @@ def record(
     """A run with its directory: why it ended, the directory, and steps in all. ``callback`` has each line of
     ``metrics.jsonl``."""
 
+def resume(
+    directory: str | PathLike[str],
+    data: Dataset | None,
+    epochs: int | None,
+    threads: int | None,
+    callback: Callable[[str], object] | None,
+) -> tuple[str, str | PathLike[str], int]:
+    """A run that goes on; as ``record``."""
+
 def main(arguments: Sequence[str]) -> int:
     """The program ``bobbin`` with these arguments, its name first; returns its exit code."""
