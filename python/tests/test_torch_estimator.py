@@ -1,0 +1,377 @@
+"""Orca's estimator: what goes in, what comes out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+from torch import nn, optim  # noqa: E402
+from torch.utils.data import DataLoader, TensorDataset  # noqa: E402
+
+import bobbin  # noqa: E402
+from bobbin.torch import (  # noqa: E402
+    AUC,
+    F1,
+    Accuracy,
+    Estimator,
+    EveryEpoch,
+    MaxIteration,
+    MaxScore,
+    Metric,
+    MinLoss,
+    Precision,
+    Recall,
+    SeveralIteration,
+    Top5Accuracy,
+    UnsupportedModule,
+    init_orca_context,
+    stop_orca_context,
+)
+from torch_programs import LeNet, coloured, fashion, fashion_loader  # noqa: E402
+
+
+def small() -> nn.Module:
+    torch.manual_seed(5)
+    return nn.Sequential(nn.Conv2d(1, 6, 5, stride=2), nn.ReLU(), nn.Flatten(), nn.Linear(864, 10))
+
+
+def estimator(module: nn.Module | None = None, lr: float = 0.05, **settings: Any) -> Estimator:
+    module = module or small()
+    optimizer = optim.SGD(module.parameters(), lr=lr, momentum=0.9)
+    return Estimator.from_torch(model=module, optimizer=optimizer, loss=nn.CrossEntropyLoss(), **settings)
+
+
+def arrays() -> tuple[np.ndarray, np.ndarray]:
+    images, labels = fashion()
+    return images[:, None], labels.astype(np.int64)
+
+
+def test_fit_learns_and_get_model_has_what_it_learned() -> None:
+    module = small()
+    before = [p.detach().clone() for p in module.parameters()]
+    found = estimator(module, metrics=[Accuracy(), Top5Accuracy()])
+    history = found.fit(fashion_loader(), epochs=3, validation_data=fashion_loader())
+    assert [row["epoch"] for row in history] == [1, 2, 3]
+    assert [row["num_samples"] for row in history] == [640] * 3
+    assert history[-1]["train_loss"] < 0.8 * history[0]["train_loss"]
+    scores = found.evaluate(fashion_loader())
+    assert scores["num_samples"] == 640
+    assert scores["Accuracy"] > 0.75
+    assert scores["Accuracy"] == history[-1]["val_Accuracy"]
+    assert scores["Top5Accuracy"] >= scores["Accuracy"]
+    trained = found.get_model()
+    assert trained is module
+    assert all(not torch.equal(a, b) for a, b in zip(before, trained.parameters(), strict=True))
+    # PyTorch finds in the module what Bobbin has found.
+    images, labels = arrays()
+    x = (torch.from_numpy(images).float() / 255 - 0.1307) / 0.3081
+    with torch.no_grad():
+        outputs = trained(x)
+    assert float(nn.CrossEntropyLoss()(outputs, torch.from_numpy(labels))) == pytest.approx(scores["val_loss"], abs=1e-5)
+    predicted = found.predict(DataLoader(TensorDataset(x), 100))
+    assert np.abs(predicted - outputs.numpy()).max() < 1e-4
+
+
+def test_a_second_fit_goes_on_from_the_first() -> None:
+    once, twice = estimator(), estimator()
+    for found, parts in ((once, [2]), (twice, [1, 1])):
+        torch.manual_seed(6)
+        for epochs in parts:
+            found.fit(arrays(), epochs=epochs, batch_size=64)
+    a, b = (f.get_train_summary("Loss") for f in (once, twice))
+    assert len(a) == 20 and np.array_equal(a[:, :2], b[:, :2])
+    assert set(once.get_train_summary("Throughput")[:, 1] > 0) == {True}
+
+
+def forms() -> dict[str, Any]:
+    images, labels = arrays()
+    x, y = torch.from_numpy(images).float() / 255, torch.from_numpy(labels)
+    return {
+        "arrays of floats": (x.numpy(), labels),
+        "whole floats": (images.astype(np.float32) / 255, labels),
+        "tensors": [x, y],
+        "dict": {"x": images, "y": labels},
+        "data set": TensorDataset(x, y),
+        "loader": DataLoader(TensorDataset(x, y), 32),
+        "creator": lambda config, batch_size: DataLoader(TensorDataset(x, y), batch_size),
+        "creator of arrays": lambda config: (images, labels),
+    }
+
+
+@pytest.mark.parametrize("form", forms())
+def test_all_forms_of_data_are_the_same_images(form: str) -> None:
+    expected = estimator(metrics=Accuracy()).evaluate(arrays(), batch_size=32)
+    found = estimator(metrics=Accuracy()).evaluate(forms()[form], batch_size=32)
+    assert found == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_frame_has_columns() -> None:
+    pandas = pytest.importorskip("pandas")
+    images, labels = arrays()
+    frame = pandas.DataFrame({"image": list(images), "label": labels})
+    expected = estimator().evaluate(arrays())
+    assert estimator().evaluate(frame, feature_cols=["image"], label_cols=["label"]) == pytest.approx(expected)
+    assert len(estimator().predict(frame, feature_cols="image")) == len(frame)
+    with pytest.raises(ValueError, match="feature_cols: found none"):
+        estimator().evaluate(frame)
+
+
+def test_outputs_probabilities_and_classes() -> None:
+    images, _ = arrays()
+    found = estimator()
+    outputs = found.predict(images)
+    with torch.no_grad():
+        expected = small()(torch.from_numpy(images).float() / 255)
+    assert np.abs(outputs - expected.numpy()).max() < 1e-5
+    probabilities = found.predict(images, output="probabilities")
+    assert np.abs(probabilities - expected.softmax(1).numpy()).max() < 1e-5
+    assert np.array_equal(found.predict(images, output="classes"), outputs.argmax(1))
+
+
+def test_triggers_end_training_and_save(tmp_path: Path) -> None:
+    found = estimator(model_dir=tmp_path)
+    found.fit(arrays(), batch_size=64, epochs=MaxIteration(13), checkpoint_trigger=SeveralIteration(5))
+    assert len(found.get_train_summary("Loss")) == 13
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["model-10.safetensors", "model-5.safetensors"]
+    other = estimator()
+    other.load_orca_checkpoint(tmp_path, version=5)
+    with pytest.raises(ValueError, match=r"found checkpoints \[5, 10\]: expected 7"):
+        other.load_orca_checkpoint(tmp_path, version=7)
+    other.load_orca_checkpoint(tmp_path)
+    saved = bobbin.Model.load(tmp_path / "model-10.safetensors").state_dict()
+    assert all(np.array_equal(v.numpy(), saved[k]) for k, v in other.get_model().state_dict().items())
+    found = estimator(model_dir=tmp_path / "epochs", metrics=[Accuracy()])
+    found.fit(arrays(), batch_size=64, epochs=MaxScore(0.3), validation_data=arrays(), checkpoint_trigger=EveryEpoch())
+    scores = found.get_validation_summary("Accuracy")
+    assert scores[-1, 1] > 0.3 and (scores[:-1, 1] <= 0.3).all()
+    assert len(list((tmp_path / "epochs").iterdir())) == len(scores)
+    found = estimator()
+    found.fit(arrays(), batch_size=64, epochs=MinLoss(1.5))
+    losses = found.get_train_summary("Loss")[:, 1]
+    assert losses[-1] < 1.5 and (losses[:-1] >= 1.5).all()
+
+
+def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
+    found = estimator()
+    found.fit(arrays(), batch_size=64)
+    file = found.save(tmp_path / "net.safetensors")
+    outputs = found.predict(arrays()[0])
+    # By the programs' class, by another estimator before it has seen data, and by one that has.
+    assert np.array_equal(bobbin.Model.load(file)(arrays()[0]), outputs)
+    other = estimator(nn.Sequential(nn.Conv2d(1, 6, 5, stride=2), nn.ReLU(), nn.Flatten(), nn.Linear(864, 10)))
+    assert not np.allclose(other.predict(arrays()[0]), outputs)
+    other.load(file)
+    assert np.array_equal(other.predict(arrays()[0]), outputs)
+    found.fit(arrays(), batch_size=64)
+    found.load(file)
+    assert np.array_equal(found.predict(arrays()[0]), outputs)
+    with pytest.raises(ValueError, match="expected the same network"):
+        estimator(LeNet()).load(file)
+
+
+@pytest.mark.parametrize("kind", ["value", "norm", "none"])
+def test_gradients_are_clipped_as_by_pytorch(kind: str) -> None:
+    module, found = small(), estimator()
+    optimizer = optim.SGD(module.parameters(), lr=0.05, momentum=0.9)
+    if kind == "value":
+        found.set_constant_gradient_clipping(-0.01, 0.01)
+    else:
+        found.set_l2_norm_gradient_clipping(0.5)
+    if kind == "none":
+        found.clear_gradient_clipping()
+    images, labels = arrays()
+    x, y = torch.from_numpy(images).float() / 255, torch.from_numpy(labels)
+    losses = []
+    for i in range(10):
+        optimizer.zero_grad()
+        loss = nn.CrossEntropyLoss()(module(x[64 * i : 64 * i + 64]), y[64 * i : 64 * i + 64])
+        loss.backward()
+        if kind == "value":
+            nn.utils.clip_grad_value_(module.parameters(), 0.01)
+        elif kind == "norm":
+            nn.utils.clip_grad_norm_(module.parameters(), 0.5)
+        optimizer.step()
+        losses.append(loss.item())
+    found.fit(DataLoader(TensorDataset(x, y), 64))
+    assert np.abs(found.get_train_summary("Loss")[:, 1] - losses).max() < 1e-5
+    with pytest.raises(ValueError, match="training has begun"):
+        found.clear_gradient_clipping()
+
+
+def test_a_frozen_body_stays_and_its_head_learns() -> None:
+    models = pytest.importorskip("torchvision.models")
+    losses: dict[str, list[float]] = {}
+    states = []
+    images, labels = coloured(size=64, classes=3)
+    x, y = torch.from_numpy(images[:96].transpose(0, 3, 1, 2).copy()).float() / 255, torch.from_numpy(labels[:96]).long()
+    loader = DataLoader(TensorDataset(x, y), 32)
+    for side in ("torch", "bobbin"):
+        torch.manual_seed(8)
+        module = models.resnet18()
+        for parameter in module.parameters():
+            parameter.requires_grad_(False)
+        module.fc = nn.Linear(512, 3)
+        start = {k: v.clone() for k, v in module.state_dict().items()}
+        optimizer = optim.SGD(module.fc.parameters(), lr=0.05, momentum=0.9)
+        if side == "torch":
+            module.train()
+            losses[side] = []
+            for a, b in loader:
+                optimizer.zero_grad()
+                loss = nn.CrossEntropyLoss()(module(a), b)
+                loss.backward()
+                optimizer.step()
+                losses[side].append(loss.item())
+        else:
+            found = Estimator.from_torch(model=module, optimizer=optimizer, loss=nn.CrossEntropyLoss())
+            found.fit(loader)
+            losses[side] = list(found.get_train_summary("Loss")[:, 1])
+            module = found.get_model()
+        states.append({k: v.clone() for k, v in module.state_dict().items()})
+    assert np.abs(np.subtract(losses["torch"], losses["bobbin"])).max() < 1e-5
+    for key, value in states[0].items():
+        assert torch.allclose(value.float(), states[1][key].float(), rtol=1e-3, atol=1e-4), key
+        is_body = not key.startswith("fc.") and "running" not in key and "num_batches" not in key
+        assert torch.equal(states[1][key], start[key]) == is_body, key
+
+
+def test_dropout_is_left_out_in_evaluation_and_drawn_anew_in_training() -> None:
+    def losses(p: float) -> np.ndarray:
+        torch.manual_seed(2)
+        module = nn.Sequential(nn.Flatten(), nn.Dropout(p), nn.Linear(784, 10))
+        optimizer = optim.SGD(module.parameters(), lr=1e-12)
+        found = Estimator.from_torch(model=module, optimizer=optimizer, loss=nn.CrossEntropyLoss())
+        images, labels = arrays()
+        found.fit((np.repeat(images[:1], 96, 0), np.repeat(labels[:1], 96)), batch_size=32)
+        expected = module.eval()(torch.from_numpy(images[:5]).float() / 255).detach().numpy()
+        assert np.abs(found.predict(images[:5]) - expected).max() < 1e-5
+        return found.get_train_summary("Loss")[:, 1]
+
+    assert np.ptp(losses(0.0)) < 1e-6
+    assert np.ptp(losses(0.5)) > 1e-4
+
+
+def test_metrics_by_their_definitions() -> None:
+    random = np.random.default_rng(3)
+    outputs = random.normal(size=(200, 7)).astype(np.float32)
+    labels = random.integers(0, 7, 200)
+    said = outputs.argmax(1)
+    assert Accuracy()(outputs, labels) == pytest.approx(np.mean(said == labels))
+    ranked = np.argsort(-outputs, 1)[:, :5]
+    assert Top5Accuracy()(outputs, labels) == pytest.approx(np.mean([y in r for y, r in zip(labels, ranked)]))
+    each = {"p": [], "r": [], "f": []}
+    for c in range(7):
+        hit = np.sum((said == c) & (labels == c))
+        p, r = hit / np.sum(said == c), hit / np.sum(labels == c)
+        each["p"].append(p), each["r"].append(r), each["f"].append(2 * p * r / (p + r))
+    for metric, key in ((Precision(), "p"), (Recall(), "r"), (F1(), "f")):
+        assert metric(outputs, labels) == pytest.approx(np.mean(each[key]))
+    # Ties among the scores.
+    score = random.integers(0, 5, 200).astype(np.float32)
+    binary = random.integers(0, 2, 200)
+    pairs = [(a > b) + (a == b) / 2 for a in score[binary == 1] for b in score[binary == 0]]
+    assert AUC()(score[:, None], binary) == pytest.approx(np.mean(pairs))
+    assert AUC()(np.stack([-score, score], 1), binary) == pytest.approx(np.mean(pairs))
+
+
+class Highest(Metric):
+    def __call__(self, outputs: np.ndarray, labels: np.ndarray) -> float:
+        return float(outputs.max())
+
+
+def test_a_metric_of_ones_own() -> None:
+    found = estimator(metrics=[Highest()])
+    assert found.evaluate(arrays())["Highest"] == pytest.approx(found.predict(arrays()[0]).max())
+
+
+class InPlace(nn.Module):
+    """Changes what it uses again, which no trace shows."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.fc = nn.Conv2d(1, 4, 5, stride=2), nn.Linear(576, 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.conv(x)
+        y = torch.relu_(x)
+        return self.fc((x + y).flatten(1))
+
+
+def test_a_network_that_computes_something_else_is_refused_before_the_first_step() -> None:
+    with pytest.raises(UnsupportedModule, match="apart from those of the module"):
+        estimator(InPlace()).fit(arrays())
+
+
+@pytest.mark.parametrize(
+    ("data", "text"),
+    [
+        (lambda x, y: (np.random.default_rng(0).normal(size=x.shape), y), "expected pixels of 8 bits"),
+        (lambda x, y: (x[:, 0], y), "expected .batch, channels, rows, columns."),
+        (lambda x, y: (x, y[:5]), "found 640 images and 5 labels"),
+        (lambda x, y: (x, y + 5), "expected labels below 10"),
+        (lambda x, y: (x, y + 0.5), "expected class numbers"),
+        (lambda x, y: x, "expected a DataLoader"),
+        (lambda x, y: {"x": x, "z": y}, "expected x and y"),
+        (lambda x, y: (x[:0], y[:0]), "found no"),
+    ],
+)
+def test_what_is_wrong_with_data_is_said(data: Any, text: str) -> None:
+    with pytest.raises(ValueError, match=text):
+        estimator().fit(data(*arrays()))
+
+
+def test_normalisation_may_be_said() -> None:
+    images, labels = arrays()
+    x = (images / np.float32(255) - np.float32(0.4)) / np.float32(0.3)
+    with pytest.raises(ValueError, match="normalize"):
+        estimator().evaluate((x, labels))
+    found = estimator(config={"normalize": {"mean": 0.4, "std": 0.3}}).evaluate((x, labels))
+    module = small()
+    with torch.no_grad():
+        expected = float(nn.CrossEntropyLoss()(module(torch.from_numpy(x)), torch.from_numpy(labels)))
+    assert found["val_loss"] == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("settings", "text"),
+    [
+        ({"backend": "spark"}, "deploy/spark"),
+        ({"backend": "mpi"}, "mpirun"),
+        ({"backend": "ray"}, "expected 'local'"),
+        ({"scheduler_step_freq": "step"}, "expected 'batch' or 'epoch'"),
+        ({"metrics": ["accuracy"]}, "metrics: found str"),
+    ],
+)
+def test_what_is_not_offered_is_said(settings: dict[str, Any], text: str) -> None:
+    with pytest.raises(ValueError, match=text):
+        estimator(**settings)
+
+
+def test_the_context_says_how_many_threads() -> None:
+    with pytest.raises(ValueError, match="expected 'local'"):
+        init_orca_context(cluster_mode="yarn-client")
+    init_orca_context(cluster_mode="local", cores=1)
+    try:
+        one = estimator()
+        torch.manual_seed(1)
+        one.fit(arrays(), batch_size=64)
+    finally:
+        stop_orca_context()
+    other = estimator()
+    torch.manual_seed(1)
+    other.fit(arrays(), batch_size=64)
+    # The same bits by one thread and by all.
+    a, b = one.get_model().state_dict(), other.get_model().state_dict()
+    assert all(torch.equal(a[key], b[key]) for key in a)
+
+
+def test_a_larger_batch_than_the_first_is_refused_where_batch_norm_would_be_cut() -> None:
+    module = nn.Sequential(nn.Conv2d(1, 4, 5, stride=3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(256, 10))
+    found = estimator(module)
+    found.fit(arrays(), batch_size=16)
+    with pytest.raises(ValueError, match="batch of 64 images, after one of at most 16"):
+        found.fit(arrays(), batch_size=64)
