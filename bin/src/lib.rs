@@ -2,7 +2,7 @@
 //!
 //! [`bobbin`] is the program with all of them; [`train`], [`evaluate`], [`predict`], [`export`] and
 //! [`import`] are programs of one command each. All read the arguments of the process, print, and
-//! return what the process is to exit with.
+//! return what the process is to exit with. [`bobbin_with`] is for a process that has other arguments.
 
 mod cli;
 mod compare;
@@ -17,7 +17,8 @@ mod verify;
 pub use cli::Memory;
 
 use clap::{CommandFactory, Parser, Subcommand};
-use cli::{Failure, Invocation};
+use cli::{Failure, Invocation, arguments};
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 /// Trains convolutional image classifiers on CPUs, measures them, and puts them to use.
@@ -53,12 +54,24 @@ enum Command {
 
 /// The program `bobbin`.
 pub fn bobbin() -> ExitCode {
+    command().into()
+}
+
+/// The program `bobbin`, called with these arguments, its name first, by a process of another program; returns its
+/// exit code. It is to be the last that the process does: it takes over the signals that a command handles.
+pub fn bobbin_with(arguments: Vec<OsString>) -> u8 {
+    cli::set_arguments(arguments);
+    command()
+}
+
+/// Does the command that the arguments name; returns the exit code.
+fn command() -> u8 {
     dataset::install_signal_handlers();
     if let Err(failure) = check_environment() {
         return cli::end(Err(failure));
     }
     let called = Invocation::Bobbin;
-    match Bobbin::try_parse().map(|bobbin| bobbin.command) {
+    match Bobbin::try_parse_from(arguments()).map(|bobbin| bobbin.command) {
         Ok(Command::Train(arguments)) => train::start(Ok(*arguments), called),
         // Ranks tell of an error together.
         Err(error) if called.is_of("train") => train::start(Err(error), called),
@@ -85,9 +98,9 @@ fn check_environment() -> Result<(), Failure> {
 /// The program `train`.
 pub fn train() -> ExitCode {
     if let Err(failure) = check_environment() {
-        return cli::end(Err(failure));
+        return cli::end(Err(failure)).into();
     }
-    train::start(parse(), Invocation::Program)
+    train::start(parse(), Invocation::Program).into()
 }
 
 /// The program `evaluate`.
@@ -98,11 +111,11 @@ pub fn evaluate() -> ExitCode {
 /// The program `predict`.
 pub fn predict() -> ExitCode {
     if let Err(failure) = check_environment() {
-        return cli::end(Err(failure));
+        return cli::end(Err(failure)).into();
     }
     match parse() {
-        Ok(arguments) => predict::start(&arguments),
-        Err(error) => cli::stop(&error),
+        Ok(arguments) => predict::start(&arguments).into(),
+        Err(error) => cli::stop(&error).into(),
     }
 }
 
@@ -119,8 +132,8 @@ pub fn import() -> ExitCode {
 /// A program of one command.
 fn run<A: Parser>(command: impl FnOnce(&A) -> Result<(), Failure>) -> ExitCode {
     match parse() {
-        Ok(arguments) => cli::end(check_environment().and_then(|()| command(&arguments))),
-        Err(error) => cli::stop(&error),
+        Ok(arguments) => cli::end(check_environment().and_then(|()| command(&arguments))).into(),
+        Err(error) => cli::stop(&error).into(),
     }
 }
 
@@ -128,5 +141,5 @@ fn run<A: Parser>(command: impl FnOnce(&A) -> Result<(), Failure>) -> ExitCode {
 fn parse<A: Parser>() -> Result<A, clap::Error> {
     dataset::install_signal_handlers();
     let program = A::command().version(env!("CARGO_PKG_VERSION"));
-    program.try_get_matches().and_then(|matches| A::from_arg_matches(&matches))
+    program.try_get_matches_from(arguments()).and_then(|matches| A::from_arg_matches(&matches))
 }

@@ -1,8 +1,25 @@
 //! How the program was called, so that what it says to do next can be typed as it stands.
 
-use std::env::args_os;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
+use std::sync::{OnceLock, PoisonError, RwLock};
+
+/// What the program was called with, if not with the arguments of the process.
+static GIVEN: OnceLock<RwLock<Vec<OsString>>> = OnceLock::new();
+
+/// What the program was called with, its name first.
+pub fn arguments() -> Vec<OsString> {
+    match GIVEN.get() {
+        Some(given) => given.read().unwrap_or_else(PoisonError::into_inner).clone(),
+        None => std::env::args_os().collect(),
+    }
+}
+
+/// Takes these for what the program was called with, from now on.
+pub fn set_arguments(arguments: Vec<OsString>) {
+    let given = GIVEN.get_or_init(RwLock::default);
+    *given.write().unwrap_or_else(PoisonError::into_inner) = arguments;
+}
 
 /// How the command was called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,7 +33,7 @@ pub enum Invocation {
 impl Invocation {
     /// The words with which a shell calls a command as this one was called.
     pub fn words(self, command: &str) -> String {
-        let program = args_os().next().map(PathBuf::from);
+        let program = arguments().into_iter().next().map(PathBuf::from);
         match self {
             Invocation::Bobbin => {
                 let program = program.unwrap_or_else(|| "bobbin".into());
@@ -35,12 +52,12 @@ impl Invocation {
             Invocation::Bobbin => 2,
             Invocation::Program => 1,
         };
-        args_os().skip(words)
+        arguments().into_iter().skip(words)
     }
 
     /// Whether the first argument is the name of this command.
     pub fn is_of(self, command: &str) -> bool {
-        self == Invocation::Bobbin && args_os().nth(1).is_some_and(|word| word == command)
+        self == Invocation::Bobbin && arguments().get(1).is_some_and(|word| word == command)
     }
 }
 

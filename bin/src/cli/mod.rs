@@ -10,7 +10,7 @@ pub mod threads;
 pub mod weights;
 
 pub use failure::{Classified, Failure, Kind, run, usage};
-pub use invocation::{Invocation, quoted, word};
+pub use invocation::{Invocation, arguments, quoted, set_arguments, word};
 pub use memory::Memory;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
@@ -18,12 +18,11 @@ use kernels::Isa;
 use pictures::Fit;
 use std::io::{self, ErrorKind, Write};
 use std::path::Path;
-use std::process::ExitCode;
 use std::sync::Mutex;
 use std::sync::Once;
 
-/// The end of a program: on failure one line on stderr, whatever the names of files hold.
-pub fn end(result: Result<(), Failure>) -> ExitCode {
+/// The end of a program: on failure one line on stderr, whatever the names of files hold. Returns its exit code.
+pub fn end(result: Result<(), Failure>) -> u8 {
     keep(io::stdout().flush());
     let unprinted = UNPRINTED.lock().ok().and_then(|mut kept| kept.take());
     let printed = match unprinted {
@@ -33,10 +32,10 @@ pub fn end(result: Result<(), Failure>) -> ExitCode {
         None => Ok(()),
     };
     match result.and(printed) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => 0,
         Err(failure) => {
             tell(&failure);
-            ExitCode::from(failure.exit)
+            failure.exit
         }
     }
 }
@@ -53,7 +52,7 @@ pub fn tell(failure: &Failure) {
 
 /// Prints the object of a failure if the command has the flag `--json`, whatever is wrong with the rest.
 pub fn print_object(failure: &Failure) {
-    if std::env::args_os().any(|argument| argument == "--json") {
+    if arguments().iter().any(|argument| argument == "--json") {
         let _ = writeln!(io::stdout(), "{}", failure.to_json());
     }
 }
@@ -105,8 +104,8 @@ pub fn say_all(text: &[u8]) {
 }
 
 /// The end of a program whose command line clap does not let through: help and version are results,
-/// everything else is an error.
-pub fn stop(error: &clap::Error) -> ExitCode {
+/// everything else is an error. Returns its exit code.
+pub fn stop(error: &clap::Error) -> u8 {
     let shown = error.print();
     if !error.use_stderr() {
         keep(shown);
@@ -115,7 +114,7 @@ pub fn stop(error: &clap::Error) -> ExitCode {
     let failure = command_failure(&error.render().to_string());
     record(&failure);
     print_object(&failure);
-    ExitCode::from(failure.exit)
+    failure.exit
 }
 
 /// The failure that clap describes in a text of several paragraphs, the first of which says what is wrong.

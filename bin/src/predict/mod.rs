@@ -14,7 +14,6 @@ use std::fs::File;
 use std::io;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 use trainer::scores::probabilities;
 use trainer::{Predictor, Workers};
 
@@ -101,11 +100,11 @@ enum Invert {
 }
 
 /// Does it.
-pub fn start(arguments: &Arguments) -> ExitCode {
+pub fn start(arguments: &Arguments) -> u8 {
     match predict(arguments) {
         Ok(false) => {
             crate::cli::end(Ok(()));
-            ExitCode::FAILURE
+            1
         }
         result => crate::cli::end(result.map(drop)),
     }

@@ -21,7 +21,6 @@ use job::{Job, out_failure, style};
 use no_ranks as ranks;
 use recipes::{Fields, after_help, recipe_failure};
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 use std::thread;
 use std::time::Duration;
 use tracking::sweep::Sweep;
@@ -111,7 +110,7 @@ struct Output {
 }
 
 /// Does it. Arguments that are wrong are told by whoever speaks for the ranks.
-pub fn start(arguments: Result<Arguments, clap::Error>, called: Invocation) -> ExitCode {
+pub fn start(arguments: Result<Arguments, clap::Error>, called: Invocation) -> u8 {
     let launch = launch();
     if let Some(launch) = launch.filter(|launch| launch.ranks > 1) {
         return ranks::train(launch, arguments, called);

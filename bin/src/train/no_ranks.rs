@@ -2,11 +2,10 @@
 
 use super::{Arguments, first_tells};
 use crate::cli::{Failure, Invocation, Kind, end};
-use std::process::ExitCode;
 use trainer::ranks::Launch;
 
 /// Says that it cannot.
-pub fn train(launch: Launch, _: Result<Arguments, clap::Error>, _: Invocation) -> ExitCode {
+pub fn train(launch: Launch, _: Result<Arguments, clap::Error>, _: Invocation) -> u8 {
     first_tells(launch);
     let ranks = launch.ranks;
     let problem = format!(

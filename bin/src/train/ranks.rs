@@ -12,7 +12,6 @@ use crate::cli::{
 use dataset::Dataset;
 use std::ops::ControlFlow;
 use std::path::Path;
-use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tracking::{Destination, RunDirectory, RunError};
 use trainer::ranks::{
@@ -25,7 +24,7 @@ pub fn train(
     launch: Launch,
     arguments: Result<Arguments, clap::Error>,
     called: Invocation,
-) -> ExitCode {
+) -> u8 {
     let start = || {
         let interrupt = Interrupt::watch().map_err(run)?;
         let mpi = Mpi::start(interrupt.shared(), lost).map_err(run)?;
@@ -48,7 +47,7 @@ fn train_with(
     mpi: &mut Mpi,
     arguments: Result<Arguments, clap::Error>,
     called: Invocation,
-) -> ExitCode {
+) -> u8 {
     let timeout = mpi.share_timeout().map_err(usage);
     let arguments = match understood(mpi, arguments) {
         Ok(arguments) => arguments,
@@ -66,7 +65,7 @@ fn train_with(
         Err(Quit { failure, tells: true }) => end(Err(failure)),
         Err(Quit { failure, tells: false }) => {
             record(&failure);
-            ExitCode::from(failure.exit)
+            failure.exit
         }
     }
 }
@@ -77,14 +76,14 @@ fn lost(problem: &str) {
 }
 
 /// The arguments, if every rank has some; else the lowest that has none says why, and all end.
-fn understood(mpi: &Mpi, arguments: Result<Arguments, clap::Error>) -> Result<Arguments, ExitCode> {
+fn understood(mpi: &Mpi, arguments: Result<Arguments, clap::Error>) -> Result<Arguments, u8> {
     let own = match &arguments {
         Ok(_) => String::new(),
         Err(error) => format!("{}{}", u8::from(error.use_stderr()), error.render()),
     };
     let all = all_gather_texts(mpi, &own);
     let Some(first) = all.iter().position(|text| !text.is_empty()) else {
-        return arguments.map_err(|_| ExitCode::from(2));
+        return arguments.map_err(|_| 2);
     };
     let (kind, text) = all[first].split_at(1);
     let tells = first == mpi.rank();
@@ -92,7 +91,7 @@ fn understood(mpi: &Mpi, arguments: Result<Arguments, clap::Error>) -> Result<Ar
         if tells {
             say(text.trim_end());
         }
-        return Err(ExitCode::SUCCESS);
+        return Err(0);
     }
     let failure = command_failure(text);
     record(&failure);
@@ -100,7 +99,7 @@ fn understood(mpi: &Mpi, arguments: Result<Arguments, clap::Error>) -> Result<Ar
         note(text.trim_end());
         print_object(&failure);
     }
-    Err(ExitCode::from(failure.exit))
+    Err(failure.exit)
 }
 
 /// The end of all ranks for a reason that they share.

@@ -1,0 +1,79 @@
+"""Whatever a caller gives as images, labels or weights, as the arrays that the engine reads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+
+
+def images(given: object, layout: str, name: str) -> Array:
+    """Images as (n, rows, columns, channels), contiguous, ``uint8`` or ``float32``: where they lie, if they are so
+    already or have one channel."""
+    if layout not in ("nchw", "nhwc"):
+        raise ValueError(f"layout: found {layout!r}: expected 'nchw' or 'nhwc'")
+    array = as_array(given, name)
+    if array.ndim == 3:
+        array = array[..., np.newaxis]
+    elif array.ndim == 4:
+        array = array.transpose(0, 2, 3, 1) if layout == "nchw" else array
+    else:
+        raise ValueError(f"{name}: found {shown(array)}: expected (n, rows, columns) or {axes(layout)}")
+    if array.shape[-1] not in (1, 3, 4):
+        raise ValueError(
+            f"{name}: found {array.shape[-1]} channels: expected 1, 3 or 4; the layout {layout!r} is {axes(layout)}"
+        )
+    if array.dtype != np.uint8:
+        if array.dtype.kind != "f":
+            raise ValueError(f"{name}: found {array.dtype}: expected uint8 from 0 to 255, or floats from 0 to 1")
+        array = array.astype(np.float32, copy=False)
+    return np.ascontiguousarray(array)
+
+
+def labels(given: object, count: int, name: str) -> Array:
+    """As many labels, contiguous, ``uint32``."""
+    array = as_array(given, name)
+    if array.ndim != 1 or array.dtype.kind not in "iu":
+        raise ValueError(f"{name}: found {shown(array)}: expected a whole number for each image")
+    if len(array) != count:
+        raise ValueError(f"{name}: found {len(array)} labels: expected {count}, one for each image")
+    wrong = np.flatnonzero((array < 0) | (array > 0xFFFF_FFFF)) if array.dtype != np.uint8 else ()
+    if len(wrong):
+        raise ValueError(f"{name}: found label {array[wrong[0]]} at index {wrong[0]}: expected a number from 0 on")
+    return np.ascontiguousarray(array, dtype=np.uint32)
+
+
+def weight(given: object, name: str, shape: Sequence[int]) -> Array:
+    """A parameter of this shape, contiguous, ``float32``."""
+    array = as_array(given, name)
+    if array.shape != tuple(shape):
+        raise ValueError(f"weights: `{name}` has the shape {array.shape}: expected {tuple(shape)}")
+    if array.dtype.kind not in "fiu":
+        raise ValueError(f"weights: `{name}` is of {array.dtype}: expected numbers")
+    # Also of a lone number an array, which ascontiguousarray would give a dimension.
+    return np.array(array, dtype=np.float32, order="C", copy=None)
+
+
+def as_array(given: object, name: str) -> Array:
+    """An array of anything that is one, tensors of PyTorch among it."""
+    if hasattr(given, "detach") and hasattr(given, "cpu"):
+        given = given.detach().cpu()
+        given = given.numpy() if hasattr(given, "numpy") else given
+    try:
+        return np.asarray(given)
+    except ValueError as error:
+        raise ValueError(f"{name}: found {type(given).__name__}: expected an array: {error}") from None
+
+
+def axes(layout: str) -> str:
+    """The four dimensions in words."""
+    return "(n, channels, rows, columns)" if layout == "nchw" else "(n, rows, columns, channels)"
+
+
+def shown(array: Array) -> str:
+    """An array in words."""
+    return f"{array.dtype} of shape {array.shape}"

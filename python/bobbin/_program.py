@@ -1,0 +1,20 @@
+"""The program ``bobbin``."""
+
+from __future__ import annotations
+
+import signal
+import sys
+
+from . import _bobbin
+
+
+def main() -> int:
+    """Runs it with the arguments of the process; returns its exit code."""
+    # Ctrl-C is the program's: it ends a run in good order, and anything else at once. Where it is ignored it stays so.
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    return _bobbin.main(sys.argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

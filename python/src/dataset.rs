@@ -1,0 +1,108 @@
+//! The class `Dataset`.
+
+use crate::arrays::Labelled;
+use crate::error::{guarded, of_data, wrong};
+use dataset::Source;
+use pyo3::prelude::*;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// Training images, test images if there are any, their labels, and the names of the classes.
+#[pyclass(frozen, module = "bobbin")]
+pub struct Dataset(pub Arc<dataset::Dataset>);
+
+#[pymethods]
+impl Dataset {
+    /// A data set of images in memory, which are copied once.
+    #[staticmethod]
+    #[pyo3(signature = (
+        train_images, train_labels, test_images=None, test_labels=None, *, class_names=None, layout="nchw"
+    ))]
+    fn from_arrays(
+        train_images: &Bound<'_, PyAny>,
+        train_labels: &Bound<'_, PyAny>,
+        test_images: Option<&Bound<'_, PyAny>>,
+        test_labels: Option<&Bound<'_, PyAny>>,
+        class_names: Option<Vec<String>>,
+        layout: &str,
+    ) -> PyResult<Dataset> {
+        let train = Labelled::new(train_images, train_labels, layout, "train_")?;
+        let test = match (test_images, test_labels) {
+            (Some(images), Some(labels)) => Some(Labelled::new(images, labels, layout, "test_")?),
+            (None, None) => None,
+            _ => return Err(wrong("test_images and test_labels: found one of them: expected both")),
+        };
+        let shape = train.images.shape();
+        if let Some(found) = test.as_ref().map(|test| test.images.shape())
+            && found != shape
+        {
+            let problem = "(channels, rows, columns): expected that of train_images";
+            return Err(wrong(format!("test_images: found images of {found:?} {problem}, {shape:?}")));
+        }
+        let highest = train.labels.values()?.iter().max().copied().unwrap_or(0);
+        let names = class_names.unwrap_or_else(|| numbers(highest));
+        let test = test.as_ref().map(Labelled::samples).transpose()?;
+        let train = train.samples()?;
+        guarded(|| {
+            let data = dataset::Dataset::in_memory(shape, &names, train, test);
+            Ok(Dataset(Arc::new(data.map_err(|error| of_data(&error))?)))
+        })
+    }
+
+    /// A directory of IDX files, plain or gzipped, mapped into memory.
+    #[staticmethod]
+    #[pyo3(signature = (directory, *, prefix=None))]
+    fn open(py: Python<'_>, directory: PathBuf, prefix: Option<String>) -> PyResult<Dataset> {
+        let source = Source { prefix, ..Source::new(directory) };
+        py.detach(|| guarded(|| open(&source)))
+    }
+
+    /// The Fashion-MNIST of the source tree.
+    #[staticmethod]
+    pub fn bundled(py: Python<'_>) -> PyResult<Dataset> {
+        let open = || open(&Source::bundled().map_err(|error| of_data(&error))?);
+        py.detach(|| guarded(open))
+    }
+
+    #[getter]
+    fn class_names(&self) -> Vec<String> {
+        self.0.class_names().to_vec()
+    }
+
+    #[getter]
+    fn image_shape(&self) -> (usize, usize, usize) {
+        self.0.image_shape().into()
+    }
+
+    #[getter]
+    fn train_images(&self) -> usize {
+        self.0.train().map_or(0, dataset::Split::len)
+    }
+
+    #[getter]
+    fn test_images(&self) -> usize {
+        self.0.test().map_or(0, dataset::Split::len)
+    }
+
+    fn __repr__(&self) -> String {
+        let [channels, rows, columns] = self.0.image_shape();
+        format!(
+            "Dataset({} training and {} test images of {channels}×{rows}×{columns}, {} classes)",
+            self.train_images(),
+            self.test_images(),
+            self.0.classes()
+        )
+    }
+}
+
+/// A data set in files.
+pub fn open(source: &Source) -> PyResult<Dataset> {
+    let data = dataset::Dataset::open(source).map_err(|error| of_data(&error))?;
+    Ok(Dataset(Arc::new(data)))
+}
+
+/// Class names where there are none; a label beyond what the engine takes stays beyond them.
+fn numbers(highest: u32) -> Vec<String> {
+    let most = dataset::MAX_CLASSES as u32 + 1;
+    (0..highest.saturating_add(1).min(most)).map(|class| class.to_string()).collect()
+}

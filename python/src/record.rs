@@ -1,0 +1,137 @@
+//! Runs that leave a directory, as those of `bobbin train`.
+
+use crate::dataset::Dataset;
+use crate::error::{failed, guarded, of_data, of_training};
+use crate::recipe::recipe_of;
+use crate::signals::Watch;
+use crate::threads::Threads;
+use crate::trainer::{of_recipe, word};
+use pyo3::exceptions::PyKeyboardInterrupt;
+use pyo3::prelude::*;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use tracking::metrics::Line;
+use tracking::{Destination, Outcome, Recorder, RunDirectory, RunDisplay, RunError};
+use trainer::recipe::Facts;
+use trainer::{Recipe, Step, Stop, Trainer};
+
+/// Shows a run to Python.
+struct Display<'d> {
+    callback: Option<&'d Py<PyAny>>,
+    watch: Watch,
+    interrupt: &'d AtomicBool,
+}
+
+impl RunDisplay for Display<'_> {
+    fn line(&mut self, line: &Line) {
+        let Some(callback) = self.callback else { return };
+        let tell = |py: Python<'_>| callback.call1(py, (line.to_json(),)).map(|_| true);
+        if !self.watch.goes_on(tell) {
+            self.interrupt.store(true, Relaxed);
+        }
+    }
+
+    fn step(&mut self, _: &Trainer<'_>, _: &Step) {
+        if self.watch.ends() {
+            self.interrupt.store(true, Relaxed);
+        }
+    }
+}
+
+/// A run with its directory: why it ended, the directory, and steps in all.
+#[pyfunction]
+pub fn record(
+    recipe: &Bound<'_, PyAny>,
+    settings: Vec<(String, String)>,
+    data: Option<&Bound<'_, PyAny>>,
+    out: Option<PathBuf>,
+    force: bool,
+    threads: Option<usize>,
+    callback: Option<Py<PyAny>>,
+) -> PyResult<(&'static str, PathBuf, usize)> {
+    let py = recipe.py();
+    let name = recipe.extract::<String>().unwrap_or_default();
+    let named = data.and_then(|data| data.extract::<PathBuf>().ok());
+    let load = |facts| own(recipe_of(recipe, &settings, facts)?, named.as_deref());
+    let first = load(Facts::BUNDLED)?;
+    let data: Arc<::dataset::Dataset> = match data.filter(|_| named.is_none()) {
+        Some(data) => data.extract::<PyRef<'_, Dataset>>()?.0.clone(),
+        None => of_recipe(py, &first)?.0,
+    };
+    let recipe = load(Facts::of(&data).map_err(|error| of_data(&error))?)?;
+    let threads = Threads::start(threads)?;
+    py.detach(|| {
+        guarded(|| {
+            let mut trainer =
+                Trainer::new(&recipe, &data, &threads.workers).map_err(of_training)?;
+            let destination = match &out {
+                Some(out) => Destination::at(out, force).map_err(failed)?,
+                None => Destination::numbered(Path::new("runs"), base_name(&name)),
+            };
+            let directory = destination.make(&recipe).map_err(failed)?;
+            let outcome = train(&mut trainer, &directory, callback.as_ref(), data.is_in_memory())?;
+            Ok((word(outcome.stop), directory.path().to_owned(), outcome.step))
+        })
+    })
+}
+
+/// Trains and records.
+fn train(
+    trainer: &mut Trainer<'_>,
+    directory: &RunDirectory,
+    callback: Option<&Py<PyAny>>,
+    in_memory: bool,
+) -> PyResult<Outcome> {
+    let interrupt = AtomicBool::new(false);
+    let mut display = Display { callback, watch: Watch::new(), interrupt: &interrupt };
+    let recorder = Recorder::new(directory).interrupt(&interrupt).display(&mut display);
+    let outcome = recorder.record(trainer);
+    if let Some(error) = display.watch.raised {
+        return Err(match outcome {
+            Ok(outcome) if outcome.stop == Stop::Interrupted && !in_memory => {
+                with_way_on(error, &outcome, directory)
+            }
+            _ => error,
+        });
+    }
+    outcome.map_err(|error| match error {
+        RunError::Train(error) => of_training(error),
+        error => failed(error),
+    })
+}
+
+/// What a keyboard interrupt says of going on; other exceptions stay as they are.
+fn with_way_on(error: PyErr, outcome: &Outcome, directory: &RunDirectory) -> PyErr {
+    Python::attach(|py| match error.is_instance_of::<PyKeyboardInterrupt>(py) {
+        true => {
+            let (step, path) = (outcome.step, directory.path().display());
+            let said =
+                format!("interrupted after step {step}; go on with: bobbin train --resume {path}");
+            PyKeyboardInterrupt::new_err(said)
+        }
+        false => error,
+    })
+}
+
+/// The recipe with the directory of its data, if a caller names one, and files that are found wherever it is run
+/// from again.
+fn own(mut recipe: Recipe, data: Option<&Path>) -> PyResult<Recipe> {
+    if let Some(data) = data {
+        recipe.data.directory = Some(data.to_owned());
+    }
+    for path in [&mut recipe.data.directory, &mut recipe.model.weights].into_iter().flatten() {
+        *path = std::path::absolute(&path).map_err(failed)?;
+    }
+    if let Some(weights) = recipe.model.weights.as_mut().filter(|weights| weights.is_dir()) {
+        weights.push("model.safetensors");
+    }
+    Ok(recipe)
+}
+
+/// What the directory of a run is called after.
+fn base_name(recipe: &str) -> &str {
+    let stem = Path::new(recipe).file_stem().and_then(|stem| stem.to_str());
+    stem.filter(|_| !recipe.contains(['\n', '='])).unwrap_or("run")
+}
+
