@@ -37,8 +37,7 @@ class Parts(nn.Module):
 
 
 def network(forward: Callable[..., Any]) -> Network:
-    module = Parts()
-    module.forward = forward.__get__(module)  # type: ignore[method-assign]
+    module = type("Net", (Parts,), {"forward": forward})()
     return translate(module, SHAPE)
 
 
@@ -186,7 +185,7 @@ def module_of(layer: nn.Module) -> nn.Module:
         (nn.BatchNorm2d(1, track_running_stats=False), "track_running_stats=False"),
         (nn.BatchNorm2d(1, momentum=None), "momentum=None"),
         (nn.InstanceNorm2d(1, track_running_stats=True), "track_running_stats=True"),
-        (nn.LayerNorm(12), "over (12,) of an input of shape (3, 1, 12, 12)"),
+        (nn.LayerNorm(12), "over (12,) of an input of shape (1, 12, 12)"),
         (nn.Linear(12, 3), "flatten images to vectors before it"),
         (nn.Hardtanh(), "min_val=-1.0"),
         (nn.Softplus(threshold=3), "threshold=3"),

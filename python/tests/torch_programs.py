@@ -21,7 +21,7 @@ IMAGES = 640
 def fashion() -> tuple[np.ndarray, np.ndarray]:
     """The first training images of Fashion-MNIST, [n, 28, 28], and their labels."""
     with gzip.open(FASHION / "train-images-idx3-ubyte.gz") as file:
-        images = np.frombuffer(file.read(16 + IMAGES * 784)[16:], np.uint8).reshape(-1, 28, 28)
+        images = np.frombuffer(file.read(16 + IMAGES * 784)[16:], np.uint8).reshape(-1, 28, 28).copy()
     with gzip.open(FASHION / "train-labels-idx1-ubyte.gz") as file:
         labels = np.frombuffer(file.read(8 + IMAGES)[8:], np.uint8)
     return images, labels

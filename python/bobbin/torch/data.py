@@ -93,6 +93,8 @@ def _arrays(data: Any, columns: tuple[Any, Any], labelled: bool) -> TensorDatase
     tensors = [_tensor(value) for value in (x, y) if value is not None]
     if labelled and len(tensors) < 2:
         raise ValueError("data: found images without labels: expected both")
+    if len(tensors[0]) == 0:
+        raise ValueError("data: found no images: expected one at least")
     if len(tensors) == 2 and len(tensors[0]) != len(tensors[1]):
         raise ValueError(f"data: found {len(tensors[0])} images and {len(tensors[1])} labels: expected as many")
     return TensorDataset(*tensors)

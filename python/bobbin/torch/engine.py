@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from .. import Dataset, Trainer
+from .. import Dataset, Model, Trainer
 from . import losses, optimizers, schedulers
 from .data import Batch
 from .errors import UnsupportedModule
@@ -70,9 +70,11 @@ class Engine:
             )
         return self.trainer.step_on(self.scaling.to_bytes(x), y)
 
-    def outputs(self, x: NDArray[Any]) -> NDArray[np.float32]:
-        """What the network gives for images, [n, outputs]."""
-        return self.trainer.model()(self.scaling.to_bytes(x))
+    def outputs_of(self, model: Model, x: NDArray[Any]) -> NDArray[np.float32]:
+        """What the network, as it was when ``model`` was made of it, gives for images, [n, outputs]."""
+        logits = model(self.scaling.to_bytes(x))
+        # Of two classes Bobbin has logits of both, of which that of the first is zero.
+        return logits[:, 1:] if self.network.outputs == 1 else logits
 
     def fill(self, module: nn.Module) -> None:
         """Writes the weights into the module."""
@@ -88,7 +90,7 @@ class Engine:
         finally:
             for m, mode in modes:
                 m.training = mode
-        found = self.trainer.model()(pixels)
+        found = self.outputs_of(self.trainer.model(), pixels)
         off, largest = np.abs(found - expected).max(), np.abs(expected).max()
         if not off <= TOLERANCE * max(largest, 1e-6):
             raise UnsupportedModule(

@@ -205,12 +205,14 @@ class Estimator:
 
     def _all(self, data: Batches) -> tuple[NDArray[np.float32], NDArray[np.int64] | None]:
         """Outputs of all images, and their labels."""
-        outputs, labels, model = [], [], None
+        outputs, labels = [], []
+        engine, model = self._engine, None
         for x, y in data:
-            if model is None:
-                engine = self._engine or self._start((x, y), data.source, Program(self._program.module, None, None, None))
-                model = engine.trainer.model()
-            outputs.append(model(engine.scaling.to_bytes(x)))
+            if engine is None:
+                # Before the first fit, only for these data.
+                engine = self._start((x, y), data.source, Program(self._program.module, None, None, None))
+            model = model or engine.trainer.model()
+            outputs.append(engine.outputs_of(model, x))
             if y is not None:
                 labels.append(y)
         if not outputs:
