@@ -16,22 +16,22 @@ def images(given: object, layout: str, name: str) -> Array:
     already or have one channel."""
     if layout not in ("nchw", "nhwc"):
         raise ValueError(f"layout: found {layout!r}: expected 'nchw' or 'nhwc'")
-    array = as_array(given, name)
+    array: Any = as_array(given, name)
     if array.ndim == 3:
         array = array[..., np.newaxis]
     elif array.ndim == 4:
         array = array.transpose(0, 2, 3, 1) if layout == "nchw" else array
     else:
         raise ValueError(f"{name}: found {shown(array)}: expected (n, rows, columns) or {axes(layout)}")
-    if array.shape[-1] not in (1, 3, 4):
-        raise ValueError(
-            f"{name}: found {array.shape[-1]} channels: expected 1, 3 or 4; the layout {layout!r} is {axes(layout)}"
-        )
+    channels = array.shape[3]
+    if channels not in (1, 3, 4):
+        raise ValueError(f"{name}: found {channels} channels: expected 1, 3 or 4; the layout {layout!r} is {axes(layout)}")
     if array.dtype != np.uint8:
         if array.dtype.kind != "f":
             raise ValueError(f"{name}: found {array.dtype}: expected uint8 from 0 to 255, or floats from 0 to 1")
         array = array.astype(np.float32, copy=False)
-    return np.ascontiguousarray(array)
+    contiguous: Array = np.ascontiguousarray(array)
+    return contiguous
 
 
 def labels(given: object, count: int, name: str) -> Array:
@@ -41,9 +41,11 @@ def labels(given: object, count: int, name: str) -> Array:
         raise ValueError(f"{name}: found {shown(array)}: expected a whole number for each image")
     if len(array) != count:
         raise ValueError(f"{name}: found {len(array)} labels: expected {count}, one for each image")
-    wrong = np.flatnonzero((array < 0) | (array > 0xFFFF_FFFF)) if array.dtype != np.uint8 else ()
-    if len(wrong):
-        raise ValueError(f"{name}: found label {array[wrong[0]]} at index {wrong[0]}: expected a number from 0 on")
+    if array.dtype != np.uint8:
+        wrong = np.flatnonzero((array < 0) | (array > 0xFFFF_FFFF))
+        if len(wrong) > 0:
+            found = f"label {array[wrong[0]]} at index {wrong[0]}"
+            raise ValueError(f"{name}: found {found}: expected a number from 0 on")
     return np.ascontiguousarray(array, dtype=np.uint32)
 
 
@@ -55,7 +57,7 @@ def weight(given: object, name: str, shape: Sequence[int]) -> Array:
     if array.dtype.kind not in "fiu":
         raise ValueError(f"weights: `{name}` is of {array.dtype}: expected numbers")
     # Also of a lone number an array, which ascontiguousarray would give a dimension.
-    return np.array(array, dtype=np.float32, order="C", copy=None)
+    return np.asarray(array, dtype=np.float32, order="C")
 
 
 def as_array(given: object, name: str) -> Array:

@@ -72,11 +72,12 @@ class Trainer:
         *,
         weights: Mapping[str, object] | None = None,
         threads: int | None = None,
+        **fields: object,
     ) -> Trainer:
         """The network of a recipe, with its initial weights, or these.
 
         ``recipe`` is the name of a shipped recipe, the path of a TOML file, TOML text, or the same as a dict
-        of sections. Without ``data`` they are those that the recipe names, or else the bundled ones.
+        of sections; ``fields`` set fields of it as in ``bobbin.train``. Without ``data`` they are those that the recipe names, or else the bundled ones.
         The weights do not depend on the number of threads.
         """
 
@@ -174,6 +175,7 @@ class Model:
     def save(self, path: str | PathLike[str]) -> None:
         """Writes it as the programs do."""
 
+    def __reduce__(self) -> tuple[Any, ...]: ...
     @property
     def classes(self) -> list[str]:
         """The names of the classes."""

@@ -13,8 +13,6 @@ def main() -> int:
     # Ctrl-C is the program's: it ends a run in good order, and anything else at once. Where it is ignored it stays so.
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-    return _bobbin.main(sys.argv)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    # What it says to type next begins with its name; `python -m` has a path there that cannot be typed.
+    program = "bobbin" if sys.argv[0].endswith("__main__.py") else sys.argv[0]
+    return _bobbin.main([program, *sys.argv[1:]])

@@ -30,14 +30,18 @@ impl Dataset {
         let test = match (test_images, test_labels) {
             (Some(images), Some(labels)) => Some(Labelled::new(images, labels, layout, "test_")?),
             (None, None) => None,
-            _ => return Err(wrong("test_images and test_labels: found one of them: expected both")),
+            _ => {
+                return Err(wrong("test_images and test_labels: found one of them: expected both"));
+            }
         };
         let shape = train.images.shape();
         if let Some(found) = test.as_ref().map(|test| test.images.shape())
             && found != shape
         {
             let problem = "(channels, rows, columns): expected that of train_images";
-            return Err(wrong(format!("test_images: found images of {found:?} {problem}, {shape:?}")));
+            return Err(wrong(format!(
+                "test_images: found images of {found:?} {problem}, {shape:?}"
+            )));
         }
         let highest = train.labels.values()?.iter().max().copied().unwrap_or(0);
         let names = class_names.unwrap_or_else(|| numbers(highest));

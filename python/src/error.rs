@@ -39,9 +39,9 @@ pub fn of_training(error: TrainError) -> PyErr {
     match error {
         TrainError::Recipe(error) => of_recipe(error),
         TrainError::Data(error) => of_data(&error),
-        error @ (TrainError::NoTest(_) | TrainError::Shape { .. } | TrainError::SingleValue { .. }) => {
-            wrong(error)
-        }
+        error @ (TrainError::NoTest(_)
+        | TrainError::Shape { .. }
+        | TrainError::SingleValue { .. }) => wrong(error),
         error => failed(error),
     }
 }

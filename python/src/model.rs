@@ -50,7 +50,8 @@ impl Model {
         let expected = self.model().network.input();
         let found = images.shape();
         if found != expected {
-            let problem = "(channels, rows, columns): expected the shape that the network was made for";
+            let problem =
+                "(channels, rows, columns): expected the shape that the network was made for";
             return Err(wrong(format!("images: found {found:?} {problem}, {expected:?}")));
         }
         let Owner { threads, .. } = self.0.borrow_owner();
@@ -171,6 +172,11 @@ impl Model {
     /// Writes it as the programs do.
     fn save(&self, py: Python<'_>, path: PathBuf) -> PyResult<()> {
         py.detach(|| guarded(|| self.model().save(&path).map_err(failed)))
+    }
+
+    /// For pickles and copies: the bytes of its file.
+    fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        slf.py().import("bobbin._pickled")?.call_method1("reduced", (slf,))
     }
 
     #[getter]

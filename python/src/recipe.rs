@@ -2,6 +2,7 @@
 
 use crate::error::of_recipe;
 use pyo3::prelude::*;
+use pyo3::types::PyDict;
 use trainer::Recipe;
 use trainer::recipe::Facts;
 
@@ -19,4 +20,9 @@ pub fn recipe_of(
         false => Recipe::load_for(&text, facts, settings),
     };
     recipe.map_err(of_recipe)
+}
+
+/// The fields that keywords set, with their values.
+pub fn settings_of(fields: &Bound<'_, PyDict>) -> PyResult<Vec<(String, String)>> {
+    fields.py().import("bobbin._fields")?.call_method1("settings", (fields,))?.extract()
 }

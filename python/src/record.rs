@@ -134,4 +134,3 @@ fn base_name(recipe: &str) -> &str {
     let stem = Path::new(recipe).file_stem().and_then(|stem| stem.to_str());
     stem.filter(|_| !recipe.contains(['\n', '='])).unwrap_or("run")
 }
-

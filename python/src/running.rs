@@ -111,7 +111,11 @@ impl Running {
                 _ => {}
             }
             let ends = paused || watch.ends();
-            Ok::<_, TrainError>(if ends { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+            Ok::<_, TrainError>(if ends {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
+            })
         };
         let stop = self.cell.with_dependent_mut(|_, trainer| trainer.run_observed(&mut observe));
         let stop = stop.map_err(of_training)?;
@@ -139,7 +143,9 @@ impl Running {
         let begun = state.progress.epoch_under_way();
         if epochs < begun {
             let expected = "the epochs that the run has begun";
-            return Err(wrong(format!("epochs: found {epochs}: expected at least {begun}, {expected}")));
+            return Err(wrong(format!(
+                "epochs: found {epochs}: expected at least {begun}, {expected}"
+            )));
         }
         recipe.stop.epochs = epochs;
         recipe.check().map_err(of_recipe)?;

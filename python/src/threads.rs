@@ -33,6 +33,8 @@ impl Threads {
         if self.process == std::process::id() {
             return Ok(());
         }
-        Err(failed("made before this process was forked, and its threads stayed behind: make it again here"))
+        Err(failed(
+            "made before this process was forked, and its threads stayed behind: make it again here",
+        ))
     }
 }

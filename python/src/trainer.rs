@@ -5,7 +5,7 @@ use crate::dataset::{Dataset, open};
 use crate::error::{failed, guarded, of_data};
 use crate::metrics::{of_epoch, of_scores, of_step};
 use crate::model::Model;
-use crate::recipe::recipe_of;
+use crate::recipe::{recipe_of, settings_of};
 use crate::running::{Pause, Running};
 use crate::threads::Threads;
 use dataset::Source;
@@ -55,20 +55,22 @@ impl Trainer {
 #[pymethods]
 impl Trainer {
     #[new]
-    #[pyo3(signature = (recipe, data=None, *, weights=None, threads=None))]
+    #[pyo3(signature = (recipe, data=None, *, weights=None, threads=None, **fields))]
     fn new(
         recipe: &Bound<'_, PyAny>,
         data: Option<PyRef<'_, Dataset>>,
         weights: Option<&Bound<'_, PyAny>>,
         threads: Option<usize>,
+        fields: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Trainer> {
         let py = recipe.py();
+        let settings = fields.map(settings_of).transpose()?.unwrap_or_default();
         let data = match data {
             Some(data) => data.0.clone(),
-            None => of_recipe(py, &recipe_of(recipe, &[], Facts::BUNDLED)?)?.0,
+            None => of_recipe(py, &recipe_of(recipe, &settings, Facts::BUNDLED)?)?.0,
         };
         let facts = Facts::of(&data).map_err(|error| of_data(&error))?;
-        let recipe = recipe_of(recipe, &[], facts)?;
+        let recipe = recipe_of(recipe, &settings, facts)?;
         let threads = Threads::start(threads)?;
         let running = py.detach(|| guarded(|| Running::new(&recipe, data, threads)))?;
         let trainer = Trainer { running: Mutex::new(running), holder: Mutex::new(None) };
@@ -157,7 +159,8 @@ impl Trainer {
     /// Takes these weights: all of the network, by PyTorch's names and shapes.
     fn load_state_dict(&self, weights: &Bound<'_, PyAny>) -> PyResult<()> {
         let py = weights.py();
-        let network = self.with(py, |running| Ok(running.look(|trainer| trainer.network().clone())))?;
+        let network =
+            self.with(py, |running| Ok(running.look(|trainer| trainer.network().clone())))?;
         let weights = weights_of(&network, weights)?;
         self.with(py, |running| {
             running.set_weights(&weights);

@@ -20,11 +20,7 @@ use trainer::ranks::{
 use trainer::{Event, Recipe, Stop, Trainer, Workers};
 
 /// Trains with the other ranks of the job.
-pub fn train(
-    launch: Launch,
-    arguments: Result<Arguments, clap::Error>,
-    called: Invocation,
-) -> u8 {
+pub fn train(launch: Launch, arguments: Result<Arguments, clap::Error>, called: Invocation) -> u8 {
     let start = || {
         let interrupt = Interrupt::watch().map_err(run)?;
         let mpi = Mpi::start(interrupt.shared(), lost).map_err(run)?;

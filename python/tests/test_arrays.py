@@ -1,0 +1,100 @@
+"""Images and labels of every form are the same data."""
+
+import numpy as np
+import pytest
+from conftest import RECIPE, arrays
+
+from bobbin import Dataset, Trainer
+from bobbin._arrays import images as as_images
+
+
+def weights(images: object, labels: object, **layout: str) -> bytes:
+    data = Dataset.from_arrays(images, labels, **layout)
+    trainer = Trainer(RECIPE, data, validation="none", epochs=1)
+    trainer.run()
+    return b"".join(array.tobytes() for array in trainer.state_dict().values())
+
+
+class Tensor:
+    """What a tensor of PyTorch looks like from outside."""
+
+    def __init__(self, array: np.ndarray) -> None:
+        self.array = array
+
+    def detach(self) -> "Tensor":
+        return self
+
+    def cpu(self) -> "Tensor":
+        return self
+
+    def numpy(self) -> np.ndarray:
+        return self.array
+
+
+def test_every_form_of_the_same_images_trains_to_the_same_bits() -> None:
+    images, labels = arrays(64)
+    expected = weights(images, labels)
+    nhwc = np.ascontiguousarray(images.transpose(0, 2, 3, 1))
+    assert weights(nhwc, labels, layout="nhwc") == expected
+    assert weights(images.astype(np.float32) / np.float32(255), labels) == expected
+    assert weights(images / 255, labels.astype(np.uint8)) == expected
+    assert weights(Tensor(images), Tensor(labels)) == expected
+    assert weights(images.tolist() and memoryview(images), list(map(int, labels))) == expected
+    # No contiguous memory: every other one of twice as many.
+    assert weights(np.repeat(images, 2, axis=0)[::2], np.repeat(labels, 2)[::2]) == expected
+    # Other images are other weights: the comparison can fail.
+    assert weights(255 - images, labels) != expected
+
+
+def test_images_of_one_channel_are_read_where_they_lie() -> None:
+    images, _ = arrays(5, channels=1)
+    assert np.shares_memory(as_images(images, "nchw", "images"), images)
+    assert np.shares_memory(as_images(images[:, 0], "nchw", "images"), images)
+    colour, _ = arrays(5)
+    nhwc = np.ascontiguousarray(colour.transpose(0, 2, 3, 1))
+    assert np.shares_memory(as_images(nhwc, "nhwc", "images"), nhwc)
+    assert not np.shares_memory(as_images(colour, "nchw", "images"), colour)
+
+
+def test_layouts_are_told_apart() -> None:
+    images = np.zeros((2, 3, 8, 9), np.uint8)
+    assert Dataset.from_arrays(images, [0, 1]).image_shape == (3, 8, 9)
+    assert Dataset.from_arrays(images.transpose(0, 2, 3, 1), [0, 1], layout="nhwc").image_shape == (3, 8, 9)
+    assert Dataset.from_arrays(images[:, 0], [0, 1]).image_shape == (1, 8, 9)
+
+
+def test_classes_have_names() -> None:
+    images, labels = arrays(20)
+    assert Dataset.from_arrays(images, labels).class_names == ["0", "1", "2"]
+    names = ["dark", "grey", "bright", "none"]
+    assert Dataset.from_arrays(images, labels, class_names=names).class_names == names
+
+
+IMAGES, LABELS = arrays(6)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"train_labels": LABELS[:5]}, "train_labels: found 5 labels: expected 6"),
+        ({"train_labels": LABELS - 5}, "train_labels: found label -"),
+        ({"train_labels": LABELS / 2}, "train_labels: found float64 of shape (6,): expected a whole number"),
+        ({"train_labels": LABELS[:, None]}, "expected a whole number for each image"),
+        ({"train_labels": LABELS + 5000}, "1 to 4096"),
+        ({"train_images": IMAGES[0, 0]}, "found uint8 of shape (8, 9): expected (n, rows, columns)"),
+        ({"train_images": IMAGES.astype(int)}, "found int64: expected uint8 from 0 to 255, or floats"),
+        ({"train_images": IMAGES.astype(float)}, "expected numbers from 0 to 1"),
+        ({"train_images": np.full((6, 4, 4), np.nan)}, "found NaN in image 0"),
+        ({"train_images": IMAGES.transpose(0, 2, 3, 1)}, "found 8 channels: expected 1, 3 or 4; the layout 'nchw'"),
+        ({"train_images": IMAGES[:0], "train_labels": LABELS[:0]}, "one image at least"),
+        ({"layout": "chwn"}, "layout: found 'chwn'"),
+        ({"class_names": ["a"]}, "labels below 1, the number of class names"),
+        ({"test_images": IMAGES}, "expected both"),
+        ({"test_images": IMAGES[:, :1], "test_labels": LABELS}, "test_images: found images of [1, 8, 9]"),
+    ],
+)
+def test_what_is_no_data_set_is_refused(arguments: dict, words: str) -> None:
+    given = {"train_images": IMAGES, "train_labels": LABELS} | arguments
+    with pytest.raises(ValueError) as refused:
+        Dataset.from_arrays(**given)
+    assert words in str(refused.value)

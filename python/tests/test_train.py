@@ -1,0 +1,131 @@
+"""Runs with a directory, and the program."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from _thread import interrupt_main
+from pathlib import Path
+
+import bobbin
+import pytest
+from conftest import PROJECT, RECIPE
+
+FASHION = PROJECT / "data/fashion-mnist"
+# The program of the workspace, where it has been built.
+PROGRAM = Path(os.environ.get("BOBBIN_PROGRAM", PROJECT / "target/release/bobbin"))
+SCRIPT = Path(sys.executable).with_name("bobbin")
+SETTINGS = ["--set", "stop.iterations=40", "--seed", "5", "--lr", "0.02", "--quiet"]
+FIELDS = {"stop": {"iterations": 40}, "seed": 5, "lr": 0.02, "verbose": False}
+
+
+def same_model(one: Path, other: Path) -> bool:
+    names = ["model.safetensors", "recipe.toml"]
+    return all((one / name).read_bytes() == (other / name).read_bytes() for name in names)
+
+
+@pytest.mark.skipif(not PROGRAM.exists(), reason="cargo build --release --bin bobbin makes the program")
+def test_bits_are_those_of_the_program() -> None:
+    subprocess.run([PROGRAM, "train", "--recipe", "fast", *SETTINGS, "--out", "program"], check=True)
+    lines = []
+    run = bobbin.train("fast", out="python", threads=1, callback=lines.append, **FIELDS)
+    assert (run.directory, run.reason, run.steps) == (Path("python"), "iterations", 40)
+    assert same_model(Path("program"), run.directory)
+    written = [json.loads(line) for line in (run.directory / "metrics.jsonl").read_text().splitlines()]
+    assert lines == written and lines[-1]["event"] == "end"
+    assert run.accuracy == written[-1]["top1"] and run.loss == written[-1]["validation_loss"]
+    assert (run.directory / "report.html").exists()
+    # Other seeds have other bits.
+    other = bobbin.train("fast", out="other", **FIELDS | {"seed": 6})
+    assert not same_model(Path("program"), other.directory)
+
+
+def test_the_script_is_the_program_too() -> None:
+    done = subprocess.run([SCRIPT, "train", "--recipe", "fast", *SETTINGS, "--out", "script"], capture_output=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+    run = bobbin.train("fast", **FIELDS)
+    assert run.directory == Path("runs/fast-1") and same_model(Path("script"), run.directory)
+    evaluated = subprocess.run([SCRIPT, "evaluate", "--weights", "script", "--json"], capture_output=True, check=True)
+    assert json.loads(evaluated.stdout)["top1"] == run.accuracy
+    exported = subprocess.run([SCRIPT, "export", "--weights", "script", "--onnx", "net.onnx"], capture_output=True)
+    assert exported.returncode == 0 and Path("net.onnx").exists()
+
+
+def test_data_in_memory_and_in_files() -> None:
+    data = bobbin.Dataset.open(FASHION)
+    assert (data.train_images, data.test_images, data.image_shape) == (60_000, 10_000, (1, 28, 28))
+    one = bobbin.train("fast", data, out="one", **FIELDS)
+    other = bobbin.train("fast", FASHION, out="other", **FIELDS)
+    read = [(run.directory / "model.safetensors").read_bytes() for run in (one, other)]
+    assert read[0] == read[1]
+
+
+def test_a_run_on_arrays(data: bobbin.Dataset, capsys: pytest.CaptureFixture[str]) -> None:
+    run = bobbin.train(RECIPE, data, epochs=2)
+    assert run.directory == Path("runs/run-1") and run.steps == 14 and len(run.epochs) == 2
+    trainer = bobbin.Trainer(RECIPE, data, epochs=2)
+    trainer.run()
+    trainer.save("trainer.safetensors")
+    assert (run.directory / "model.safetensors").read_bytes() == Path("trainer.safetensors").read_bytes()
+    assert capsys.readouterr().out.startswith("epoch 1  loss ")
+    with pytest.raises(bobbin.Error, match="run-1"):
+        bobbin.train(RECIPE, data, out=run.directory)
+    assert bobbin.train(RECIPE, data, out=run.directory, force=True, verbose=False).steps == 21
+    # By default the recipe for pictures.
+    bobbin.train(data=data, out="pictures", epochs=1, verbose=False)
+    assert 'kind = "adamw"' in Path("pictures/recipe.toml").read_text()
+
+
+def test_ctrl_c_leaves_a_checkpoint() -> None:
+    threading.Timer(1.0, interrupt_main).start()
+    with pytest.raises(KeyboardInterrupt, match="go on with: bobbin train --resume stopped"):
+        bobbin.train("fast", out="stopped", epochs=1000, verbose=False)
+    assert list(Path("stopped/checkpoints").iterdir())
+    assert not Path("stopped/model.safetensors").exists()
+
+
+def test_a_callback_that_fails_ends_the_run(data: bobbin.Dataset) -> None:
+    def fails(line: dict) -> None:
+        if line["event"] == "epoch":
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        bobbin.train(RECIPE, data, out="failed", callback=fails, verbose=False)
+    assert len(list(Path("failed/checkpoints").iterdir())) > 0
+
+
+def test_ctrl_c_of_the_script() -> None:
+    command = [SCRIPT, "train", "--epochs", "1000", "--json", "--out", "stopped"]
+    # A shell that starts tests in the background has them ignore Ctrl-C.
+    restore = lambda: signal.signal(signal.SIGINT, signal.default_int_handler)  # noqa: E731
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=restore)
+    assert process.stdout is not None
+    while '"event":"progress"' not in process.stdout.readline():
+        assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    end = time.monotonic() + 60
+    while process.poll() is None and time.monotonic() < end:
+        process.stdout.readline()
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert f"go on with: {SCRIPT} train --resume stopped" in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["--help"], 0, "Usage: bobbin <COMMAND>"),
+        (["--version"], 0, f"bobbin {bobbin.__version__}"),
+        (["trian"], 2, "unrecognized subcommand 'trian'"),
+        ([], 2, "Usage: bobbin"),
+        (["evaluate", "--weights", "nowhere"], 1, "nowhere"),
+        (["train", "--lr", "high"], 2, "--lr: `optimizer.lr` is high: expected a number"),
+    ],
+)
+@pytest.mark.parametrize("program", [[SCRIPT], [sys.executable, "-m", "bobbin"]])
+def test_exit_codes_are_those_of_the_program(program: list, arguments: list, code: int, words: str) -> None:
+    done = subprocess.run([*program, *arguments], capture_output=True, text=True)
+    assert done.returncode == code and words in done.stdout + done.stderr
