@@ -11,7 +11,7 @@ use model::{
     Init, Layer, Network, adaptive_avg_pool2d, adaptive_max_pool2d, add, again, avg_pool2d,
     batch_norm2d, concat, conv2d, dropout, dropout2d, flatten, gelu, global_avg_pool2d, group_norm,
     hardswish, instance_norm, layer_norm, layers, linear, log_softmax, max_pool2d, multiply, prelu,
-    relu, silu, softmax, stochastic_depth,
+    relu, relu6, silu, softmax, stochastic_depth,
 };
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -130,6 +130,22 @@ fn steady_state() {
         linear(10)
     ];
     tape("graph", &graph);
+    let convolutions = layers![
+        conv2d(12, 3).padding(1).no_bias(),
+        batch_norm2d(),
+        relu6(),
+        conv2d(12, 3).groups(12).stride(2).padding(1).no_bias(),
+        batch_norm2d(),
+        relu6(),
+        conv2d(8, [4, 3]).groups(4).same(),
+        silu(),
+        conv2d(16, 3).groups(8).padding(1).reflect(),
+        relu(),
+        max_pool2d(2),
+        flatten(),
+        linear(10)
+    ];
+    tape("convolutions", &convolutions);
     let changes = [("augment.shift", "2"), ("augment.flip", "0.5"), ("augment.erase", "0.5")];
     training(
         "lenet",

@@ -48,6 +48,8 @@ presets! {
     squeezenet1_1: "squeezenet1-1",
     vgg11_bn: "vgg11-bn",
     densenet121: "densenet121",
+    mobilenet_v2: "mobilenet-v2",
+    efficientnet_b0: "efficientnet-b0",
     wrn_16_4: "wrn-16-4",
     resnet20: "resnet20",
 }

@@ -51,6 +51,18 @@ const GRAPH: &str = "[
     { kind = 'max-pool', kernel = 2 }, { kind = 'flatten' }, { kind = 'linear', outputs = 10 },
 ]";
 
+/// Channels in groups, one to a group and several, and every padding.
+const CONVOLUTIONS: &str = "[
+    { kind = 'conv', outputs = 32, kernel = 3, padding = 'same', bias = false }, { kind = 'batch-norm' },
+    { kind = 'relu6' },
+    { kind = 'conv', outputs = 32, kernel = 3, stride = 2, padding = 1, groups = 32, bias = false },
+    { kind = 'batch-norm' }, { kind = 'relu', name = 'planes' },
+    { kind = 'conv', outputs = 64, kernel = [4, 3], padding = 'same', groups = 32 }, { kind = 'silu' },
+    { kind = 'conv', outputs = 64, kernel = 3, padding = [0, 2, 1, 1], groups = 2 }, { kind = 'gelu' },
+    { kind = 'conv', outputs = 32, kernel = 5, padding = 2, padding_mode = 'reflect', groups = 4 },
+    { kind = 'add', from = ['planes', '10'] }, { kind = 'flatten' }, { kind = 'linear', outputs = 10 },
+]";
+
 /// Every change that a recipe can make of images.
 const CHANGES: [(&str, &str); 10] = [
     ("augment.shift", "2"),
@@ -83,7 +95,8 @@ fn bits_do_not_depend_on_threads() {
     let fused: Vec<Isa> =
         Isa::available().into_iter().filter(|isa| isa.name() != "portable").collect();
     let presets = PRESETS.map(|preset| ("model.preset", preset));
-    for network in presets.into_iter().chain([("model.layers", KINDS), ("model.layers", GRAPH)]) {
+    let layers = [KINDS, GRAPH, CONVOLUTIONS].map(|layers| ("model.layers", layers));
+    for network in presets.into_iter().chain(layers) {
         for shard in ["16", "48"] {
             let settings = [
                 network,

@@ -58,15 +58,22 @@ impl Conv2dOptions {
     /// it, half after it, where there is one row or column more if it cannot be halved.
     ///
     /// # Panics
-    /// If the kernel has no row or column, or its reach cannot be counted.
+    /// Where [`Conv2dOptions::checked_same`] has none.
     #[must_use]
     pub fn same(self) -> Conv2dOptions {
-        let total = [0, 1].map(|axis| {
-            let reach = self.window.kernel[axis].checked_sub(1);
-            let reach = reach.and_then(|steps| steps.checked_mul(self.window.dilation[axis]));
-            reach.unwrap_or_else(|| panic!("{:?} has no padding that keeps a size", self.window))
-        });
-        self.padding(total.map(|n| n / 2), total.map(|n| n - n / 2))
+        let same = self.checked_same();
+        same.unwrap_or_else(|| panic!("{:?} has no padding that keeps a size", self.window))
+    }
+
+    /// [`Conv2dOptions::same`]; `None` if the kernel has no row or column, or its reach cannot be counted.
+    #[must_use]
+    pub fn checked_same(self) -> Option<Conv2dOptions> {
+        let mut total = [0; 2];
+        for (axis, total) in total.iter_mut().enumerate() {
+            let steps = self.window.kernel[axis].checked_sub(1)?;
+            *total = steps.checked_mul(self.window.dilation[axis])?;
+        }
+        Some(self.padding(total.map(|n| n / 2), total.map(|n| n - n / 2)))
     }
 
     /// The same with padding that holds this.

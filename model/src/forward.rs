@@ -49,20 +49,25 @@ impl Network {
     fn pass(&self, planned: &Planned, tape: &mut Tape<'_>, x: &[Var]) -> Var {
         let node = &self.nodes[planned.first];
         let (params, bias) = (&node.params[..], node.params.get(1).copied());
-        let window = || node.conv2d().expect("the pass of a convolution").window;
+        let options = || {
+            let options = node.conv2d().and_then(|convolution| convolution.resolved());
+            options.expect("the pass of a convolution, checked when the network was")
+        };
         match planned.pass {
             Pass::Same => x[0],
             Pass::Layer { relu } => node.operation().forward(Call { tape, params, x, relu }),
             Pass::NormalisedConvolution { norm, relu } if x.len() > 1 => {
                 let norm = self.norm(norm);
-                let y = tape.conv2d_batch_norm2d(x[0], params[0], bias, window(), norm, false);
+                let y = tape.conv2d_batch_norm2d(x[0], params[0], bias, options(), norm, false);
                 tape.add_to(y, x[1], relu);
                 y
             }
             Pass::NormalisedConvolution { norm, relu } => {
-                tape.conv2d_batch_norm2d(x[0], params[0], bias, window(), self.norm(norm), relu)
+                tape.conv2d_batch_norm2d(x[0], params[0], bias, options(), self.norm(norm), relu)
             }
-            Pass::PooledConvolution => tape.conv2d_relu_max_pool2d(x[0], params[0], bias, window()),
+            Pass::PooledConvolution => {
+                tape.conv2d_relu_max_pool2d(x[0], params[0], bias, options())
+            }
             Pass::PooledNorm => tape.batch_norm2d_relu_max_pool2d(x[0], self.norm(planned.first)),
         }
     }

@@ -69,7 +69,7 @@ pub use fine_tune::FineTuned;
 pub use init::Init;
 pub use layer_list::LayerList;
 pub use layers::{
-    AdaptiveAvgPool2d, AdaptiveMaxPool2d, Add, Again, AvgPool2d, BatchNorm2d, Concat, Conv2d,
+    AdaptiveAvgPool2d, AdaptiveMaxPool2d, Add, Again, AvgPool2d, Axes, BatchNorm2d, Concat, Conv2d,
     Dropout, Flatten, GlobalAvgPool2d, GroupNorm, INPUT, InstanceNorm, Kind, Layer, LayerNorm,
     Linear, MaxPool2d, Multiply, Prelu, Residual, Softmax, Unit, adaptive_avg_pool2d,
     adaptive_max_pool2d, add, again, avg_pool2d, batch_norm2d, concat, conv2d, dropout, dropout2d,

@@ -13,7 +13,17 @@ from pathlib import Path
 import numpy as np
 
 TOLERANCE, IMAGES, SIZE = 1e-4, 20, 64
-PRESETS = ["resnet18", "resnet50", "squeezenet1-1", "vgg11-bn", "densenet121", "wrn-16-4", "resnet20"]
+PRESETS = [
+    "resnet18",
+    "resnet50",
+    "squeezenet1-1",
+    "vgg11-bn",
+    "densenet121",
+    "mobilenet-v2",
+    "efficientnet-b0",
+    "wrn-16-4",
+    "resnet20",
+]
 
 
 def write_set(directory, classes):

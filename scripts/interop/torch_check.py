@@ -21,7 +21,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from fashion import test_images, test_labels, worst
-from torch_networks import CONVOLUTIONAL, CUSTOM, GRAPH, KINDS, PRESETS, custom
+from torch_networks import CONVOLUTIONAL, CONVOLUTIONS, CUSTOM, GRAPH, KINDS, PRESETS, custom
 
 TOLERANCE, IMAGES = 1e-4, 1000
 
@@ -58,7 +58,8 @@ def write(directory):
         save_file(net.state_dict(), directory / f"{name}.safetensors")
         torch.save(net.state_dict(), directory / f"{name}.pth")
         np.save(directory / f"{name}.npy", logits(net, x))
-    own = [("custom", CUSTOM), ("kinds", KINDS), ("graph", GRAPH), ("convolutional", CONVOLUTIONAL)]
+    own = [("custom", CUSTOM), ("kinds", KINDS), ("graph", GRAPH), ("convolutions", CONVOLUTIONS)]
+    own.append(("convolutional", CONVOLUTIONAL))
     for name, layers in own:
         net = by_chance(custom(layers)[0])
         about = {

@@ -181,6 +181,28 @@ GRAPH = [
     dict(kind="linear", name="classifier.1"),
 ]
 
+# Channels in groups, and paddings of every kind.
+CONVOLUTIONS = [
+    dict(kind="conv", outputs=8, kernel=[4, 3], padding="same", name="stem"),
+    dict(kind="batch-norm"),
+    dict(kind="relu", name="planes"),
+    dict(kind="conv", outputs=16, kernel=3, stride=[2, 1], padding=1, groups=8, bias=False, name="depthwise"),
+    dict(kind="batch-norm"),
+    dict(kind="relu6"),
+    dict(kind="conv", outputs=12, kernel=3, padding=[0, 2, 1, 3], groups=4),
+    dict(kind="silu"),
+    dict(kind="conv", outputs=12, kernel=5, padding=2, padding_mode="reflect", groups=12, bias=False),
+    dict(kind="batch-norm"),
+    {"kind": "add", "from": ["9", "7"]},
+    dict(kind="relu"),
+    dict(kind="conv", outputs=10, kernel=[2, 3], padding="same", padding_mode="reflect", dilation=[1, 2], groups=2),
+    dict(kind="gelu"),
+    dict(kind="conv", outputs=10, kernel=3, padding=[1, 0, 2, 0], padding_mode="reflect"),
+    dict(kind="relu"),
+    dict(kind="flatten"),
+    dict(kind="linear", name="head"),
+]
+
 # Ends in planes that are vectors only because they have one pixel.
 CONVOLUTIONAL = [
     dict(kind="conv", outputs=9, kernel=5, stride=2),
@@ -215,6 +237,17 @@ class AveragePool(nn.Module):
 
     def forward(self, x):
         return self.pool[0](x)
+
+
+class Convolution(nn.Conv2d):
+    """With padding [left, right, top, bottom]."""
+
+    def __init__(self, sides, mode, *sizes, **options):
+        super().__init__(*sizes, **options)
+        self.sides, self.mode = sides, mode.replace("zeros", "constant")
+
+    def forward(self, x):
+        return super().forward(F.pad(x, self.sides, self.mode))
 
 
 class LayerNorm2d(nn.LayerNorm):
@@ -335,8 +368,10 @@ def windowed(layer, kind, channels, size, bias):
         value = layer.get(field, default)
         return tuple(value) if isinstance(value, list) else (value, value)
 
+    if kind == "conv":
+        return convolution(layer, channels, size, bias, pair)
     kernel = pair("kernel", None)
-    stride = pair("stride", 1 if kind == "conv" else layer["kernel"])
+    stride = pair("stride", layer["kernel"])
     window = dict(stride=stride, padding=pair("padding", 0), dilation=pair("dilation", 1))
     ceil = layer.get("ceil_mode", False)
     extents = zip(size, kernel, *window.values())
@@ -344,12 +379,22 @@ def windowed(layer, kind, channels, size, bias):
     # A window begins before the end of the plane.
     starts = zip(after, size, stride, window["padding"])
     after = [a - (ceil and (a - 1) * s >= n + p) for a, n, s, p in starts]
-    if kind == "conv":
-        outputs = layer["outputs"]
-        return nn.Conv2d(channels, outputs, kernel, bias=bias, **window), [outputs, *after]
     if kind == "max-pool":
         return nn.MaxPool2d(kernel, ceil_mode=ceil, **window), [channels, *after]
     if window["dilation"] != (1, 1):
         return AveragePool(channels, kernel, **window), [channels, *after]
     counted = layer.get("count_include_pad", True)
     return nn.AvgPool2d(kernel, stride, window["padding"], ceil, counted), [channels, *after]
+
+
+def convolution(layer, channels, size, bias, pair):
+    outputs, padding, mode = layer["outputs"], layer.get("padding", 0), layer.get("padding_mode", "zeros")
+    options = dict(stride=pair("stride", 1), dilation=pair("dilation", 1), groups=layer.get("groups", 1), bias=bias)
+    sizes = channels, outputs, pair("kernel", None)
+    if isinstance(padding, list) and len(padding) == 4:
+        top, bottom, left, right = padding
+        conv = Convolution((left, right, top, bottom), mode, *sizes, **options)
+    else:
+        padding = padding if padding == "same" else pair("padding", 0)
+        conv = nn.Conv2d(*sizes, padding=padding, padding_mode=mode, **options)
+    return conv, list(conv(torch.zeros(1, channels, *size)).shape[1:])

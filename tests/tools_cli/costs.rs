@@ -34,7 +34,7 @@ fn model(scratch: &Scratch, size: [usize; 2], layers: &[Layer], tensors: &[(&str
 
 /// One convolution to one channel, and what makes two classes of it.
 fn one_convolution(window: Window) -> Vec<Layer> {
-    let convolution = Conv2d { outputs: 1, window, bias: false };
+    let convolution = Conv2d { options: window.into(), bias: false, ..conv2d(1, 1) };
     layers![convolution, global_avg_pool2d(), flatten(), linear(2)]
 }
 

@@ -54,6 +54,12 @@ impl Depthwise {
         })
     }
 
+    /// Bytes of the tables of the forward pass at most, by a closed formula.
+    pub fn forward_bytes(convolution: &Convolution) -> u64 {
+        let segments = convolution.output().pixels().saturating_mul(size_of::<Segment>()) as u64;
+        convolution.forward_bytes().saturating_add(segments)
+    }
+
     fn backward(&self) -> &Sweep {
         self.backward.get_or_init(|| Sweep::backward(&self.convolution.group()))
     }

@@ -18,7 +18,7 @@ fn everything() -> Vec<Layer> {
     let uneven = Window { kernel: [3, 1], stride: [2, 1], padding: [0, 1], dilation: [1, 2] };
     layers![
         conv2d(16, 5).padding(2).named("conv1"),
-        Conv2d { outputs: 8, window: uneven, bias: false },
+        Conv2d { options: uneven.into(), bias: false, ..conv2d(8, 1) },
         batch_norm2d(),
         relu(),
         leaky_relu(0.1),
@@ -63,6 +63,9 @@ fn more() -> Vec<Layer> {
         stochastic_depth(0.2),
         softmax(),
         log_softmax(),
+        conv2d(8, [3, 1]).stride([2, 1]).padding([1, 0]).groups(4),
+        conv2d(8, 3).same().dilation(2).reflect(),
+        conv2d(8, 3).uneven_padding([0, 2], [1, 3]).groups(8).no_bias(),
     ]
 }
 
@@ -96,6 +99,10 @@ fn what_a_recipe_says_of_later_kinds() {
             { kind = "stochastic-depth" },
             { kind = "softmax" },
             { kind = "log-softmax" },
+            { kind = "conv", outputs = 8, kernel = [3, 1], stride = [2, 1], padding = [1, 0], groups = 4 },
+            { kind = "conv", outputs = 8, kernel = 3, padding = "same", padding_mode = "reflect", dilation = 2 },
+            { kind = "conv", outputs = 8, kernel = 3, padding = [0, 1, 2, 3], padding_mode = "zeros", groups = 8,
+              bias = false },
         ]"#,
     );
     assert_eq!(layers.unwrap(), more());
@@ -110,6 +117,8 @@ fn what_a_recipe_says_of_later_kinds() {
         r#"{"kind":"elu"},{"kind":"elu","alpha":0.5}"#,
         r#"{"kind":"max-pool","kernel":3,"stride":2,"ceil_mode":true}"#,
         r#"{"kind":"adaptive-avg-pool","size":7}"#,
+        r#"{"kind":"conv","outputs":8,"kernel":3,"padding":"same","padding_mode":"reflect","dilation":2}"#,
+        r#"{"kind":"conv","outputs":8,"kernel":3,"padding":[0,1,2,3],"groups":8,"bias":false}"#,
     ] {
         assert!(text.contains(part), "{part} is not in {text}");
     }
@@ -226,7 +235,7 @@ fn mistakes_are_named() {
         (
             conv("outputs = 3, kernl = 3"),
             "layer 1 (conv): there is no field `kernl`: expected outputs, kernel, stride, padding, \
-             dilation, bias, name, from",
+             padding_mode, dilation, groups, bias, name, from",
         ),
         (
             conv("outputs = 'six', kernel = 3"),
@@ -248,8 +257,23 @@ fn mistakes_are_named() {
         (conv("outputs = 4, kernel = [3, 0]"), "`kernel` is [3,0]: expected"),
         (conv("outputs = 4, kernel = 3, stride = 0"), "`stride` is 0: expected"),
         (conv("outputs = 4, kernel = 3, dilation = 0"), "`dilation` is 0: expected"),
-        (conv("outputs = 4, kernel = 3, padding = 'same'"), "`padding` is \"same\": expected"),
+        (
+            conv("outputs = 4, kernel = 3, padding = 'valid'"),
+            "layer 1 (conv): `padding` is \"valid\": expected a whole number from 0 to 4096, [rows, columns] or \
+             [top, bottom, left, right] of such, or \"same\"",
+        ),
         (conv("outputs = 4, kernel = 3, padding = 5000"), "`padding` is 5000: expected"),
+        (conv("outputs = 4, kernel = 3, padding = [1, 2, 3]"), "`padding` is [1,2,3]: expected"),
+        (conv("outputs = 4, kernel = 3, padding = [1, 2, 3, -1]"), "`padding` is [1,2,3,-1]:"),
+        (
+            conv("outputs = 4, kernel = 3, padding_mode = 'circular'"),
+            "`padding_mode` is \"circular\": expected \"zeros\" or \"reflect\"",
+        ),
+        (conv("outputs = 4, kernel = 3, groups = 0"), "`groups` is 0: expected a whole number"),
+        (
+            "[{ kind = 'max-pool', kernel = 3, padding = 'same' }]".to_owned(),
+            "layer 0 (max-pool): `padding` is \"same\": expected a whole number from 0 to 4096",
+        ),
         (conv("outputs = 4, kernel = 3, bias = 1"), "`bias` is 1: expected true or false"),
         (conv("outputs = 4, kernel = 3, name = 1"), "`name` is 1: expected a string"),
         (

@@ -10,7 +10,7 @@ pub(crate) struct Fields(Vec<(&'static str, Field)>);
 
 enum Field {
     Whole(usize),
-    Pair([usize; 2]),
+    Wholes(Vec<usize>),
     Decimal(f64),
     Switch(bool),
     Text(String),
@@ -26,8 +26,12 @@ impl Fields {
     /// One number where both are the same.
     pub fn pair(&mut self, field: &'static str, value: [usize; 2]) {
         let [rows, columns] = value;
-        let both = if rows == columns { Field::Whole(rows) } else { Field::Pair(value) };
+        let both = if rows == columns { Field::Whole(rows) } else { Field::Wholes(value.to_vec()) };
         self.0.push((field, both));
+    }
+
+    pub fn wholes(&mut self, field: &'static str, values: &[usize]) {
+        self.0.push((field, Field::Wholes(values.to_vec())));
     }
 
     /// The shortest decimal that is this number in 32 bits: 0.1, not 0.10000000149.
@@ -48,18 +52,23 @@ impl Fields {
         self.0.push((field, Field::Layers(value.to_vec())));
     }
 
-    /// A window, whose stride is `stride` by default.
-    pub fn window(&mut self, window: &Window, stride: [usize; 2]) {
-        // No default kernel: none has no rows.
-        for (field, value, default) in [
-            ("kernel", window.kernel, [0, 0]),
-            ("stride", window.stride, stride),
-            ("padding", window.padding, [0, 0]),
-            ("dilation", window.dilation, [1, 1]),
-        ] {
-            if value != default {
-                self.pair(field, value);
-            }
+    /// A window, whose stride is `stride` by default; its padding is written by `padding`.
+    pub fn window(
+        &mut self,
+        window: &Window,
+        stride: [usize; 2],
+        padding: impl FnOnce(&mut Fields),
+    ) {
+        self.pair("kernel", window.kernel);
+        self.pair_unless("stride", window.stride, stride);
+        padding(self);
+        self.pair_unless("dilation", window.dilation, [1, 1]);
+    }
+
+    /// [`Fields::pair`], unless it is the default.
+    pub fn pair_unless(&mut self, field: &'static str, value: [usize; 2], default: [usize; 2]) {
+        if value != default {
+            self.pair(field, value);
         }
     }
 }
@@ -68,7 +77,7 @@ impl Serialize for Field {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
             Field::Whole(value) => value.serialize(serializer),
-            Field::Pair(value) => value.serialize(serializer),
+            Field::Wholes(value) => value.serialize(serializer),
             Field::Decimal(value) => value.serialize(serializer),
             Field::Switch(value) => value.serialize(serializer),
             Field::Text(value) => value.serialize(serializer),

@@ -256,41 +256,50 @@ nameable!(
 macro_rules! windowed {
     ($($kind:ty),+) => {
         $(impl $kind {
-            /// The same with this padding on all sides.
-            pub fn padding(mut self, padding: usize) -> Self {
-                self.window = self.window.padding(padding);
+            /// The same with so many rows and columns of padding on both sides.
+            pub fn padding(mut self, padding: impl Axes) -> Self {
+                self.window.padding = padding.axes();
                 self
             }
 
-            /// The same with this stride along both axes.
-            pub fn stride(mut self, stride: usize) -> Self {
-                self.window = self.window.stride(stride);
+            /// The same with this stride.
+            pub fn stride(mut self, stride: impl Axes) -> Self {
+                self.window.stride = stride.axes();
                 self
             }
 
-            /// The same with this dilation along both axes.
-            pub fn dilation(mut self, dilation: usize) -> Self {
-                self.window = self.window.dilation(dilation);
+            /// The same with this dilation.
+            pub fn dilation(mut self, dilation: impl Axes) -> Self {
+                self.window.dilation = dilation.axes();
                 self
             }
         })+
     };
 }
 
-windowed!(Conv2d, MaxPool2d, AvgPool2d);
+windowed!(MaxPool2d, AvgPool2d);
 
-/// The height and width after a window, of so many channels.
-fn windowed(
-    window: &kernels::Window,
-    [_, height, width]: definition::Shape,
-    channels: usize,
-) -> Result<definition::Shape, String> {
-    let output = window.output([height, width]);
-    let [h, w] = output.ok_or("the window does not fit")?;
-    if !definition::addressable(&[kernels::LANES, channels, h, w.saturating_add(1)]) {
-        return Err("its output is too large".into());
+/// Rows and columns: one number for both, or `[rows, columns]`.
+///
+/// ```
+/// assert_eq!(model::conv2d(8, 3), model::conv2d(8, [3, 3]));
+/// let _ = model::max_pool2d([2, 1]).stride([2, 1]);
+/// ```
+pub trait Axes {
+    /// Rows and columns.
+    fn axes(self) -> [usize; 2];
+}
+
+impl Axes for usize {
+    fn axes(self) -> [usize; 2] {
+        [self; 2]
     }
-    Ok([channels, h, w])
+}
+
+impl Axes for [usize; 2] {
+    fn axes(self) -> [usize; 2] {
+        self
+    }
 }
 
 /// A window in a few words.

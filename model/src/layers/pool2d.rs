@@ -4,7 +4,7 @@ use super::definition::{
     Call, FewCall, Form, Operation, Readable, Shape, Work, Written, addressable, product,
 };
 use super::fields::Fields;
-use super::{Layer, window_in_words};
+use super::{Axes, Layer, window_in_words};
 #[cfg(feature = "onnx")]
 use crate::onnx_nodes::{Array, Graph, Site};
 use crate::steps::Value;
@@ -38,14 +38,19 @@ pub struct AvgPool2d {
 pub struct GlobalAvgPool2d;
 
 /// Max-pool with a square window and a stride of its size.
-pub fn max_pool2d(kernel: usize) -> MaxPool2d {
-    MaxPool2d { window: Window::new([kernel; 2]).stride(kernel), ceil: false }
+pub fn max_pool2d(kernel: impl Axes) -> MaxPool2d {
+    MaxPool2d { window: tiling(kernel), ceil: false }
 }
 
 /// Average pool with a square window and a stride of its size; padding counts.
-pub fn avg_pool2d(kernel: usize) -> AvgPool2d {
-    let window = Window::new([kernel; 2]).stride(kernel);
-    AvgPool2d { window, ceil: false, count_padding: true }
+pub fn avg_pool2d(kernel: impl Axes) -> AvgPool2d {
+    AvgPool2d { window: tiling(kernel), ceil: false, count_padding: true }
+}
+
+/// A window whose stride is its kernel.
+fn tiling(kernel: impl Axes) -> Window {
+    let kernel = kernel.axes();
+    Window { stride: kernel, ..Window::new(kernel) }
 }
 
 impl MaxPool2d {
@@ -120,7 +125,9 @@ impl Written for MaxPool2d {
     }
 
     fn write(&self, fields: &mut Fields) {
-        fields.window(&self.window, self.window.kernel);
+        let padding =
+            |fields: &mut Fields| fields.pair_unless("padding", self.window.padding, [0, 0]);
+        fields.window(&self.window, self.window.kernel, padding);
         if self.ceil {
             fields.switch("ceil_mode", true);
         }
@@ -137,7 +144,9 @@ impl Written for AvgPool2d {
     }
 
     fn write(&self, fields: &mut Fields) {
-        fields.window(&self.window, self.window.kernel);
+        let padding =
+            |fields: &mut Fields| fields.pair_unless("padding", self.window.padding, [0, 0]);
+        fields.window(&self.window, self.window.kernel, padding);
         if self.ceil {
             fields.switch("ceil_mode", true);
         }

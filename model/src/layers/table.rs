@@ -80,13 +80,39 @@ impl Table<'_> {
 
     /// A window; `stride` is its default by the kernel.
     pub fn window(&self, stride: fn([usize; 2]) -> [usize; 2]) -> Result<Window, String> {
+        let padding = self.pair("padding", 0..=STEPS)?.unwrap_or([0, 0]);
+        Ok(Window { padding, ..self.unpadded_window(stride)? })
+    }
+
+    /// A window, whose padding is read elsewhere.
+    pub fn unpadded_window(&self, stride: fn([usize; 2]) -> [usize; 2]) -> Result<Window, String> {
         let kernel = self.required("kernel", self.pair("kernel", 1..=STEPS)?)?;
         Ok(Window {
             kernel,
             stride: self.pair("stride", 1..=STEPS)?.unwrap_or(stride(kernel)),
-            padding: self.pair("padding", 0..=STEPS)?.unwrap_or([0, 0]),
+            padding: [0, 0],
             dilation: self.pair("dilation", 1..=STEPS)?.unwrap_or([1, 1]),
         })
+    }
+
+    /// Rows and columns of padding before an image, and after it; `None` for `"same"`.
+    pub fn padding(&self) -> Result<Option<[[usize; 2]; 2]>, String> {
+        let Some(value) = self.fields.get("padding") else { return Ok(Some([[0, 0]; 2])) };
+        if value == "same" {
+            return Ok(None);
+        }
+        let range = 0..=STEPS;
+        let side = |n| within(n, &range);
+        let sides: Option<Vec<usize>> =
+            value.as_array().and_then(|sides| sides.iter().map(side).collect());
+        let found = match sides.as_deref() {
+            Some(&[top, bottom, left, right]) => Some([[top, left], [bottom, right]]),
+            _ => pair(value, &range).map(|both| [both; 2]),
+        };
+        let expected = format!(
+            "a whole number from 0 to {STEPS}, [rows, columns] or [top, bottom, left, right] of such, or \"same\""
+        );
+        found.map(Some).ok_or_else(|| self.wrong("padding", value, &expected))
     }
 
     /// Text.
@@ -146,15 +172,9 @@ impl Table<'_> {
         range: RangeInclusive<u64>,
     ) -> Result<Option<[usize; 2]>, String> {
         let Some(value) = self.fields.get(field) else { return Ok(None) };
-        let pair = match value {
-            Value::Array(both) if both.len() == 2 => {
-                within(&both[0], &range).zip(within(&both[1], &range)).map(|(y, x)| [y, x])
-            }
-            other => within(other, &range).map(|both| [both; 2]),
-        };
         let (least, most) = (range.start(), range.end());
         let expected = format!("a whole number from {least} to {most}, or [rows, columns] of such");
-        pair.map(Some).ok_or_else(|| self.wrong(field, value, &expected))
+        pair(value, &range).map(Some).ok_or_else(|| self.wrong(field, value, &expected))
     }
 
     pub fn layers(&self, field: &str) -> Result<Option<Vec<Layer>>, String> {
@@ -169,6 +189,15 @@ impl Table<'_> {
 
     fn wrong(&self, field: &str, found: &Value, expected: &str) -> String {
         format!("{}: `{field}` is {}: expected {expected}", self.layer, shown(found))
+    }
+}
+
+fn pair(value: &Value, range: &RangeInclusive<u64>) -> Option<[usize; 2]> {
+    match value {
+        Value::Array(both) if both.len() == 2 => {
+            within(&both[0], range).zip(within(&both[1], range)).map(|(y, x)| [y, x])
+        }
+        other => within(other, range).map(|both| [both; 2]),
     }
 }
 

@@ -101,6 +101,7 @@ fn all_kinds() -> Vec<Layer> {
         softplus(2.0),
         prelu().per_channel(),
         avg_pool2d(2).stride(2).padding(1).ceil(),
+        conv2d(6, 3).groups(2).padding(2).reflect(),
         adaptive_max_pool2d([3, 2]),
         adaptive_avg_pool2d([2, 1]),
         flatten(),
@@ -141,6 +142,43 @@ fn operators_and_what_is_said_of_them() {
     assert_eq!(attribute(8, "transB").i, 1);
     assert_eq!((graph.node[2].input.len(), graph.node[8].input.len()), (3, 2));
     assert_eq!(floats(&graph, "normalize/sub/by"), [0.25]);
+}
+
+/// Mirrored padding is a node of its own, whatever is folded.
+#[test]
+fn groups_and_paddings() {
+    let layers = layers![
+        conv2d(4, [3, 2]).uneven_padding([0, 1], [2, 3]).groups(2),
+        conv2d(8, 3).same().reflect().groups(4).no_bias().named("mirrored"),
+        batch_norm2d(),
+        conv2d(2, 2).same(),
+        global_avg_pool2d(),
+    ];
+    let model = model([2, 9, 9], &layers);
+    let graph = graph(&model, true);
+    assert_eq!(
+        operations(&graph)[2..],
+        ["Conv", "Pad", "Conv", "Conv", "GlobalAveragePool", "Flatten"]
+    );
+    let attribute = |node: usize, name: &str| {
+        let attributes = &graph.node[node].attribute;
+        attributes.iter().find(|attribute| attribute.name == name).unwrap()
+    };
+    assert_eq!((attribute(2, "group").i, attribute(4, "group").i), (2, 4));
+    assert_eq!(attribute(2, "kernel_shape").ints, [3, 2]);
+    assert_eq!(attribute(2, "pads").ints, [0, 1, 2, 3]);
+    assert_eq!(
+        (&attribute(3, "mode").s[..], &*graph.node[3].name),
+        (&b"reflect"[..], "mirrored/pad")
+    );
+    assert_eq!(attribute(4, "pads").ints, [0; 4]);
+    assert_eq!(attribute(5, "pads").ints, [0, 0, 1, 1]);
+    let pads =
+        graph.initializer.iter().find(|tensor| tensor.name == graph.node[3].input[1]).unwrap();
+    let pads: Vec<i64> =
+        pads.raw_data.as_chunks().0.iter().map(|bytes| i64::from_le_bytes(*bytes)).collect();
+    assert_eq!(pads, [0, 0, 1, 1, 0, 0, 1, 1]);
+    assert_eq!(floats(&graph, "mirrored/folded.weight").len(), 8 * 9);
 }
 
 /// Used again, a layer has its own weights, whatever was put into those of another use, and slopes in the shape that

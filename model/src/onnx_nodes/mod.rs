@@ -3,7 +3,7 @@
 pub(crate) mod messages;
 
 use crate::parameter::Parameter;
-use kernels::Window;
+use kernels::{Conv2dOptions, PaddingMode};
 use messages::*;
 use std::collections::HashMap;
 
@@ -193,10 +193,26 @@ impl<'a> Graph<'a> {
         self.node(name, "Reshape", &inputs, vec![], false)
     }
 
-    /// A convolution of planes.
-    pub fn conv(&mut self, name: &str, affine: Affine, w: &Window, group: i64, x: Array) -> Array {
-        let attributes =
-            [window(w), vec![ints("dilations", &w.dilation), int("group", group)]].concat();
+    /// A convolution of planes; what is not zeros around them is put there by a node of its own.
+    pub fn conv(&mut self, name: &str, affine: Affine, w: &Conv2dOptions, x: Array) -> Array {
+        let ([top, left], [bottom, right]) = (w.window.padding, w.padding_after);
+        // Those before both axes, then those after.
+        let (mut pads, mut x) = ([top, left, bottom, right], x);
+        if w.padding_mode == PaddingMode::Reflect && w.is_padded() {
+            let [top, left, bottom, right] = pads.map(|n| n as i64);
+            let of_all = [0, 0, top, left, 0, 0, bottom, right];
+            let inputs = [x.name, self.integers(&format!("{name}/pads"), &of_all)];
+            let mode = vec![text("mode", "reflect")];
+            x = self.node(&format!("{name}/pad"), "Pad", &inputs, mode, false);
+            pads = [0; 4];
+        }
+        let attributes = vec![
+            ints("kernel_shape", &w.window.kernel),
+            ints("strides", &w.window.stride),
+            ints("pads", &pads),
+            ints("dilations", &w.window.dilation),
+            int("group", w.groups as i64),
+        ];
         self.convolution(name, affine, attributes, x)
     }
 
@@ -259,12 +275,6 @@ impl<'a> Graph<'a> {
     }
 }
 
-/// What convolutions and pools have in common. Pads are those before both axes, then those after.
-pub(crate) fn window(w: &Window) -> Vec<AttributeProto> {
-    let [y, x] = w.padding;
-    vec![ints("kernel_shape", &w.kernel), ints("strides", &w.stride), ints("pads", &[y, x, y, x])]
-}
-
 pub(crate) fn ints(name: &str, values: &[usize]) -> AttributeProto {
     AttributeProto {
         name: name.to_owned(),
@@ -282,4 +292,9 @@ pub(crate) fn int(name: &str, i: i64) -> AttributeProto {
 pub(crate) fn float(name: &str, f: f32) -> AttributeProto {
     let r#type = AttributeType::Float as i32;
     AttributeProto { name: name.to_owned(), f, r#type, ..AttributeProto::default() }
+}
+
+fn text(name: &str, s: &str) -> AttributeProto {
+    let (r#type, s) = (AttributeType::String as i32, s.as_bytes().to_vec());
+    AttributeProto { name: name.to_owned(), s, r#type, ..AttributeProto::default() }
 }

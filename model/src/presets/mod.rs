@@ -2,6 +2,8 @@
 //! its weights can be taken; `tests/presets.rs` holds them against it.
 
 mod densenet;
+mod efficientnet;
+mod mobilenet;
 mod resnet;
 mod squeezenet;
 mod stack;
@@ -12,7 +14,7 @@ use crate::layers::*;
 use thiserror::Error;
 
 /// The names of the presets and what they are.
-pub const PRESETS: [(&str, &str); 12] = [
+pub const PRESETS: [(&str, &str); 14] = [
     ("lenet", "the paper's LeNet: two 5×5 convolutions of 6 and 16 channels, three linear layers"),
     ("lenet-li", "the cited article's LeNet: 6 and 12 channels, then 120, 60 and 10 features"),
     ("cnn-bn", "two 5×5 convolutions of 16 and 32 channels with batch norm, one linear layer"),
@@ -28,6 +30,11 @@ pub const PRESETS: [(&str, &str); 12] = [
         "torchvision's VGG-11: eight 3×3 convolutions with batch norm, three linear layers",
     ),
     ("densenet121", "torchvision's DenseNet-121: 58 layers that each add 32 channels"),
+    ("mobilenet-v2", "torchvision's MobileNetV2: seventeen blocks with a depthwise convolution"),
+    (
+        "efficientnet-b0",
+        "torchvision's EfficientNet-B0: sixteen depthwise blocks with squeeze and excitation",
+    ),
 ];
 
 /// A name that is not a preset.
@@ -50,6 +57,8 @@ pub fn preset(name: &str, classes: usize) -> Result<Vec<Layer>, UnknownPreset> {
         "squeezenet1-1" => Ok(squeezenet::squeezenet1_1(classes)),
         "vgg11-bn" => Ok(vgg::vgg11_bn(classes)),
         "densenet121" => Ok(densenet::densenet121(classes)),
+        "mobilenet-v2" => Ok(mobilenet::mobilenet_v2(classes)),
+        "efficientnet-b0" => Ok(efficientnet::efficientnet_b0(classes)),
         _ => Err(UnknownPreset(name.to_owned())),
     }
 }

@@ -4,7 +4,7 @@ use crate::files::SMALL;
 use crate::interpreter::Interpreter;
 use crate::networks::{evaluate, weights};
 use autograd::Buffer;
-use kernels::{Activation, Cores, Isa, LANES, Layout, Team, Window};
+use kernels::{Activation, Conv2dOptions, Cores, Isa, LANES, Layout, PaddingMode, Team, Window};
 use model::*;
 use proptest::prelude::*;
 use reference::{norm, uniform, widen};
@@ -127,8 +127,19 @@ fn channels() -> impl Strategy<Value = usize> {
 
 /// One layer, or some that are computed in one pass.
 fn pieces() -> impl Strategy<Value = Vec<Layer>> {
-    let conv = (channels(), windows(5), any::<bool>())
-        .prop_map(|(outputs, window, bias)| Layer::from(Conv2d { outputs, window, bias }));
+    let groups = prop_oneof![3 => Just(1), 1 => 2..=4usize, 1 => Just(16)];
+    let conv = (channels(), windows(5), [0..=2usize, 0..=2], groups, any::<[bool; 2]>()).prop_map(
+        |(outputs, window, after, groups, [bias, mirrored])| {
+            let mode = if mirrored { PaddingMode::Reflect } else { PaddingMode::Zeros };
+            let options = Conv2dOptions::from(window).padding(window.padding, after);
+            let options = options.padding_mode(mode).groups(groups);
+            let outputs = outputs.next_multiple_of(groups);
+            // Before it the channels of one group or more.
+            let first = conv2d(groups * (1 + outputs % 3), 1);
+            let conv = Conv2d { outputs, options, same: false, bias };
+            if groups > 1 { layers![first, conv] } else { layers![conv] }
+        },
+    );
     let same = channels().prop_map(|outputs| Layer::from(conv2d(outputs, 3).padding(1)));
     let after = prop_oneof![
         Just(vec![]),
@@ -160,8 +171,8 @@ fn pieces() -> impl Strategy<Value = Vec<Layer>> {
         [1..=6usize, 1..=6usize].prop_map(|size| adaptive_avg_pool2d(size).into()),
     ];
     prop_oneof![
-        4 => (prop_oneof![conv, same], after)
-            .prop_map(move |(conv, after)| block([vec![conv], after].concat())),
+        4 => (prop_oneof![conv, same.prop_map(|same| vec![same])], after)
+            .prop_map(move |(conv, after)| block([conv, after].concat())),
         1 => activations.prop_map(|kind| vec![Layer::from(kind)]),
     ]
 }

@@ -8,7 +8,7 @@ use crate::definitions::{
     Forward, Joined, Pullback, accumulate, average, join, largest, over_classes,
 };
 use autograd::{Philox, Purpose, unit};
-use kernels::{NormSets, Pool, Window};
+use kernels::{NormSets, Pool};
 use model::{
     Again, AvgPool2d, BatchNorm2d, Conv2d, Dropout, Kind, Layer, Linear, MaxPool2d, Network,
     Residual, Unit,
@@ -162,9 +162,7 @@ impl<'a> Interpreter<'a> {
     ) -> Forward<'a> {
         let vector = |channels| Planes { channels, size: [1, 1], ..planes };
         match kind {
-            Kind::Conv2d(Conv2d { outputs, window, bias }) => {
-                self.convolution(&name, x, planes, *outputs, *window, *bias)
-            }
+            Kind::Conv2d(conv) => self.convolution(&name, x, planes, conv),
             Kind::Linear(Linear { outputs, bias }) => {
                 self.linear(&name, x, planes, *outputs, *bias)
             }
@@ -247,19 +245,12 @@ impl<'a> Interpreter<'a> {
         }
     }
 
-    fn convolution(
-        &self,
-        name: &str,
-        x: Vec<f64>,
-        planes: Planes,
-        outputs: usize,
-        window: Window,
-        bias: bool,
-    ) -> Forward<'a> {
+    fn convolution(&self, name: &str, x: Vec<f64>, planes: Planes, layer: &Conv2d) -> Forward<'a> {
         let Planes { images, channels: inputs, size } = planes;
-        let conv = Conv { images, inputs, outputs, size, options: window.into() };
+        let options = if layer.same { layer.options.same() } else { layer.options };
+        let conv = Conv { images, inputs, outputs: layer.outputs, size, options };
         let weight = self.place(name, "weight");
-        let bias = bias.then(|| self.place(name, "bias"));
+        let bias = layer.bias.then(|| self.place(name, "bias"));
         let params = self.params;
         let y = conv2d(&conv, &x, &params[weight.clone()], bias.clone().map(|b| &params[b]));
         let back: Pullback<'a> = Box::new(move |dy, gradients| {

@@ -98,6 +98,41 @@ pub fn examples() -> Vec<Example> {
             ]),
         ),
         example(
+            "groups",
+            [4, 6, 5],
+            with(layers![
+                conv2d(6, 3).groups(2).padding(1),
+                gelu(),
+                conv2d(4, 2).groups(2).no_bias()
+            ]),
+        ),
+        example(
+            "depthwise",
+            [3, 7, 6],
+            with(layers![
+                conv2d(6, 3).groups(3).padding(1).stride([2, 1]).no_bias(),
+                batch_norm2d(),
+                relu6(),
+                conv2d(6, 3).groups(6).same(),
+                relu(),
+                max_pool2d(2)
+            ]),
+        ),
+        example(
+            "paddings",
+            [2, 5, 6],
+            with(layers![
+                conv2d(4, [2, 3]).uneven_padding([1, 0], [2, 3]),
+                gelu(),
+                conv2d(4, [4, 1]).same().dilation([1, 2]),
+                batch_norm2d(),
+                relu(),
+                conv2d(4, 3).padding(2).reflect(),
+                gelu(),
+                conv2d(4, [3, 2]).same().reflect().groups(2),
+            ]),
+        ),
+        example(
             "softmaxes",
             [2, 4, 4],
             with(layers![conv2d(4, 2), softmax(), conv2d(3, 2), log_softmax()]),

@@ -1,5 +1,6 @@
 //! The crate from outside: networks, their files, and the files of others.
 
+mod convolutions;
 mod definitions;
 mod few_images;
 mod files;

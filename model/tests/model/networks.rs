@@ -103,7 +103,21 @@ pub fn wide_examples() -> Vec<Example> {
     let pooled = layers![conv2d(33, 3), relu(), max_pool2d(2), conv2d(32, 3).padding(2), gelu()];
     let body = [block(32, 1, true), block(32, 1, false)].concat();
     let residual = layers![conv2d(32, 1), residual(body, vec![])];
+    let grouped = layers![
+        conv2d(64, 3).groups(2).padding(1),
+        relu(),
+        conv2d(64, 3).padding(1).reflect(),
+        batch_norm2d(),
+        relu(),
+        conv2d(64, 3).uneven_padding([1, 0], [0, 2]),
+        gelu()
+    ];
     vec![
+        example(
+            "wide groups and paddings",
+            [32, 6, 5],
+            grouped.into_iter().chain(ends()).collect(),
+        ),
         example("wide max-pool", [32, 7, 6], pooled.into_iter().chain(ends()).collect()),
         example("wide residual", [3, 5, 4], residual.into_iter().chain(ends()).collect()),
     ]

@@ -1,5 +1,6 @@
 //! What the presets are, in numbers that can be checked by hand.
 
+use kernels::{Conv2dOptions, PaddingMode};
 use model::*;
 use proptest::prelude::*;
 
@@ -161,7 +162,7 @@ fn large_kernels() {
 #[test]
 fn endless_work() {
     let tall = kernels::Window { padding: [4095, 0], ..kernels::Window::new([4096, 1]) };
-    let convolution = Conv2d { outputs: 1, window: tall, bias: false };
+    let convolution = Conv2d { options: tall.into(), bias: false, ..conv2d(1, 1) };
     let pooling =
         AvgPool2d { window: kernels::Window { padding: [2048, 0], ..tall }, ..avg_pool2d(1) };
     let ends = || layers![global_avg_pool2d(), flatten(), linear(2)];
@@ -180,6 +181,7 @@ proptest! {
     #[test]
     fn absurd_numbers(
         numbers in prop::collection::vec((0u32..64, 0usize..8), 24),
+        [same, mirrored, grouped] in any::<[bool; 3]>(),
         input in [1usize..4, 1..40, 1..40],
     ) {
         let number = |i: usize| -> usize {
@@ -192,8 +194,12 @@ proptest! {
             padding: [number(i + 4), number(i + 5)],
             dilation: [number(i + 6), number(i + 7)],
         };
+        let mode = if mirrored { PaddingMode::Reflect } else { PaddingMode::Zeros };
+        let options = Conv2dOptions::from(window(0)).padding_mode(mode);
+        let options = options.padding([number(4), number(5)], [number(18), number(19)]);
+        let options = options.groups(if grouped { number(20) } else { 1 });
         let layers = layers![
-            Conv2d { outputs: number(8), window: window(0), bias: true },
+            Conv2d { outputs: number(8), options, same, bias: true },
             MaxPool2d { window: window(9), ceil: false },
             global_avg_pool2d(),
             linear(number(17)),

@@ -14,7 +14,7 @@ use reference::{norm, uniform, widen};
 type Choice = (u8, u16, u16, usize);
 
 fn choices() -> impl Strategy<Value = Vec<Choice>> {
-    prop::collection::vec((0u8..13, any::<u16>(), any::<u16>(), 1..=5usize), 1..=9)
+    prop::collection::vec((0u8..14, any::<u16>(), any::<u16>(), 1..=5usize), 1..=9)
 }
 
 /// A graph that grows: the names and shapes of its values, and whether anything reads them.
@@ -57,6 +57,7 @@ impl Graph {
             10 => self.excitation(x, n),
             11 => self.again(x, second),
             12 => self.block(x),
+            13 => self.add(conv2d(shape[0], 1 + n / 2).groups(shape[0]).same().into(), &[x]),
             _ => self.add(dropout(0.3), &[x]),
         }
     }
