@@ -50,6 +50,13 @@ def arrays() -> tuple[np.ndarray, np.ndarray]:
     return images[:, None], labels.astype(np.int64)
 
 
+def test_the_package_has_the_estimator_by_name() -> None:
+    assert bobbin.Estimator is Estimator
+    assert bobbin.UnsupportedModule is UnsupportedModule
+    with pytest.raises(AttributeError):
+        bobbin.Estimators  # noqa: B018
+
+
 def test_fit_learns_and_get_model_has_what_it_learned() -> None:
     module = small()
     before = [p.detach().clone() for p in module.parameters()]
@@ -71,7 +78,8 @@ def test_fit_learns_and_get_model_has_what_it_learned() -> None:
     x = (torch.from_numpy(images).float() / 255 - 0.1307) / 0.3081
     with torch.no_grad():
         outputs = trained(x)
-    assert float(nn.CrossEntropyLoss()(outputs, torch.from_numpy(labels))) == pytest.approx(scores["val_loss"], abs=1e-5)
+    loss = float(nn.CrossEntropyLoss()(outputs, torch.from_numpy(labels)))
+    assert loss == pytest.approx(scores["val_loss"], abs=1e-5)
     predicted = found.predict(DataLoader(TensorDataset(x), 100))
     assert np.abs(predicted - outputs.numpy()).max() < 1e-4
 
@@ -207,7 +215,8 @@ def test_a_frozen_body_stays_and_its_head_learns() -> None:
     losses: dict[str, list[float]] = {}
     states = []
     images, labels = coloured(size=64, classes=3)
-    x, y = torch.from_numpy(images[:96].transpose(0, 3, 1, 2).copy()).float() / 255, torch.from_numpy(labels[:96]).long()
+    x = torch.from_numpy(images[:96].transpose(0, 3, 1, 2).copy()).float() / 255
+    y = torch.from_numpy(labels[:96]).long()
     loader = DataLoader(TensorDataset(x, y), 32)
     for side in ("torch", "bobbin"):
         torch.manual_seed(8)
@@ -262,7 +271,9 @@ def test_metrics_by_their_definitions() -> None:
     said = outputs.argmax(1)
     assert Accuracy()(outputs, labels) == pytest.approx(np.mean(said == labels))
     ranked = np.argsort(-outputs, 1)[:, :5]
-    assert Top5Accuracy()(outputs, labels) == pytest.approx(np.mean([y in r for y, r in zip(labels, ranked)]))
+    assert Top5Accuracy()(outputs, labels) == pytest.approx(
+        np.mean([y in r for y, r in zip(labels, ranked, strict=True)])
+    )
     each = {"p": [], "r": [], "f": []}
     for c in range(7):
         hit = np.sum((said == c) & (labels == c))

@@ -180,6 +180,7 @@ def module_of(layer: nn.Module) -> nn.Module:
 @pytest.mark.parametrize(
     ("layer", "text"),
     [
+        (nn.Conv2d(1, 2, 3, padding=1, padding_mode="circular"), "padding_mode='circular'"),
         (nn.ConvTranspose2d(1, 2, 3), "ConvTranspose2d has no twin"),
         (nn.AvgPool2d(2, divisor_override=3), "divisor_override=3"),
         (nn.BatchNorm2d(1, track_running_stats=False), "track_running_stats=False"),
@@ -209,6 +210,8 @@ def activations() -> list[nn.Module]:
         *(nn.AvgPool2d(3, 2, 1), nn.AvgPool2d(3, 2, 1, count_include_pad=False), nn.AvgPool2d(4, ceil_mode=True)),
         *(nn.AdaptiveAvgPool2d((3, 4)), nn.AdaptiveMaxPool2d(3), nn.AdaptiveAvgPool2d((None, 1))),
         *(nn.Conv2d(4, 6, 3, 2, 1, 2), nn.Conv2d(4, 6, (1, 3), padding="valid", bias=False)),
+        *(nn.Conv2d(4, 8, 3, groups=2), nn.Conv2d(4, 4, 5, 2, 2, groups=4), nn.Conv2d(4, 6, (2, 5), padding="same")),
+        *(nn.Conv2d(4, 6, 5, padding=2, padding_mode="reflect"), nn.Conv2d(4, 4, 3, padding="same", dilation=2)),
     ]
 
 
@@ -226,7 +229,13 @@ def test_outputs_of_every_layer_are_those_of_pytorch(layer: nn.Module) -> None:
     assert np.abs(found - expected).max() <= 1e-5 * np.abs(expected).max()
 
 
-@pytest.mark.parametrize("name", ["resnet18", "squeezenet1_1", "vgg11_bn", "densenet121"])
+TORCHVISION = [
+    *("resnet18", "squeezenet1_1", "vgg11_bn", "densenet121", "mobilenet_v2", "mobilenet_v3_small"),
+    *("efficientnet_b0", "mnasnet0_5", "regnet_y_400mf"),
+]
+
+
+@pytest.mark.parametrize("name", TORCHVISION)
 def test_networks_of_torchvision(name: str) -> None:
     models = pytest.importorskip("torchvision.models")
     torch.manual_seed(1)
@@ -250,7 +259,10 @@ def plain() -> tuple[nn.Module, Network]:
         (lambda p: optim.SGD(p, lr=0.1, momentum=0.9, dampening=0.5), "dampening=0.5"),
         (lambda p: optim.SGD(p, lr=0.1, maximize=True), "maximize=True"),
         (lambda p: optim.Adadelta(p), "found Adadelta, expected one of SGD"),
-        (lambda p: optim.SGD([{"params": [q], "momentum": m} for q, m in zip(p, (0.5, 0.9))], lr=0.1), "momentum=0.9"),
+        (
+            lambda p: optim.SGD([{"params": [q], "momentum": m} for q, m in zip(p, (0.5, 0.9), strict=True)], lr=0.1),
+            "momentum=0.9",
+        ),
     ],
 )
 def test_what_an_optimiser_has_not_is_named(make: Any, text: str) -> None:

@@ -1,4 +1,4 @@
-"""Programs as users of PyTorch write them, in the manner of Orca's examples: each a model, an optimiser, a loss, data."""
+"""Programs as users of PyTorch write them, in the manner of Orca's examples: model, optimiser, loss and data."""
 
 from __future__ import annotations
 

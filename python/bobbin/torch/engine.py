@@ -65,8 +65,8 @@ class Engine:
         """One step of the optimiser; returns the mean loss of the images before it."""
         if self._most is not None and len(x) > self._most:
             raise ValueError(
-                f"data: found a batch of {len(x)} images, after one of at most {self._most}: expected no larger one, as "
-                'batch norm is over whole batches; config={"shard": N} says over how many images it is'
+                f"data: found a batch of {len(x)} images, after one of at most {self._most}: expected no larger one, "
+                'as batch norm is over whole batches; config={"shard": N} says over how many images it is'
             )
         return self.trainer.step_on(self.scaling.to_bytes(x), y)
 

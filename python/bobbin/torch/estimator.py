@@ -96,8 +96,8 @@ class Estimator:
 
         Data are a ``DataLoader``, whose batches are trained on as they come; a function ``data(config, batch_size)``
         that makes one; or a data set, arrays ``(x, y)`` or ``{"x": x, "y": y}``, or a pandas ``DataFrame`` with
-        ``feature_cols`` and ``label_cols``, which are shuffled by PyTorch. Each epoch ends with a validation, if there are
-        data for it. After Ctrl-C another ``fit`` goes on from the last step.
+        ``feature_cols`` and ``label_cols``, which are shuffled by PyTorch. Each epoch ends with a validation, if there
+        are data for it. After Ctrl-C another ``fit`` goes on from the last step.
         """
         if self._program.optimizer is None or self._program.loss is None:
             raise ValueError("fit: the estimator has no optimizer or no loss: expected both in from_torch")
@@ -199,9 +199,9 @@ class Estimator:
         if output == "outputs":
             return outputs
         if outputs.shape[1] == 1:
-            second = torch.sigmoid(torch.from_numpy(outputs)).numpy()
-            return np.concatenate([1 - second, second], 1)
-        return torch.softmax(torch.from_numpy(outputs), 1).numpy()
+            outputs = np.concatenate([np.zeros_like(outputs), outputs], 1)
+        probabilities: NDArray[np.float32] = torch.softmax(torch.from_numpy(outputs), 1).numpy()
+        return probabilities
 
     def _all(self, data: Batches) -> tuple[NDArray[np.float32], NDArray[np.int64] | None]:
         """Outputs of all images, and their labels."""
@@ -231,7 +231,7 @@ class Estimator:
         return str(path)
 
     def load(self, path: str | os.PathLike[str]) -> None:
-        """Takes the weights of what ``save`` has written, or of a run directory; not the memory of an optimiser."""
+        """Takes the weights of what ``save`` has written, or of a run directory; an optimiser's memory is not in it."""
         found = Model.load(path)
         weights = found.state_dict()
         if self._engine is not None:
@@ -240,7 +240,8 @@ class Estimator:
         network = translate(self._program.module, found.image_shape)
         missing = sorted(set(network.names) ^ set(weights))
         if missing:
-            raise ValueError(f"{path}: `{missing[0]}` is not in both the file and the module: expected the same network")
+            problem = f"`{missing[0]}` is not in both the file and the module"
+            raise ValueError(f"{path}: {problem}: expected the same network")
         put_weights(self._program.module, network, weights)
 
     def load_orca_checkpoint(self, path: str | os.PathLike[str], version: int | None = None) -> None:
@@ -305,7 +306,8 @@ class Estimator:
 
 def _made(name: str, creator: Any, *arguments: Any) -> Any:
     if not callable(creator):
-        raise ValueError(f"{name}: found {type(creator).__name__}: expected one of PyTorch's, or a function that makes it")
+        found = type(creator).__name__
+        raise ValueError(f"{name}: found {found}: expected one of PyTorch's, or a function that makes it")
     return creator(*arguments)
 
 

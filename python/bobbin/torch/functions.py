@@ -176,7 +176,8 @@ def _over_pixels(kind: str, size: bool) -> Handler:
 def clamp(t: Translation, op: Operation, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Value:
     """From 0 up, or from 0 to 6."""
     named = dict(zip(("min", "max"), args[1:], strict=False)) | kwargs
-    kind = {(0, None): "relu", (0, 6): "relu6"}.get((named.get("min"), named.get("max")))
+    ends: tuple[Any, Any] = named.get("min"), named.get("max")
+    kind = {(0, None): "relu", (0, 6): "relu6"}.get(ends)
     if kind is None or not _is_value(args[0]):
         raise unsupported(op.place, f"`clamp` has {named}", "expected min=0, or min=0 and max=6")
     return t.add({"kind": kind}, [args[0]], op)

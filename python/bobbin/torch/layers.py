@@ -74,17 +74,18 @@ def _planes(site: Site) -> None:
 
 def conv(site: Site, settings: dict[str, Any]) -> Layer:
     _planes(site)
-    settings = dict(settings)
     site.only(settings, transposed=False)
-    if settings["padding"] == "valid":
-        settings["padding"] = 0
-    if isinstance(settings["padding"], str) or settings["padding_mode"] != "zeros":
-        asked = f" has padding={settings['padding']!r}, padding_mode={settings['padding_mode']!r}"
-        raise site.refuse(asked, "expected padding as a number of zeros on each side")
-    if settings["groups"] != 1:
-        raise site.refuse(f" has groups={settings['groups']}", "expected groups=1")
-    bias = {} if settings["bias"] is not None else {"bias": False}
-    return {"kind": "conv", "outputs": settings["out_channels"]} | _window(settings, 1) | bias
+    mode, groups = settings["padding_mode"], settings["groups"]
+    if mode not in ("zeros", "reflect"):
+        raise site.refuse(f" has padding_mode={mode!r}", "expected 'zeros' or 'reflect'")
+    padding = 0 if settings["padding"] == "valid" else settings["padding"]
+    is_same = padding == "same"
+    fields = {"kind": "conv", "outputs": settings["out_channels"]}
+    fields |= _window(settings | {"padding": 0 if is_same else padding}, 1)
+    fields |= {"padding": "same"} if is_same else {}
+    fields |= {"padding_mode": mode} if mode != "zeros" else {}
+    fields |= {"groups": groups} if groups != 1 else {}
+    return fields | ({} if settings["bias"] is not None else {"bias": False})
 
 
 def linear(site: Site, settings: dict[str, Any]) -> Layer:

@@ -29,9 +29,8 @@ class Metric:
 
 def predicted(outputs: Outputs) -> Labels:
     """The class of each image, the first of equal ones."""
-    if outputs.shape[1] == 1:
-        return (outputs[:, 0] > 0).astype(np.int64)
-    return outputs.argmax(1)
+    found: Labels = (outputs[:, 0] > 0).astype(np.int64) if outputs.shape[1] == 1 else outputs.argmax(1)
+    return found
 
 
 class Accuracy(Metric):

@@ -76,12 +76,13 @@ class Scaling:
             fits = np.abs(exact - levels).max(initial=0) <= _ROUNDING
         if not fits or levels.min(initial=0) < 0 or levels.max(initial=0) > 255:
             return None
-        return levels.astype(np.uint8)
+        found: NDArray[np.uint8] = levels.astype(np.uint8)
+        return found
 
 
 _EXPECTED = (
-    "expected pixels of 8 bits: uint8, or what ToTensor and Normalize make of them. Where they were normalised otherwise "
-    'say how: config={"normalize": {"mean": [...], "std": [...]}}; changes that make values between two pixel values '
+    "expected pixels of 8 bits: uint8, or what ToTensor and Normalize make of them. Where they were normalised "
+    'otherwise say how: config={"normalize": {"mean": [...], "std": [...]}}; changes that make values between two pixel values '
     "belong before ToTensor, on pictures"
 )
 

@@ -121,7 +121,7 @@ class _Proxy(_Unpacked):
 
 
 def is_layer(m: nn.Module) -> bool:
-    """Whether a module is one layer: one of PyTorch's whose ``forward`` a subclass has left as it is, or torchvision's."""
+    """Whether a module is one layer: PyTorch's, whose ``forward`` a subclass has left as it is, or torchvision's."""
     if isinstance(m, nn.Sequential):
         return False
     own = _of_torch(type(m))
