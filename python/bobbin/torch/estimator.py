@@ -231,7 +231,7 @@ class Estimator:
         return str(path)
 
     def load(self, path: str | os.PathLike[str]) -> None:
-        """Takes the weights of what ``save`` has written, or of a run directory; an optimiser's memory is not in it."""
+        """Takes the weights of what ``save`` has written, or of a run directory; no optimiser's memory is in it."""
         found = Model.load(path)
         weights = found.state_dict()
         if self._engine is not None:

@@ -82,8 +82,8 @@ class Scaling:
 
 _EXPECTED = (
     "expected pixels of 8 bits: uint8, or what ToTensor and Normalize make of them. Where they were normalised "
-    'otherwise say how: config={"normalize": {"mean": [...], "std": [...]}}; changes that make values between two pixel values '
-    "belong before ToTensor, on pictures"
+    'otherwise say how: config={"normalize": {"mean": [...], "std": [...]}}; changes that make values between two '
+    "pixel values belong before ToTensor, on pictures"
 )
 
 
