@@ -27,6 +27,8 @@ from bobbin.torch import (  # noqa: E402
     Recall,
     SeveralIteration,
     Top5Accuracy,
+    TriggerAnd,
+    TriggerOr,
     UnsupportedModule,
     init_orca_context,
     stop_orca_context,
@@ -157,6 +159,9 @@ def test_triggers_end_training_and_save(tmp_path: Path) -> None:
     scores = found.get_validation_summary("Accuracy")
     assert scores[-1, 1] > 0.3 and (scores[:-1, 1] <= 0.3).all()
     assert len(list((tmp_path / "epochs").iterdir())) == len(scores)
+    found = estimator()
+    found.fit(arrays(), batch_size=64, epochs=TriggerOr(MaxIteration(7), TriggerAnd(MaxIteration(3), MinLoss(1e9))))
+    assert len(found.get_train_summary("Loss")) == 3
     found = estimator()
     found.fit(arrays(), batch_size=64, epochs=MinLoss(1.5))
     losses = found.get_train_summary("Loss")[:, 1]

@@ -93,6 +93,13 @@ def test_modes_of_modules_are_left_alone() -> None:
     assert [m.training for m in module] == [True, False, False, False]
 
 
+def test_a_parameter_of_two_layers_is_refused() -> None:
+    module = nn.Sequential(nn.Conv2d(1, 1, 3, padding=1), nn.Conv2d(1, 1, 3, padding=1), nn.Flatten())
+    module[1].weight = module[0].weight
+    with pytest.raises(UnsupportedModule, match="`1.weight` is also `0.weight`; expected one module, called twice"):
+        translate(module, SHAPE)
+
+
 @pytest.mark.parametrize("unpacked", ["shape", "size"])
 def test_shapes_may_be_unpacked(unpacked: str) -> None:
     def forward(self: Any, x: Any) -> Any:

@@ -15,7 +15,17 @@ from .context import init_orca_context, stop_orca_context
 from .errors import UnsupportedModule
 from .estimator import Estimator
 from .metrics import AUC, F1, Accuracy, Metric, Precision, Recall, Top5Accuracy
-from .triggers import EveryEpoch, MaxEpoch, MaxIteration, MaxScore, MinLoss, SeveralIteration, Trigger
+from .triggers import (
+    EveryEpoch,
+    MaxEpoch,
+    MaxIteration,
+    MaxScore,
+    MinLoss,
+    SeveralIteration,
+    Trigger,
+    TriggerAnd,
+    TriggerOr,
+)
 
 __all__ = [
     "AUC",
@@ -33,6 +43,8 @@ __all__ = [
     "SeveralIteration",
     "Top5Accuracy",
     "Trigger",
+    "TriggerAnd",
+    "TriggerOr",
     "UnsupportedModule",
     "init_orca_context",
     "stop_orca_context",

@@ -58,8 +58,7 @@ class Estimator:
         ``"batch"`` or ``"epoch"``. Of ``config`` Bobbin itself reads ``seed``, ``shard`` and ``normalize``; checkpoints
         are written to ``model_dir``.
 
-        Raises ``UnsupportedModule`` for what of optimiser, loss and scheduler Bobbin has not; the module is looked at
-        with the first batch, when the shape of images is known.
+        What Bobbin has not is an ``UnsupportedModule`` at the first batch, when the shape of images is known.
         """
         if backend != "local":
             others = {"mpi": "mpirun with the program `bobbin train`", "spark": "the package of deploy/spark"}

@@ -52,6 +52,7 @@ def translate(module: nn.Module, shape: tuple[int, int, int]) -> Network:
     output = translation.run(trace(module, shape))
     names = [name for layer in translation.owners for name in _tensors(module, layer)]
     tensors = module.state_dict(keep_vars=True)
+    _check_tied(names, tensors)
     frozen = [n for n in names if isinstance(tensors[n], nn.Parameter) and not tensors[n].requires_grad]
     return Network(translation.layers, shape, output.shape[1] if len(output.shape) > 1 else 1, names, frozen)
 
@@ -81,6 +82,19 @@ def _check_types(module: nn.Module) -> None:
             place = Place(name.rpartition(".")[0])
             what = f"parameter `{name}` is of {parameter.dtype}"
             raise unsupported(place, what, "expected float32: call `.float()`")
+        if parameter.device.type != "cpu":
+            what = f"parameter `{name}` is on {parameter.device}"
+            raise unsupported(Place(name.rpartition(".")[0]), what, "expected the CPU: call `.cpu()`")
+
+
+def _check_tied(names: list[str], tensors: dict[str, Any]) -> None:
+    """Refuses layers that share a parameter and are not one module."""
+    seen: dict[int, str] = {}
+    for name in names:
+        first = seen.setdefault(id(tensors[name]), name)
+        if first != name:
+            what = f"parameter `{name}` is also `{first}`"
+            raise unsupported(Place(name.rpartition(".")[0]), what, "expected one module, called twice")
 
 
 class Translation:

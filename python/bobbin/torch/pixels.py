@@ -107,4 +107,4 @@ def _normalizations(source: Any) -> Iterator[Any]:
             inner += list(thing)
         elif isinstance(thing, torch.nn.Sequential):
             inner += list(thing.children())
-        queue += [(i, depth + 1) for i in inner if not callable(i) or hasattr(i, "__dict__")]
+        queue += [(i, depth + 1) for i in inner]

@@ -50,6 +50,26 @@ class SeveralIteration(Trigger):
         return progress.iteration % self.interval == 0
 
 
+class TriggerAnd(Trigger):
+    """When all of several are due."""
+
+    def __init__(self, first: Trigger, *others: Trigger) -> None:
+        self._triggers = (first, *others)
+
+    def is_due(self, progress: Progress) -> bool:
+        return all(trigger.is_due(progress) for trigger in self._triggers)
+
+
+class TriggerOr(Trigger):
+    """When one of several is due."""
+
+    def __init__(self, first: Trigger, *others: Trigger) -> None:
+        self._triggers = (first, *others)
+
+    def is_due(self, progress: Progress) -> bool:
+        return any(trigger.is_due(progress) for trigger in self._triggers)
+
+
 @dataclass(frozen=True)
 class MaxEpoch(Trigger):
     """After so many epochs."""
