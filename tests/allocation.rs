@@ -148,7 +148,7 @@ fn steady_state() {
     tape("convolutions", &convolutions);
     let changes = [("augment.shift", "2"), ("augment.flip", "0.5"), ("augment.erase", "0.5")];
     training(
-        "lenet",
+        ("model.preset", "lenet"),
         &[
             ("augment.crop_area", "[0.3, 1.0]"),
             ("augment.rotate", "30"),
@@ -158,20 +158,34 @@ fn steady_state() {
         ],
     );
     for preset in PRESETS {
-        training(preset, &[]);
-        training(preset, &changes);
+        training(("model.preset", preset), &[]);
+        training(("model.preset", preset), &changes);
         prediction(preset);
     }
     for kind in ["sgd", "adam", "adamw", "rmsprop", "adagrad"] {
         let groups = "[{ match = '*.bias', lr_scale = 0.5 }]";
         let clipping = [("optimizer.clip_value", "0.1"), ("optimizer.clip_norm", "1.0")];
         let more = [("optimizer.groups", groups), ("optimizer.ema", "0.9")];
-        training("cnn-bn", &[&[("optimizer.kind", kind)], &clipping[..], &more].concat());
+        training(
+            ("model.preset", "cnn-bn"),
+            &[&[("optimizer.kind", kind)], &clipping[..], &more].concat(),
+        );
     }
     let weighted = [("model.class_weights", "balanced"), ("data.sampling", "balanced")];
-    training("cnn-bn", &weighted);
+    training(("model.preset", "cnn-bn"), &weighted);
+    training(("model.layers", DEPTHWISE), &[]);
     log();
 }
+
+/// Channels in groups, one to a group and several.
+const DEPTHWISE: &str = "[
+    { kind = 'conv', outputs = 32, kernel = 3, padding = 'same', bias = false }, { kind = 'batch-norm' },
+    { kind = 'relu6' },
+    { kind = 'conv', outputs = 32, kernel = 3, padding = 1, groups = 32, bias = false },
+    { kind = 'batch-norm' }, { kind = 'relu6' },
+    { kind = 'conv', outputs = 64, kernel = 3, padding = 1, padding_mode = 'reflect', groups = 4 },
+    { kind = 'global-avg-pool' }, { kind = 'flatten' }, { kind = 'linear' },
+]";
 
 /// Steps over a whole shard and a short one, with an evaluation between them: from the third on,
 /// nothing.
@@ -224,18 +238,18 @@ fn crew(threads: usize) -> Workers {
 }
 
 /// From the third step on nothing, neither by steps nor by validations, on any number of threads.
-fn training(preset: &str, more: &[(&str, &str)]) {
+fn training(network: (&str, &str), more: &[(&str, &str)]) {
     for threads in [1, 2, 5] {
-        training_on(threads, preset, more);
+        training_on(threads, network, more);
     }
 }
 
-fn training_on(threads: usize, preset: &str, more: &[(&str, &str)]) {
+fn training_on(threads: usize, network: (&str, &str), more: &[(&str, &str)]) {
     let (_directory, data) = data::random(48, [1, 16, 16], 10);
     let workers = crew(threads);
     for batch in ["48", "32", "16"] {
         let settings = [
-            ("model.preset", preset),
+            network,
             ("data.batch_size", batch),
             ("data.shard", "16"),
             ("optimizer.lr", "1e-4"),
@@ -248,7 +262,7 @@ fn training_on(threads: usize, preset: &str, more: &[(&str, &str)]) {
         trainer.run(|_| counts.push(ASKED.load(Relaxed))).unwrap();
         assert!(counts[0] > before, "the worker is not counted");
         let epochs: Vec<usize> = counts.windows(2).map(|pair| pair[1] - pair[0]).collect();
-        assert_eq!(epochs[1..], [0; 2], "{preset} by {batch}, {threads} threads, {more:?}");
+        assert_eq!(epochs[1..], [0; 2], "{network:?} by {batch}, {threads} threads, {more:?}");
     }
 }
 

@@ -66,6 +66,11 @@ fn a_graph_of_layers_used_again() {
     check("graph-shared");
 }
 
+#[test]
+fn a_graph_of_groups_and_paddings() {
+    check("graph-groups");
+}
+
 /// Trains as the file says, on every SIMD path, and compares.
 fn check(case: &str) {
     let path = format!("{}/tests/fixtures/parity-{case}.safetensors", env!("CARGO_MANIFEST_DIR"));
