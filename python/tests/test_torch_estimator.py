@@ -14,17 +14,12 @@ from torch.utils.data import DataLoader, TensorDataset  # noqa: E402
 
 import bobbin  # noqa: E402
 from bobbin.torch import (  # noqa: E402
-    AUC,
-    F1,
     Accuracy,
     Estimator,
     EveryEpoch,
     MaxIteration,
     MaxScore,
-    Metric,
     MinLoss,
-    Precision,
-    Recall,
     SeveralIteration,
     Top5Accuracy,
     TriggerAnd,
@@ -33,23 +28,7 @@ from bobbin.torch import (  # noqa: E402
     init_orca_context,
     stop_orca_context,
 )
-from torch_programs import LeNet, coloured, fashion, fashion_loader  # noqa: E402
-
-
-def small() -> nn.Module:
-    torch.manual_seed(5)
-    return nn.Sequential(nn.Conv2d(1, 6, 5, stride=2), nn.ReLU(), nn.Flatten(), nn.Linear(864, 10))
-
-
-def estimator(module: nn.Module | None = None, lr: float = 0.05, **settings: Any) -> Estimator:
-    module = module or small()
-    optimizer = optim.SGD(module.parameters(), lr=lr, momentum=0.9)
-    return Estimator.from_torch(model=module, optimizer=optimizer, loss=nn.CrossEntropyLoss(), **settings)
-
-
-def arrays() -> tuple[np.ndarray, np.ndarray]:
-    images, labels = fashion()
-    return images[:, None], labels.astype(np.int64)
+from torch_programs import LeNet, arrays, coloured, estimator, fashion_loader, small  # noqa: E402
 
 
 def test_the_package_has_the_estimator_by_name() -> None:
@@ -97,39 +76,6 @@ def test_a_second_fit_goes_on_from_the_first() -> None:
     assert set(once.get_train_summary("Throughput")[:, 1] > 0) == {True}
 
 
-def forms() -> dict[str, Any]:
-    images, labels = arrays()
-    x, y = torch.from_numpy(images).float() / 255, torch.from_numpy(labels)
-    return {
-        "arrays of floats": (x.numpy(), labels),
-        "whole floats": (images.astype(np.float32) / 255, labels),
-        "tensors": [x, y],
-        "dict": {"x": images, "y": labels},
-        "data set": TensorDataset(x, y),
-        "loader": DataLoader(TensorDataset(x, y), 32),
-        "creator": lambda config, batch_size: DataLoader(TensorDataset(x, y), batch_size),
-        "creator of arrays": lambda config: (images, labels),
-    }
-
-
-@pytest.mark.parametrize("form", forms())
-def test_all_forms_of_data_are_the_same_images(form: str) -> None:
-    expected = estimator(metrics=Accuracy()).evaluate(arrays(), batch_size=32)
-    found = estimator(metrics=Accuracy()).evaluate(forms()[form], batch_size=32)
-    assert found == pytest.approx(expected, abs=1e-6)
-
-
-def test_a_frame_has_columns() -> None:
-    pandas = pytest.importorskip("pandas")
-    images, labels = arrays()
-    frame = pandas.DataFrame({"image": list(images), "label": labels})
-    expected = estimator().evaluate(arrays())
-    assert estimator().evaluate(frame, feature_cols=["image"], label_cols=["label"]) == pytest.approx(expected)
-    assert len(estimator().predict(frame, feature_cols="image")) == len(frame)
-    with pytest.raises(ValueError, match="feature_cols: found none"):
-        estimator().evaluate(frame)
-
-
 def test_outputs_probabilities_and_classes() -> None:
     images, _ = arrays()
     found = estimator()
@@ -166,6 +112,19 @@ def test_triggers_end_training_and_save(tmp_path: Path) -> None:
     found.fit(arrays(), batch_size=64, epochs=MinLoss(1.5))
     losses = found.get_train_summary("Loss")[:, 1]
     assert losses[-1] < 1.5 and (losses[:-1] >= 1.5).all()
+
+
+def test_tensorboard_has_the_summaries(tmp_path: Path) -> None:
+    events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    found = estimator(metrics=[Accuracy()])
+    found.set_tensorboard(tmp_path, "net")
+    found.fit(arrays(), batch_size=64, validation_data=arrays())
+    pairs = {"train": (found.get_train_summary, "Loss"), "validation": (found.get_validation_summary, "Accuracy")}
+    for part, (summary, tag) in pairs.items():
+        log = events.EventAccumulator(str(tmp_path / "net" / part))
+        log.Reload()
+        rows = [(scalar.step, scalar.value) for scalar in log.Scalars(tag)]
+        assert rows == [(step, np.float32(value)) for step, value, _ in summary(tag)]
 
 
 def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
@@ -269,41 +228,6 @@ def test_dropout_is_left_out_in_evaluation_and_drawn_anew_in_training() -> None:
     assert np.ptp(losses(0.5)) > 1e-4
 
 
-def test_metrics_by_their_definitions() -> None:
-    random = np.random.default_rng(3)
-    outputs = random.normal(size=(200, 7)).astype(np.float32)
-    labels = random.integers(0, 7, 200)
-    said = outputs.argmax(1)
-    assert Accuracy()(outputs, labels) == pytest.approx(np.mean(said == labels))
-    ranked = np.argsort(-outputs, 1)[:, :5]
-    assert Top5Accuracy()(outputs, labels) == pytest.approx(
-        np.mean([y in r for y, r in zip(labels, ranked, strict=True)])
-    )
-    each = {"p": [], "r": [], "f": []}
-    for c in range(7):
-        hit = np.sum((said == c) & (labels == c))
-        p, r = hit / np.sum(said == c), hit / np.sum(labels == c)
-        each["p"].append(p), each["r"].append(r), each["f"].append(2 * p * r / (p + r))
-    for metric, key in ((Precision(), "p"), (Recall(), "r"), (F1(), "f")):
-        assert metric(outputs, labels) == pytest.approx(np.mean(each[key]))
-    # Ties among the scores.
-    score = random.integers(0, 5, 200).astype(np.float32)
-    binary = random.integers(0, 2, 200)
-    pairs = [(a > b) + (a == b) / 2 for a in score[binary == 1] for b in score[binary == 0]]
-    assert AUC()(score[:, None], binary) == pytest.approx(np.mean(pairs))
-    assert AUC()(np.stack([-score, score], 1), binary) == pytest.approx(np.mean(pairs))
-
-
-class Highest(Metric):
-    def __call__(self, outputs: np.ndarray, labels: np.ndarray) -> float:
-        return float(outputs.max())
-
-
-def test_a_metric_of_ones_own() -> None:
-    found = estimator(metrics=[Highest()])
-    assert found.evaluate(arrays())["Highest"] == pytest.approx(found.predict(arrays()[0]).max())
-
-
 class InPlace(nn.Module):
     """Changes what it uses again, which no trace shows."""
 
@@ -320,36 +244,6 @@ class InPlace(nn.Module):
 def test_a_network_that_computes_something_else_is_refused_before_the_first_step() -> None:
     with pytest.raises(UnsupportedModule, match="apart from those of the module"):
         estimator(InPlace()).fit(arrays())
-
-
-@pytest.mark.parametrize(
-    ("data", "text"),
-    [
-        (lambda x, y: (np.random.default_rng(0).normal(size=x.shape), y), "expected pixels of 8 bits"),
-        (lambda x, y: (x[:, 0], y), "expected .batch, channels, rows, columns."),
-        (lambda x, y: (x, y[:5]), "found 640 images and 5 labels"),
-        (lambda x, y: (x, y + 5), "expected labels below 10"),
-        (lambda x, y: (x, y + 0.5), "expected class numbers"),
-        (lambda x, y: x, "expected a DataLoader"),
-        (lambda x, y: {"x": x, "z": y}, "expected x and y"),
-        (lambda x, y: (x[:0], y[:0]), "found no"),
-    ],
-)
-def test_what_is_wrong_with_data_is_said(data: Any, text: str) -> None:
-    with pytest.raises(ValueError, match=text):
-        estimator().fit(data(*arrays()))
-
-
-def test_normalisation_may_be_said() -> None:
-    images, labels = arrays()
-    x = (images / np.float32(255) - np.float32(0.4)) / np.float32(0.3)
-    with pytest.raises(ValueError, match="normalize"):
-        estimator().evaluate((x, labels))
-    found = estimator(config={"normalize": {"mean": 0.4, "std": 0.3}}).evaluate((x, labels))
-    module = small()
-    with torch.no_grad():
-        expected = float(nn.CrossEntropyLoss()(module(torch.from_numpy(x)), torch.from_numpy(labels)))
-    assert found["val_loss"] == pytest.approx(expected, abs=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,8 @@ from torch import nn, optim
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
+from bobbin.torch import Estimator
+
 FASHION = Path(__file__).resolve().parents[2] / "data" / "fashion-mnist"
 IMAGES = 640
 
@@ -25,6 +27,11 @@ def fashion() -> tuple[np.ndarray, np.ndarray]:
     with gzip.open(FASHION / "train-labels-idx1-ubyte.gz") as file:
         labels = np.frombuffer(file.read(8 + IMAGES)[8:], np.uint8)
     return images, labels
+
+
+def arrays() -> tuple[np.ndarray, np.ndarray]:
+    images, labels = fashion()
+    return images[:, None], labels.astype(np.int64)
 
 
 def coloured(size: int = 32, classes: int = 10) -> tuple[np.ndarray, np.ndarray]:
@@ -272,3 +279,14 @@ PROGRAMS = {
         scheduler=lambda o, c: optim.lr_scheduler.MultiStepLR(o, [5, 12], 0.3),
     ),
 }
+
+
+def small() -> nn.Module:
+    torch.manual_seed(5)
+    return nn.Sequential(nn.Conv2d(1, 6, 5, stride=2), nn.ReLU(), nn.Flatten(), nn.Linear(864, 10))
+
+
+def estimator(module: nn.Module | None = None, lr: float = 0.05, **settings: Any) -> Estimator:
+    module = module or small()
+    optimizer = optim.SGD(module.parameters(), lr=lr, momentum=0.9)
+    return Estimator.from_torch(model=module, optimizer=optimizer, loss=nn.CrossEntropyLoss(), **settings)

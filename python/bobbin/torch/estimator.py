@@ -21,6 +21,7 @@ from .metrics import measures, predicted
 from .network import put_weights, translate
 from .pixels import Scaling
 from .schedulers import FREQUENCIES
+from .summary import Summary
 from .triggers import MaxEpoch, Progress, Trigger
 
 CHECKPOINT = "model-{}.safetensors"
@@ -35,8 +36,7 @@ class Estimator:
         self._directory = None if model_dir is None else Path(model_dir)
         self._engine: Engine | None = None
         self._progress = Progress(0, 0, float("nan"), None, False)
-        self._train: dict[str, list[tuple[float, float, float]]] = {"Loss": [], "Throughput": []}
-        self._validation: dict[str, list[tuple[float, float, float]]] = {}
+        self._train, self._validation = Summary("Loss", "Throughput"), Summary()
 
     @staticmethod
     def from_torch(
@@ -132,12 +132,11 @@ class Estimator:
         for (x, y), is_last in _with_last(train):
             assert y is not None, "labelled batches have labels"
             engine = self._started((x, y), train.source)
-            started = time.time()
+            started = time.perf_counter()
             loss = engine.step(x, y)
-            ended = time.time()
+            throughput = len(x) / (time.perf_counter() - started)
             iteration = now.iteration + 1
-            self._train["Loss"].append((iteration, loss, ended))
-            self._train["Throughput"].append((iteration, len(x) / max(ended - started, 1e-9), ended))
+            self._train.add(iteration, Loss=loss, Throughput=throughput)
             images, total = images + len(x), total + loss * len(x)
             epoch = now.epoch + is_last
             now = self._progress = Progress(epoch, iteration, loss, now.score, is_last)
@@ -145,6 +144,7 @@ class Estimator:
                 self._checkpoint()
             if not is_last and end.is_due(now):
                 break
+        self._train.flush()
         if images == 0:
             raise ValueError("data: found no batches: expected one at least")
         row = {"epoch": float(now.epoch), "num_samples": float(images), "train_loss": total / images}
@@ -158,9 +158,9 @@ class Estimator:
         score = found[self._metrics[0][0]] if self._metrics else None
         self._progress = Progress(now.epoch, now.iteration, now.loss, score, now.epoch_ended)
         del found["num_samples"]
-        for name, value in found.items():
-            tag = "Loss" if name == "val_loss" else name
-            self._validation.setdefault(tag, []).append((now.iteration, value, time.time()))
+        tags = {"Loss" if name == "val_loss" else name: value for name, value in found.items()}
+        self._validation.add(now.iteration, **tags)
+        self._validation.flush()
         return {name if name == "val_loss" else f"val_{name}": value for name, value in found.items()}
 
     def evaluate(
@@ -225,12 +225,12 @@ class Estimator:
         return self._program.module
 
     def save(self, path: str | os.PathLike[str]) -> str:
-        """Writes the network and its weights as the program ``bobbin train`` does, to be used by any of the programs."""
+        """Takes the weights of what ``save`` has written, or of a run directory; not the memory of the optimiser."""
         self._running().trainer.save(path)
         return str(path)
 
     def load(self, path: str | os.PathLike[str]) -> None:
-        """Takes the weights of what ``save`` has written, or of a run directory; no optimiser's memory is in it."""
+        """Takes the weights of what ``save`` has written, or of a run directory, without an optimiser."""
         found = Model.load(path)
         weights = found.state_dict()
         if self._engine is not None:
@@ -269,13 +269,18 @@ class Estimator:
             raise ValueError("clipping: training has begun: expected it before the first fit")
         self._program.clipping = clipping
 
+    def set_tensorboard(self, log_dir: str | os.PathLike[str], app_name: str) -> None:
+        """Has what training finds from now on written to ``log_dir/app_name``, for TensorBoard, which is needed."""
+        for part, summary in (("train", self._train), ("validation", self._validation)):
+            summary.write_to(Path(log_dir) / app_name / part)
+
     def get_train_summary(self, tag: str) -> NDArray[np.float64]:
         """A row for each step: its number, the value, and the time in seconds since 1970. Tags: Loss, Throughput."""
-        return _rows(self._train, tag)
+        return self._train.rows(tag)
 
     def get_validation_summary(self, tag: str) -> NDArray[np.float64]:
         """The same of each validation. Tags: Loss, and the names of the metrics."""
-        return _rows(self._validation, tag)
+        return self._validation.rows(tag)
 
     @property
     def recipe(self) -> str:
@@ -319,9 +324,3 @@ def _with_last(items: Batches) -> Iterator[tuple[Batch, bool]]:
         before = item
     if before is not None:
         yield before, True
-
-
-def _rows(summaries: dict[str, list[tuple[float, float, float]]], tag: str) -> NDArray[np.float64]:
-    if tag not in summaries:
-        raise ValueError(f"tag: found {tag!r}: expected one of {', '.join(summaries) or 'none yet'}")
-    return np.array(summaries[tag], float).reshape(-1, 3)
