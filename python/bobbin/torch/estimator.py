@@ -225,7 +225,7 @@ class Estimator:
         return self._program.module
 
     def save(self, path: str | os.PathLike[str]) -> str:
-        """Takes the weights of what ``save`` has written, or of a run directory; not the memory of the optimiser."""
+        """Writes the network and its weights as the program ``bobbin train`` does, for any of the programs."""
         self._running().trainer.save(path)
         return str(path)
 
