@@ -279,6 +279,19 @@ def test_what_an_optimiser_has_not_is_named(make: Any, text: str) -> None:
     assert text in str(error.value)
 
 
+def test_newer_pytorch_says_of_adam_and_adamw_which_they_are() -> None:
+    module, found = plain()
+    for make, decoupled in ((optim.Adam, False), (optim.AdamW, True)):
+        for said in (False, True):
+            optimizer = make(module.parameters())
+            optimizer.param_groups[0]["decoupled_weight_decay"] = said
+            if said == decoupled:
+                assert optimizers.translate(optimizer, module, found)["kind"] == make.__name__.lower()
+            else:
+                with pytest.raises(UnsupportedModule, match="decoupled_weight_decay"):
+                    optimizers.translate(optimizer, module, found)
+
+
 def test_parameters_that_are_not_trained_are_frozen() -> None:
     module, found = plain()
     module[1].bias.requires_grad_(False)

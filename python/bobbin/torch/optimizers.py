@@ -14,7 +14,7 @@ from .network import Network
 _KINDS: dict[str, tuple[str, dict[str, str], dict[str, Any]]] = {
     "SGD": ("sgd", {"momentum": "momentum", "nesterov": "nesterov"}, {"dampening": 0}),
     "Adam": ("adam", {"betas": "betas", "eps": "eps"}, {"amsgrad": False, "decoupled_weight_decay": False}),
-    "AdamW": ("adamw", {"betas": "betas", "eps": "eps"}, {"amsgrad": False}),
+    "AdamW": ("adamw", {"betas": "betas", "eps": "eps"}, {"amsgrad": False, "decoupled_weight_decay": True}),
     "RMSprop": ("rmsprop", {n: n for n in ("momentum", "alpha", "eps", "centered")}, {}),
     "Adagrad": (
         "adagrad",
