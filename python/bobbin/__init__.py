@@ -14,13 +14,13 @@ seed alone, and are those of the program ``bobbin train``, to the bit. ``Estimat
 from typing import TYPE_CHECKING
 
 from ._bobbin import Dataset, Error, Model, Trainer, __version__
-from ._train import Run, train
+from ._train import Run, resume, train
 
 if TYPE_CHECKING:
     from .torch import Estimator as Estimator
     from .torch import UnsupportedModule as UnsupportedModule
 
-__all__ = ["Dataset", "Error", "Model", "Run", "Trainer", "__version__", "train"]
+__all__ = ["Dataset", "Error", "Model", "Run", "Trainer", "__version__", "resume", "train"]
 
 
 def __getattr__(name: str) -> object:

@@ -9,8 +9,10 @@ from typing import Any, Literal, final
 import numpy as np
 import numpy.typing as npt
 
-Metrics = dict[str, float | int | None]
-State = dict[str, npt.NDArray[Any]]
+_Metrics = dict[str, float | int | None]
+_State = dict[str, npt.NDArray[Any]]
+
+__all__ = ["Dataset", "Error", "Model", "Trainer", "__version__", "main", "record", "resume"]
 
 __version__: str
 
@@ -83,9 +85,9 @@ class Trainer:
 
     def run(
         self,
-        callback: Callable[[Metrics], object] | None = None,
+        callback: Callable[[_Metrics], object] | None = None,
         *,
-        on_step: Callable[[Metrics], object] | None = None,
+        on_step: Callable[[_Metrics], object] | None = None,
     ) -> str:
         """Trains to the end of the recipe; returns why it ended: ``epochs``, ``iterations``, ``patience``, …
 
@@ -94,7 +96,7 @@ class Trainer:
         and Ctrl-C, end it in the same way.
         """
 
-    def train_epoch(self) -> Metrics:
+    def train_epoch(self) -> _Metrics:
         """Trains to the end of the epoch under way; returns what ``run`` tells its callback."""
 
     def step_on(self, images: object, labels: object, *, layout: Literal["nchw", "nhwc"] = "nchw") -> float:
@@ -106,13 +108,13 @@ class Trainer:
 
     def evaluate(
         self, images: object, labels: object, *, layout: Literal["nchw", "nhwc"] = "nchw"
-    ) -> Metrics:
+    ) -> _Metrics:
         """Loss (cross-entropy), accuracy and more on these images, with the weights of ``state_dict``."""
 
     def model(self) -> Model:
         """The network as it is now."""
 
-    def state_dict(self) -> State:
+    def state_dict(self) -> _State:
         """Copies of the weights under PyTorch's names; those that are averaged, where the recipe does so."""
 
     def load_state_dict(self, weights: Mapping[str, object]) -> None:
@@ -166,10 +168,10 @@ class Model:
 
     def evaluate(
         self, images: object, labels: object, *, layout: Literal["nchw", "nhwc"] = "nchw"
-    ) -> Metrics:
+    ) -> _Metrics:
         """Loss (cross-entropy), accuracy and more on these images."""
 
-    def state_dict(self) -> State:
+    def state_dict(self) -> _State:
         """Copies of the weights under PyTorch's names."""
 
     def save(self, path: str | PathLike[str]) -> None:
@@ -199,6 +201,15 @@ def record(
 ) -> tuple[str, str | PathLike[str], int]:
     """A run with its directory: why it ended, the directory, and steps in all. ``callback`` has each line of
     ``metrics.jsonl``."""
+
+def resume(
+    directory: str | PathLike[str],
+    data: Dataset | None,
+    epochs: int | None,
+    threads: int | None,
+    callback: Callable[[str], object] | None,
+) -> tuple[str, str | PathLike[str], int]:
+    """A run that goes on; as ``record``."""
 
 def main(arguments: Sequence[str]) -> int:
     """The program ``bobbin`` with these arguments, its name first; returns its exit code."""

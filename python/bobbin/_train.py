@@ -69,19 +69,46 @@ def train(
     """
     if recipe is None:
         recipe = "fast" if data is None else "pictures"
-    epochs: list[dict[str, Any]] = []
+    told = _Told(verbose, callback)
+    reason, directory, steps = _bobbin.record(recipe, settings(fields), data, out, force, threads, told.line)
+    return Run(Path(directory), reason, steps, told.epochs)
 
-    def tell(text: str) -> None:
+
+def resume(
+    directory: str | PathLike[str],
+    data: Dataset | None = None,
+    *,
+    epochs: int | None = None,
+    threads: int | None = None,
+    verbose: bool = True,
+    callback: Callable[[dict[str, Any]], object] | None = None,
+) -> Run:
+    """Goes on with the run of a directory from its latest checkpoint, to the bits of a run that was not interrupted.
+
+    ``data`` is needed where it was in memory. ``epochs`` makes the run longer. The rest is as in ``train``; the epochs
+    of the run that is returned are those since.
+    """
+    told = _Told(verbose, callback)
+    reason, place, steps = _bobbin.resume(directory, data, epochs, threads, told.line)
+    return Run(Path(place), reason, steps, told.epochs)
+
+
+class _Told:
+    """What is told of a run."""
+
+    def __init__(self, verbose: bool, callback: Callable[[dict[str, Any]], object] | None) -> None:
+        self.epochs: list[dict[str, Any]] = []
+        self._verbose, self._callback = verbose, callback
+
+    def line(self, text: str) -> None:
+        """Takes a line of ``metrics.jsonl``."""
         line = json.loads(text)
         if line["event"] == "epoch":
-            epochs.append(line)
-            if verbose:
+            self.epochs.append(line)
+            if self._verbose:
                 print(_row(line), flush=True)
-        if callback is not None:
-            callback(line)
-
-    reason, directory, steps = _bobbin.record(recipe, settings(fields), data, out, force, threads, tell)
-    return Run(Path(directory), reason, steps, epochs)
+        if self._callback is not None:
+            self._callback(line)
 
 
 def _row(line: Mapping[str, Any]) -> str:

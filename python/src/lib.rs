@@ -30,5 +30,6 @@ fn _bobbin(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<trainer::Trainer>()?;
     module.add_class::<model::Model>()?;
     module.add_function(wrap_pyfunction!(record::record, module)?)?;
+    module.add_function(wrap_pyfunction!(record::resume, module)?)?;
     module.add_function(wrap_pyfunction!(main, module)?)
 }

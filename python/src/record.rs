@@ -1,7 +1,7 @@
 //! Runs that leave a directory, as those of `bobbin train`.
 
 use crate::dataset::Dataset;
-use crate::error::{failed, guarded, of_data, of_training};
+use crate::error::{self, failed, guarded, of_data, of_training, wrong};
 use crate::recipe::recipe_of;
 use crate::signals::Watch;
 use crate::threads::Threads;
@@ -12,7 +12,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use tracking::metrics::Line;
-use tracking::{Destination, Outcome, Recorder, RunDirectory, RunDisplay, RunError};
+use tracking::{
+    Checkpoint, Checkpoints, Destination, Outcome, Recorder, RunDirectory, RunDisplay, RunError,
+};
 use trainer::recipe::Facts;
 use trainer::{Recipe, Step, Stop, Trainer};
 
@@ -76,6 +78,70 @@ pub fn record(
     })
 }
 
+/// Goes on with the run of a directory from its latest checkpoint, on these data or else those that its recipe names.
+#[pyfunction]
+pub fn resume(
+    py: Python<'_>,
+    directory: PathBuf,
+    data: Option<PyRef<'_, Dataset>>,
+    epochs: Option<usize>,
+    threads: Option<usize>,
+    callback: Option<Py<PyAny>>,
+) -> PyResult<(&'static str, PathBuf, usize)> {
+    let threads = Threads::start(threads)?;
+    let directory = RunDirectory::open(&directory).map_err(failed)?;
+    directory.lock().map_err(failed)?;
+    let settings = epochs.map(|epochs| ("stop.epochs".to_owned(), epochs.to_string()));
+    let recipe = directory.read_recipe(settings.as_slice()).map_err(error::of_recipe)?;
+    let data = match data {
+        Some(data) => data.0.clone(),
+        None => of_recipe(py, &recipe)?.0,
+    };
+    py.detach(|| {
+        guarded(|| {
+            let checkpoints = Checkpoints::new(directory.checkpoints(), 1);
+            let (restored, passed_over) = checkpoints
+                .restore(|checkpoint| {
+                    let state = checkpoint.state()?;
+                    let trainer = Trainer::resume(&recipe, &data, &threads.workers, state)?;
+                    Ok::<_, RunError>((trainer, checkpoint))
+                })
+                .map_err(of_run)?;
+            let (mut trainer, checkpoint) = restored;
+            check_recipe(&checkpoint, &recipe)?;
+            for error in passed_over {
+                warn(&format!("{error}; going on from an older one"))?;
+            }
+            directory.rewrite_recipe(&recipe).map_err(failed)?;
+            let outcome = train(&mut trainer, &directory, callback.as_ref(), data.is_in_memory())?;
+            Ok((word(outcome.stop), directory.path().to_owned(), outcome.step))
+        })
+    })
+}
+
+/// An error if the recipe is not that of the checkpoint, but for more epochs and the place of its data.
+fn check_recipe(checkpoint: &Checkpoint, recipe: &Recipe) -> PyResult<()> {
+    let (begun, epochs) = (checkpoint.progress().epoch_under_way(), recipe.stop.epochs);
+    if epochs < begun {
+        let expected = "the epochs that the run has begun";
+        return Err(wrong(format!(
+            "epochs: found {epochs}: expected at least {begun}, {expected}"
+        )));
+    }
+    match recipe.difference(checkpoint.recipe(), &["stop.epochs", "data.directory"]) {
+        None => Ok(()),
+        Some((field, now, then)) => {
+            let path = checkpoint.path().display();
+            Err(wrong(format!("`{field}` is {now}: expected {then}, as in {path}")))
+        }
+    }
+}
+
+/// A warning of Python.
+fn warn(said: &str) -> PyResult<()> {
+    Python::attach(|py| py.import("warnings")?.call_method1("warn", (said,)).map(drop))
+}
+
 /// Trains and records.
 fn train(
     trainer: &mut Trainer<'_>,
@@ -89,29 +155,40 @@ fn train(
     let outcome = recorder.record(trainer);
     if let Some(error) = display.watch.raised {
         return Err(match outcome {
-            Ok(outcome) if outcome.stop == Stop::Interrupted && !in_memory => {
-                with_way_on(error, &outcome, directory)
+            Ok(outcome) if outcome.stop == Stop::Interrupted => {
+                with_way_on(error, &outcome, directory, in_memory)
             }
             _ => error,
         });
     }
-    outcome.map_err(|error| match error {
-        RunError::Train(error) => of_training(error),
-        error => failed(error),
-    })
+    outcome.map_err(of_run)
 }
 
-/// What a keyboard interrupt says of going on; other exceptions stay as they are.
-fn with_way_on(error: PyErr, outcome: &Outcome, directory: &RunDirectory) -> PyErr {
-    Python::attach(|py| match error.is_instance_of::<PyKeyboardInterrupt>(py) {
-        true => {
-            let (step, path) = (outcome.step, directory.path().display());
-            let said =
-                format!("interrupted after step {step}; go on with: bobbin train --resume {path}");
-            PyKeyboardInterrupt::new_err(said)
-        }
-        false => error,
-    })
+/// An error of a run.
+fn of_run(error: RunError) -> PyErr {
+    match error {
+        RunError::Train(error) => of_training(error),
+        error => failed(error),
+    }
+}
+
+/// What a keyboard interrupt says of going on; other exceptions stay as they are. Images in memory are not found by
+/// another program.
+fn with_way_on(
+    error: PyErr,
+    outcome: &Outcome,
+    directory: &RunDirectory,
+    in_memory: bool,
+) -> PyErr {
+    if !Python::attach(|py| error.is_instance_of::<PyKeyboardInterrupt>(py)) {
+        return error;
+    }
+    let (step, path) = (outcome.step, directory.path().display());
+    let resume = match in_memory {
+        true => format!("bobbin.resume({path:?}, data)", path = path.to_string()),
+        false => format!("bobbin train --resume {path}"),
+    };
+    PyKeyboardInterrupt::new_err(format!("interrupted after step {step}; go on with: {resume}"))
 }
 
 /// The recipe with the directory of its data, if a caller names one, and files that are found wherever it is run

@@ -87,14 +87,31 @@ def test_ctrl_c_leaves_a_checkpoint() -> None:
     assert not Path("stopped/model.safetensors").exists()
 
 
-def test_a_callback_that_fails_ends_the_run(data: bobbin.Dataset) -> None:
+def test_a_run_that_was_ended_goes_on_to_the_same_bits(data: bobbin.Dataset) -> None:
     def fails(line: dict) -> None:
         if line["event"] == "epoch":
-            raise ZeroDivisionError
+            raise error
 
-    with pytest.raises(ZeroDivisionError):
-        bobbin.train(RECIPE, data, out="failed", callback=fails, verbose=False)
-    assert len(list(Path("failed/checkpoints").iterdir())) > 0
+    whole = bobbin.train(RECIPE, data, out="whole", verbose=False)
+    for error in (ZeroDivisionError(), KeyboardInterrupt()):
+        out = type(error).__name__
+        with pytest.raises(type(error)) as raised:
+            bobbin.train(RECIPE, data, out=out, callback=fails, verbose=False)
+        way = f'interrupted after step 7; go on with: bobbin.resume("{out}", data)'
+        assert str(raised.value) == (way if out == "KeyboardInterrupt" else "")
+        assert not (Path(out) / "model.safetensors").exists()
+        run = bobbin.resume(out, data, verbose=False)
+        assert (run.reason, run.steps, len(run.epochs)) == ("epochs", 21, 2)
+        assert same_model(run.directory, whole.directory)
+    longer = bobbin.train(RECIPE, data, out="longer", epochs=1, verbose=False)
+    assert not same_model(longer.directory, whole.directory)
+    assert same_model(bobbin.resume("longer", data, epochs=3, verbose=False).directory, whole.directory)
+    with pytest.raises(ValueError, match="epochs: found 1: expected at least 3"):
+        bobbin.resume("longer", data, epochs=1)
+    with pytest.raises(bobbin.Error, match="the data are not those that the run began with"):
+        bobbin.resume("longer")
+    with pytest.raises(bobbin.Error, match="nowhere"):
+        bobbin.resume("nowhere")
 
 
 def test_ctrl_c_of_the_script() -> None:
