@@ -102,6 +102,8 @@ def test_triggers_end_training_and_save(tmp_path: Path) -> None:
     assert all(np.array_equal(v.numpy(), saved[k]) for k, v in other.get_model().state_dict().items())
     found = estimator(model_dir=tmp_path / "epochs", metrics=[Accuracy()])
     found.fit(arrays(), batch_size=64, epochs=MaxScore(0.3), validation_data=arrays(), checkpoint_trigger=EveryEpoch())
+    with pytest.raises(ValueError, match="MaxScore: found without"):
+        found.fit(arrays(), epochs=MaxScore(0.3))
     scores = found.get_validation_summary("Accuracy")
     assert scores[-1, 1] > 0.3 and (scores[:-1, 1] <= 0.3).all()
     assert len(list((tmp_path / "epochs").iterdir())) == len(scores)

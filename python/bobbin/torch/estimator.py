@@ -22,7 +22,7 @@ from .network import put_weights, translate
 from .pixels import Scaling
 from .schedulers import FREQUENCIES
 from .summary import Summary
-from .triggers import MaxEpoch, Progress, Trigger
+from .triggers import MaxEpoch, MaxScore, Progress, Trigger
 
 CHECKPOINT = "model-{}.safetensors"
 
@@ -103,6 +103,8 @@ class Estimator:
         end = epochs if isinstance(epochs, Trigger) else MaxEpoch(self._progress.epoch + epochs)
         if checkpoint_trigger is not None and self._directory is None:
             raise ValueError("checkpoint_trigger: found without model_dir: expected model_dir in from_torch")
+        if isinstance(epochs, MaxScore) and (validation_data is None or not self._metrics):
+            raise ValueError("MaxScore: found without validation_data or metrics, so it is never due: expected both")
         columns = (feature_cols, label_cols)
         train = batches(data, batch_size, self._program.config, columns, shuffle=True)
         validation = None
