@@ -1,0 +1,141 @@
+"""Whatever a program trains on, as batches of images and labels."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import DataLoader, Dataset, TensorDataset
+
+Batch = tuple[NDArray[Any], "NDArray[np.int64] | None"]
+
+DEFAULT_BATCH = 32
+
+
+class Batches:
+    """Batches of images [n, channels, rows, columns] and of labels [n], as often as they are asked for."""
+
+    def __init__(self, loader: Any, labelled: bool) -> None:
+        self.loader = loader
+        self._labelled = labelled
+
+    def __iter__(self) -> Iterator[Batch]:
+        for batch in self.loader:
+            yield _batch(batch, self._labelled)
+
+    def __len__(self) -> int:
+        try:
+            return len(self.loader)
+        except TypeError:
+            raise ValueError(
+                'data: a DataLoader without a length: expected scheduler_step_freq="batch", or one with a length'
+            ) from None
+
+    @property
+    def source(self) -> Any:
+        """The data set behind the loader."""
+        return getattr(self.loader, "dataset", None)
+
+
+def batches(
+    data: Any,
+    batch_size: int | None,
+    config: dict[str, Any],
+    columns: tuple[Any, Any] = (None, None),
+    shuffle: bool = False,
+    labelled: bool = True,
+) -> Batches:
+    """The batches of data: a ``DataLoader``, a function that makes one, a data set, arrays, or a pandas ``DataFrame``.
+
+    ``batch_size`` is for what has none itself; ``columns`` are those of a frame, of images and of labels; ``shuffle``
+    for all but a loader, which has an order of its own.
+    """
+    if callable(data):
+        count = len(inspect.signature(data).parameters)
+        data = data(*(config, batch_size or DEFAULT_BATCH)[:count])
+        batch_size = None if isinstance(data, DataLoader) else batch_size
+    if isinstance(data, DataLoader):
+        own = data.batch_size
+        if batch_size is not None and own is not None and own != batch_size:
+            raise ValueError(f"batch_size: found {batch_size}, and the DataLoader has {own}: expected one of them")
+        return Batches(data, labelled)
+    if columns != (None, None) and not hasattr(data, "columns"):
+        raise ValueError(f"feature_cols and label_cols: found with {type(data).__name__}: expected a DataFrame")
+    dataset = data if isinstance(data, Dataset) else _arrays(data, columns, labelled)
+    return Batches(DataLoader(dataset, batch_size=batch_size or DEFAULT_BATCH, shuffle=shuffle), labelled)
+
+
+def _arrays(data: Any, columns: tuple[Any, Any], labelled: bool) -> TensorDataset:
+    """Arrays or columns of them as a data set."""
+    kind = type(data)
+    if kind.__module__.startswith(("pyspark.", "bigdl.")):
+        raise ValueError(f"data: found {kind.__name__}: expected data of this process; for Spark see deploy/spark")
+    if hasattr(data, "columns") and hasattr(data, "to_numpy"):
+        x, y = (_column(data, column, which) for column, which in zip(columns, ("feature", "label"), strict=True))
+    elif isinstance(data, dict):
+        unknown = sorted(set(data) - {"x", "y"})
+        if "x" not in data or unknown:
+            raise ValueError(f"data: found a dict of {sorted(data)}: expected x and y")
+        x, y = data["x"], data.get("y")
+    elif isinstance(data, (tuple, list)) and len(data) == 2 and labelled:
+        x, y = data
+    elif not labelled and (isinstance(data, torch.Tensor) or hasattr(data, "__array__")):
+        x, y = data, None
+    elif not labelled and isinstance(data, (tuple, list)) and len(data) == 2:
+        x, y = data
+    else:
+        expected = "a DataLoader, a function that makes one, a Dataset, (x, y), {'x': x, 'y': y} or a pandas DataFrame"
+        raise ValueError(f"data: found {kind.__name__}: expected {expected}")
+    tensors = [_tensor(value) for value in (x, y) if value is not None]
+    if labelled and len(tensors) < 2:
+        raise ValueError("data: found images without labels: expected both")
+    if len(tensors[0]) == 0:
+        raise ValueError("data: found no images: expected one at least")
+    if len(tensors) == 2 and len(tensors[0]) != len(tensors[1]):
+        raise ValueError(f"data: found {len(tensors[0])} images and {len(tensors[1])} labels: expected as many")
+    return TensorDataset(*tensors)
+
+
+def _column(frame: Any, column: Any, which: str) -> Any:
+    if column is None:
+        if which == "label":
+            return None
+        raise ValueError("feature_cols: found none: expected the column of a DataFrame that has the images")
+    names = [column] if isinstance(column, str) else list(column)
+    if len(names) != 1 or names[0] not in frame.columns:
+        raise ValueError(f"{which}_cols: found {names}: expected one of the columns {list(frame.columns)}")
+    return np.stack([np.asarray(value) for value in frame[names[0]]])
+
+
+def _tensor(value: Any) -> torch.Tensor:
+    return value if isinstance(value, torch.Tensor) else torch.from_numpy(np.ascontiguousarray(value))
+
+
+def _batch(batch: Any, labelled: bool) -> Batch:
+    """Images and labels of what a loader gives."""
+    if isinstance(batch, dict):
+        batch = [batch["x"], batch["y"]] if "y" in batch else [batch["x"]]
+    parts = list(batch) if isinstance(batch, (tuple, list)) else [batch]
+    if len(parts) > 2 or (labelled and len(parts) < 2):
+        raise ValueError(f"data: found batches of {len(parts)} parts: expected images and labels")
+    x = np.asarray(parts[0].detach().cpu() if isinstance(parts[0], torch.Tensor) else parts[0])
+    if x.ndim != 4:
+        raise ValueError(f"data: found images of shape {x.shape}: expected (batch, channels, rows, columns)")
+    if x.dtype != np.uint8 and x.dtype.kind != "f":
+        raise ValueError(f"data: found images of {x.dtype}: expected uint8 or floats")
+    return x, _labels(parts[1], len(x)) if len(parts) == 2 else None
+
+
+def _labels(given: Any, count: int) -> NDArray[np.int64]:
+    """Class numbers; of two classes also the floats that a binary loss takes."""
+    y = np.asarray(given.detach().cpu() if isinstance(given, torch.Tensor) else given)
+    y = y.reshape(-1) if y.shape in ((count,), (count, 1)) else y
+    if y.shape != (count,):
+        raise ValueError(f"data: found labels of shape {y.shape} for {count} images: expected a class number for each")
+    if y.dtype.kind == "f" and not np.isin(y, (0, 1)).all():
+        raise ValueError(f"data: found labels of {y.dtype}: expected class numbers, or 0 and 1")
+    return y.astype(np.int64)

@@ -1,0 +1,34 @@
+"""What of a PyTorch program has no twin in Bobbin, and where it stands."""
+
+from __future__ import annotations
+
+import linecache
+from dataclasses import dataclass
+
+
+class UnsupportedModule(ValueError):
+    """Something of a PyTorch program that Bobbin cannot take.
+
+    The message names the module, the line of ``forward``, what was found, and what would do instead.
+    """
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where an operation stands: the path of its module, and the line that calls it."""
+
+    module: str = ""
+    file: str = ""
+    line: int = 0
+
+    def __str__(self) -> str:
+        where = f"module `{self.module}`" if self.module else "the network"
+        if not self.file:
+            return where
+        code = linecache.getline(self.file, self.line).strip()
+        return f"{where}, {self.file} line {self.line}" + (f" (`{code}`)" if code else "")
+
+
+def unsupported(place: Place, found: str, instead: str) -> UnsupportedModule:
+    """The error for what was found at a place, and what would do."""
+    return UnsupportedModule(f"{place}: {found}; {instead}")

@@ -1,0 +1,69 @@
+"""Losses of PyTorch as fields of a recipe."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+from torch.nn import functional as F
+
+from .errors import UnsupportedModule
+from .network import Network
+
+_FUNCTIONS = {
+    F.cross_entropy: nn.CrossEntropyLoss,
+    F.nll_loss: nn.NLLLoss,
+    F.binary_cross_entropy_with_logits: nn.BCEWithLogitsLoss,
+}
+
+
+def translate(loss: Any, network: Network) -> dict[str, Any]:
+    """The fields of ``[model]`` that say which loss is trained.
+
+    Raises ``UnsupportedModule`` for a loss, or a setting of one, that Bobbin has not.
+    """
+    loss = _FUNCTIONS[loss]() if loss in _FUNCTIONS else loss
+    kind = type(loss).__name__
+    if kind not in ("CrossEntropyLoss", "NLLLoss", "BCEWithLogitsLoss"):
+        raise UnsupportedModule(f"loss: found {kind}, {_ADVICE.get(kind, 'expected ' + _EXPECTED)}")
+    _only(kind, loss, reduction="mean")
+    if kind == "BCEWithLogitsLoss":
+        _only(kind, loss, weight=None, pos_weight=None)
+        if network.outputs != 1:
+            raise UnsupportedModule(
+                f"loss: BCEWithLogitsLoss of {network.outputs} outputs: expected one, the logit of the second class"
+            )
+        return {"loss": "bce"}
+    _only(kind, loss, ignore_index=-100)
+    if network.outputs < 2:
+        raise UnsupportedModule(f"loss: {kind} of one output: expected BCEWithLogitsLoss, or an output for each class")
+    fields: dict[str, Any] = {}
+    if kind == "NLLLoss":
+        last = network.layers[-1]["kind"]
+        if last != "log-softmax":
+            raise UnsupportedModule(f"loss: NLLLoss after a layer `{last}`: expected log_softmax, or CrossEntropyLoss")
+        fields["loss"] = "nll"
+    elif loss.label_smoothing:
+        fields["label_smoothing"] = float(loss.label_smoothing)
+    if loss.weight is not None:
+        fields["class_weights"] = [float(weight) for weight in loss.weight]
+    return fields
+
+
+def classes_of(loss: Any, network: Network) -> int:
+    """How many classes are told apart."""
+    return 2 if network.outputs == 1 else network.outputs
+
+
+_EXPECTED = "CrossEntropyLoss, NLLLoss or BCEWithLogitsLoss"
+_ADVICE = {
+    "BCELoss": "expected BCEWithLogitsLoss, and no sigmoid at the end of the network",
+    "MSELoss": "expected a loss of classifiers: " + _EXPECTED,
+}
+
+
+def _only(kind: str, loss: Any, **expected: Any) -> None:
+    for name, value in expected.items():
+        found = getattr(loss, name, value)
+        if found is not value and (value is None or found != value):
+            raise UnsupportedModule(f"loss: {kind} has {name}={found!r}: expected {value!r}")

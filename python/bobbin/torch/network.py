@@ -1,0 +1,263 @@
+"""A module as a network of a recipe: its layers, by the names of its ``state_dict``, and its initial weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import fx, nn
+
+from .errors import Place, unsupported
+from .functions import OPERATIONS, name_of
+from .layers import MODULES, REQUIRED, Layer, Rule, Site
+from .trace import Operation, class_of, trace
+
+INPUT = "input"
+
+
+@dataclass(frozen=True)
+class Value:
+    """What a layer gives: the layer's name, and the shape in PyTorch (batch first)."""
+
+    layer: str
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Network:
+    """A module of PyTorch as Bobbin has it."""
+
+    #: Layers as a recipe writes them.
+    layers: list[Layer]
+    #: Channels, rows and columns of an image.
+    shape: tuple[int, int, int]
+    #: Values of the output.
+    outputs: int
+    #: Names of the parameters and statistics of its layers, which are the module's.
+    names: list[str]
+    #: Those of them that PyTorch does not train, as they have no gradient.
+    frozen: list[str]
+
+
+def translate(module: nn.Module, shape: tuple[int, int, int]) -> Network:
+    """The network that a module is on images of this shape (channels, rows, columns).
+
+    Raises ``UnsupportedModule`` for what Bobbin has no twin of.
+    """
+    _check_types(module)
+    translation = Translation(module)
+    output = translation.run(trace(module, shape))
+    names = [name for layer in translation.owners for name in _tensors(module, layer)]
+    tensors = module.state_dict(keep_vars=True)
+    _check_tied(names, tensors)
+    frozen = [n for n in names if isinstance(tensors[n], nn.Parameter) and not tensors[n].requires_grad]
+    return Network(translation.layers, shape, output.shape[1] if len(output.shape) > 1 else 1, names, frozen)
+
+
+def weights_of(module: nn.Module, network: Network) -> dict[str, NDArray[Any]]:
+    """Copies of the module's weights and statistics, by name."""
+    state = module.state_dict()
+    return {name: np.array(state[name].detach().cpu().numpy()) for name in network.names}
+
+
+def put_weights(module: nn.Module, network: Network, weights: dict[str, NDArray[Any]]) -> None:
+    """Writes weights and statistics into the module."""
+    state = module.state_dict()
+    with torch.no_grad():
+        for name in network.names:
+            own = state[name]
+            own.copy_(torch.from_numpy(np.array(weights[name])).to(own.dtype).reshape(own.shape))
+
+
+def _tensors(module: nn.Module, layer: str) -> list[str]:
+    return [f"{layer}.{name}" for name in module.get_submodule(layer).state_dict()]
+
+
+def _check_types(module: nn.Module) -> None:
+    for name, parameter in module.named_parameters():
+        if parameter.dtype != torch.float32:
+            place = Place(name.rpartition(".")[0])
+            what = f"parameter `{name}` is of {parameter.dtype}"
+            raise unsupported(place, what, "expected float32: call `.float()`")
+        if parameter.device.type != "cpu":
+            what = f"parameter `{name}` is on {parameter.device}"
+            raise unsupported(Place(name.rpartition(".")[0]), what, "expected the CPU: call `.cpu()`")
+
+
+def _check_tied(names: list[str], tensors: dict[str, Any]) -> None:
+    """Refuses layers that share a parameter and are not one module."""
+    seen: dict[int, str] = {}
+    for name in names:
+        first = seen.setdefault(id(tensors[name]), name)
+        if first != name:
+            what = f"parameter `{name}` is also `{first}`"
+            raise unsupported(Place(name.rpartition(".")[0]), what, "expected one module, called twice")
+
+
+class Translation:
+    """Operations of PyTorch one after the other to layers."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self.module = module
+        self.layers: list[Layer] = []
+        #: Paths of the modules whose parameters a layer has.
+        self.owners: list[str] = []
+        self._taken = {name for name, _ in module.named_modules()} | {INPUT, "ema", "optimizer"}
+        self._used: set[str] = set()
+        self._values: dict[fx.Node, Any] = {}
+
+    def run(self, operations: list[Operation]) -> Value:
+        """Translates all that the output depends on; returns the output."""
+        needed = _needed(operations)
+        inputs = [op for op in operations if op.node.op == "placeholder"]
+        for op in operations:
+            if op.node in needed:
+                self._values[op.node] = self._one(op, op is inputs[0])
+        output: Value = self._values[operations[-1].node]
+        if not self.layers:
+            raise unsupported(Place(), "`forward` computes nothing", "expected layers")
+        if self.layers[-1]["name"] != output.layer:
+            place = operations[-1].place
+            raise unsupported(place, "what `forward` returns is not the last that it computes", "return the last")
+        for before, layer in zip([{"name": INPUT}, *self.layers], self.layers, strict=False):
+            if layer["from"] == [before["name"]]:
+                del layer["from"]
+            elif len(layer["from"]) == 1:
+                [layer["from"]] = layer["from"]
+        return output
+
+    def _one(self, op: Operation, is_image: bool) -> Any:
+        node = op.node
+        if node.op == "placeholder":
+            if op.shape is not None and is_image:
+                return Value(INPUT, op.shape)
+            return op.value
+        if node.op == "output":
+            return self._output(op)
+        if op.shape is None:
+            if _has_tensors(op.value):
+                instead = "expected an operation that gives one tensor"
+                raise unsupported(op.place, f"{name_of(node)} gives several tensors", instead)
+            return op.value
+        if node.op == "call_module":
+            return self._module(op)
+        if node.op == "get_attr":
+            what = f"`self.{node.target}` is used by itself"
+            raise unsupported(op.place, what, "expected parameters as those of a layer of torch.nn")
+        args, kwargs = self.resolved(node)
+        name = name_of(node)
+        operation = OPERATIONS.get(name)
+        if operation is None or not args or not isinstance(args[0], (Value, list, tuple, int, float)):
+            raise unsupported(op.place, f"`{name}` has no twin in Bobbin", "see docs/from-torch.md for what has")
+        return operation(self, op, args, kwargs)
+
+    def resolved(self, node: fx.Node) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """The arguments of a node, with the values of others."""
+        value = self._values.__getitem__
+        return fx.node.map_arg(node.args, value), fx.node.map_arg(node.kwargs, value)
+
+    def _output(self, op: Operation) -> Value:
+        [output] = self.resolved(op.node)[0]
+        if not isinstance(output, Value):
+            what = f"`forward` returns {type(output).__name__}"
+            raise unsupported(op.place, what, "expected one tensor, of a row for each image")
+        if len(output.shape) > 2:
+            what = f"`forward` returns a tensor of shape {output.shape}"
+            raise unsupported(op.place, what, "expected a row for each image: flatten it")
+        return output
+
+    def _module(self, op: Operation) -> Value:
+        path = str(op.node.target)
+        module = self.module.get_submodule(path)
+        kind = class_of(module)
+        args, kwargs = self.resolved(op.node)
+        if kwargs or len(args) != 1 or not isinstance(args[0], Value):
+            raise unsupported(op.place, f"{kind} is called with other than one tensor", "expected one")
+        if kind == "Flatten":
+            start, end = module.start_dim, module.end_dim
+            return OPERATIONS["flatten"](self, op, (args[0], start, end), {})
+        rule = MODULES.get(kind)
+        if rule is None or hasattr(module, "parametrizations"):
+            what = f"{kind} has no twin in Bobbin"
+            raise unsupported(op.place, what, _ADVICE.get(kind, "see docs/from-torch.md for what has"))
+        settings = {name: getattr(module, name, default) for name, default in rule.settings.items()}
+        if "training" in settings:
+            settings["training"] = True
+        has_own = any(True for _ in module.state_dict())
+        return self.layer(op, rule, kind, args[0], settings, path, shared=has_own)
+
+    def layer(
+        self,
+        op: Operation,
+        rule: Rule,
+        what: str,
+        x: Value,
+        settings: dict[str, Any],
+        name: str,
+        shared: bool = False,
+    ) -> Value:
+        """Adds a layer; one that has parameters and was there before is used again."""
+        missing = [setting for setting, value in settings.items() if value is REQUIRED]
+        site = Site(op.place, what, x.shape, op.shape or ())
+        if missing:
+            raise site.refuse(f" has no {missing[0]}", f"expected {missing[0]}=")
+        made = rule.make(site, settings)
+        if made is None:
+            return Value(x.layer, op.shape or ())
+        if shared and name in self._used:
+            if made["kind"] == "batch-norm":
+                raise site.refuse(" is used twice", "expected a batch norm of its own for each place")
+            made = {"kind": "again", "layer": name}
+        elif shared:
+            self.owners.append(name)
+        return self.add(made, [x], op, name)
+
+    def add(self, layer: Layer, inputs: list[Value], op: Operation, name: str | None = None) -> Value:
+        """Adds a layer that takes in these values; returns what it gives."""
+        name = self._free(name or op.node.name)
+        self._used.add(name)
+        kind, fields = layer["kind"], {k: v for k, v in layer.items() if k != "kind"}
+        self.layers.append({"kind": kind, "name": name, "from": [x.layer for x in inputs], **fields})
+        return Value(name, op.shape or ())
+
+    def _free(self, name: str) -> str:
+        """The name, or one like it that no layer and no other module has."""
+        is_module = any(name == path for path, _ in self.module.named_modules())
+        if is_module and name not in self._used and name != INPUT:
+            return name
+        number, free = 2, name if not is_module else f"{name}-2"
+        while free in self._taken or free in self._used:
+            free = f"{name}-{number}"
+            number += 1
+        return free
+
+
+_ADVICE = {
+    "ZeroPad2d": "give the convolution `padding=`",
+    "ConvTranspose2d": "Bobbin trains classifiers, whose planes only shrink",
+    "Upsample": "Bobbin trains classifiers, whose planes only shrink",
+    "Conv1d": "expected Conv2d, on images",
+    "Conv3d": "expected Conv2d, on images",
+    "SyncBatchNorm": "expected BatchNorm2d: replicas are Bobbin's own matter",
+    "MultiheadAttention": "Bobbin trains convolutional networks",
+    "LocalResponseNorm": "expected GroupNorm or BatchNorm2d",
+}
+
+
+def _needed(operations: list[Operation]) -> set[fx.Node]:
+    """The nodes that the output depends on."""
+    needed: set[fx.Node] = set()
+    for op in reversed(operations):
+        if op.node.op == "output" or op.node in needed:
+            needed.add(op.node)
+            needed.update(op.node.all_input_nodes)
+    return needed
+
+
+def _has_tensors(value: Any) -> bool:
+    if isinstance(value, (tuple, list)):
+        return any(_has_tensors(v) for v in value)
+    return isinstance(value, torch.Tensor)

@@ -1,0 +1,113 @@
+"""Data of all forms, and metrics."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+from torch import nn  # noqa: E402
+from torch.utils.data import DataLoader, TensorDataset  # noqa: E402
+
+from bobbin.torch import AUC, F1, Accuracy, Metric, Precision, Recall, Top5Accuracy  # noqa: E402
+from torch_programs import arrays, estimator, small  # noqa: E402
+
+
+def forms() -> dict[str, Any]:
+    images, labels = arrays()
+    x, y = torch.from_numpy(images).float() / 255, torch.from_numpy(labels)
+    return {
+        "arrays of floats": (x.numpy(), labels),
+        "whole floats": (images.astype(np.float32) / 255, labels),
+        "tensors": [x, y],
+        "dict": {"x": images, "y": labels},
+        "data set": TensorDataset(x, y),
+        "loader": DataLoader(TensorDataset(x, y), 32),
+        "creator": lambda config, batch_size: DataLoader(TensorDataset(x, y), batch_size),
+        "creator of arrays": lambda config: (images, labels),
+    }
+
+
+@pytest.mark.parametrize("form", forms())
+def test_all_forms_of_data_are_the_same_images(form: str) -> None:
+    expected = estimator(metrics=Accuracy()).evaluate(arrays(), batch_size=32)
+    found = estimator(metrics=Accuracy()).evaluate(forms()[form], batch_size=32)
+    assert found == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_frame_has_columns() -> None:
+    pandas = pytest.importorskip("pandas")
+    images, labels = arrays()
+    frame = pandas.DataFrame({"image": list(images), "label": labels})
+    expected = estimator().evaluate(arrays())
+    assert estimator().evaluate(frame, feature_cols=["image"], label_cols=["label"]) == pytest.approx(expected)
+    assert len(estimator().predict(frame, feature_cols="image")) == len(frame)
+    with pytest.raises(ValueError, match="feature_cols: found none"):
+        estimator().evaluate(frame)
+
+
+def test_metrics_by_their_definitions() -> None:
+    random = np.random.default_rng(3)
+    outputs = random.normal(size=(200, 7)).astype(np.float32)
+    labels = random.integers(0, 7, 200)
+    said = outputs.argmax(1)
+    assert Accuracy()(outputs, labels) == pytest.approx(np.mean(said == labels))
+    ranked = np.argsort(-outputs, 1)[:, :5]
+    assert Top5Accuracy()(outputs, labels) == pytest.approx(
+        np.mean([y in r for y, r in zip(labels, ranked, strict=True)])
+    )
+    each = {"p": [], "r": [], "f": []}
+    for c in range(7):
+        hit = np.sum((said == c) & (labels == c))
+        p, r = hit / np.sum(said == c), hit / np.sum(labels == c)
+        each["p"].append(p), each["r"].append(r), each["f"].append(2 * p * r / (p + r))
+    for metric, key in ((Precision(), "p"), (Recall(), "r"), (F1(), "f")):
+        assert metric(outputs, labels) == pytest.approx(np.mean(each[key]))
+    # Ties among the scores.
+    score = random.integers(0, 5, 200).astype(np.float32)
+    binary = random.integers(0, 2, 200)
+    pairs = [(a > b) + (a == b) / 2 for a in score[binary == 1] for b in score[binary == 0]]
+    assert AUC()(score[:, None], binary) == pytest.approx(np.mean(pairs))
+    assert AUC()(np.stack([-score, score], 1), binary) == pytest.approx(np.mean(pairs))
+
+
+class Highest(Metric):
+    def __call__(self, outputs: np.ndarray, labels: np.ndarray) -> float:
+        return float(outputs.max())
+
+
+def test_a_metric_of_ones_own() -> None:
+    found = estimator(metrics=[Highest()])
+    assert found.evaluate(arrays())["Highest"] == pytest.approx(found.predict(arrays()[0]).max())
+
+
+@pytest.mark.parametrize(
+    ("data", "text"),
+    [
+        (lambda x, y: (np.random.default_rng(0).normal(size=x.shape), y), "expected pixels of 8 bits"),
+        (lambda x, y: (x[:, 0], y), "expected .batch, channels, rows, columns."),
+        (lambda x, y: (x, y[:5]), "found 640 images and 5 labels"),
+        (lambda x, y: (x, y + 5), "expected labels below 10"),
+        (lambda x, y: (x, y + 0.5), "expected class numbers"),
+        (lambda x, y: x, "expected a DataLoader"),
+        (lambda x, y: {"x": x, "z": y}, "expected x and y"),
+        (lambda x, y: (x[:0], y[:0]), "found no"),
+    ],
+)
+def test_what_is_wrong_with_data_is_said(data: Any, text: str) -> None:
+    with pytest.raises(ValueError, match=text):
+        estimator().fit(data(*arrays()))
+
+
+def test_normalisation_may_be_said() -> None:
+    images, labels = arrays()
+    x = (images / np.float32(255) - np.float32(0.4)) / np.float32(0.3)
+    with pytest.raises(ValueError, match="normalize"):
+        estimator().evaluate((x, labels))
+    found = estimator(config={"normalize": {"mean": 0.4, "std": 0.3}}).evaluate((x, labels))
+    module = small()
+    with torch.no_grad():
+        expected = float(nn.CrossEntropyLoss()(module(torch.from_numpy(x)), torch.from_numpy(labels)))
+    assert found["val_loss"] == pytest.approx(expected, abs=1e-5)
