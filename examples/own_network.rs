@@ -5,24 +5,20 @@
 //! ```
 
 use bobbin::dataset::{Dataset, Source};
-use bobbin::model::{
-    Layer, batch_norm2d, conv2d, flatten, layers, linear, max_pool2d, relu, residual,
-};
+use bobbin::model::{Layer, batch_norm2d, conv2d, flatten, layers, linear, relu, residual};
 use bobbin::trainer::recipe::ScheduleKind;
 use bobbin::trainer::{Recipe, Trainer, Workers};
 use std::error::Error;
 
 /// Each layer takes the shape of its input from those before it.
 fn network(classes: usize) -> Vec<Layer> {
-    let body = layers![conv2d(16, 3).padding(1).no_bias(), batch_norm2d()];
-    let identity = vec![];
+    let body = layers![conv2d(16, 3).same().no_bias(), batch_norm2d()];
     layers![
         conv2d(16, 5).stride(2).padding(2),
         batch_norm2d(),
         relu(),
-        residual(body, identity),
-        max_pool2d(2),
-        conv2d(32, 3),
+        residual(body, vec![]),
+        conv2d(32, 3).stride(2),
         relu(),
         flatten(),
         linear(classes),
