@@ -19,6 +19,8 @@ from install import (
 # Installation and the first step of compilers and of slow peers; a turn of the slowest.
 START_LIMIT, ANSWER_LIMIT = 600.0, 600.0
 CPUS = sorted(os.sched_getaffinity(0))
+# Networks that torchvision builds; Bobbin's presets have these names.
+TORCHVISION = ["resnet18", "mobilenet-v2", "densenet121", "efficientnet-b0"]
 _LIBC = ctypes.CDLL(None)
 _PR_SET_PDEATHSIG = 1
 
@@ -30,7 +32,8 @@ class Failed(Exception):
 @dataclass(frozen=True)
 class Peer:
     """`built` are those settings of a crate that are a build of their own, with the feature of that name. With `options`
-    a peer is another of the program of `program`. Who takes `pictures` takes those of other sizes than 28×28 too.
+    a peer is another of the program of `program`. Who takes `pictures` takes those of other sizes than 28×28 too; who
+    has `torchvision` takes its networks.
     """
 
     key: str
@@ -41,6 +44,10 @@ class Peer:
     program: str = ""
     options: tuple[str, ...] = ()
     pictures: bool = False
+    torchvision: bool = False
+
+    def takes(self, task: "Task") -> bool:
+        return (self.pictures or task.size == 28) and (self.torchvision or task.network not in TORCHVISION)
 
     def install(self, setting: str) -> None:
         match self.language:

@@ -3,7 +3,7 @@
 from contextlib import ExitStack, closing
 from datetime import date
 
-from contestant import Contestant, Failed, Peer, Task
+from contestant import TORCHVISION, Contestant, Failed, Peer, Task
 from results import Cell, Losses, Row, Turn
 
 TURN_SECONDS = 0.4
@@ -52,8 +52,6 @@ def measure(task: Task, entries: list[Entry], rounds: int) -> Cell:
     with ExitStack() as stack:
         runners = []
         for peer, setting, unavailable in entries:
-            if task.size != 28 and not peer.pictures:
-                continue
             row = Row(peer.name, setting, failed=unavailable)
             cell.rows.append(row)
             if runner := _start(row, peer, setting, task):
@@ -86,17 +84,16 @@ def _start(row: Row, peer: Peer, setting: str, task: Task) -> Runner | None:
     return Runner(contestant, row)
 
 
-def compare_losses(network: str, threads: int, entries: list[Entry]) -> Losses:
-    """The losses of the first steps from the same weights, batch norm over the same images."""
-    task = Task("train", network, LOSS_BATCH, threads)
+def compare_losses(task: Task, entries: list[Entry]) -> Losses:
+    """The losses of the first steps from the same weights, batch norm over the same images, nothing dropped."""
     columns: dict[str, list[float] | str] = {}
-    chunk = LOSS_BATCH
+    chunk = task.batch
     for peer, setting, unavailable in entries:
         if unavailable:
             columns[peer.name] = unavailable
             continue
-        extra = ["--fresh"]
-        if peer.key != "bobbin" and network != "lenet":
+        extra = ["--fresh", *(["--without-chance"] if task.network in TORCHVISION else [])]
+        if peer.key != "bobbin" and task.network != "lenet":
             extra += ["--norm-chunk", str(chunk)]
         try:
             with closing(Contestant(peer, setting, task, tuple(extra))) as contestant:
@@ -105,4 +102,4 @@ def compare_losses(network: str, threads: int, entries: list[Entry]) -> Losses:
                     columns[peer.name] = ask({"losses": LOSS_STEPS})["losses"]
         except Failed as failure:
             columns[peer.name] = str(failure)
-    return Losses(network, LOSS_BATCH, chunk, str(date.today()), columns)
+    return Losses(task.network, task.batch, chunk, str(date.today()), columns)

@@ -11,6 +11,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import median
 
+from contestant import TORCHVISION
+
 
 @dataclass
 class Turn:
@@ -114,9 +116,9 @@ class Results:
     losses: dict[str, Losses] = field(default_factory=dict)
 
     def of_mode(self, mode: str) -> Iterator[Cell]:
-        order = {"lenet": 0, "cnn-bn": 1, "vgg": 2, "resnet": 3}
+        order = ["lenet", "cnn-bn", "vgg", "resnet", *TORCHVISION]
         cells = [cell for cell in self.cells.values() if cell.mode == mode]
-        yield from sorted(cells, key=lambda c: (order[c.network], c.size, c.batch, c.threads))
+        yield from sorted(cells, key=lambda c: (order.index(c.network), c.size, c.batch, c.threads))
 
     def save(self, file: Path) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)

@@ -13,6 +13,8 @@ MEAN, STD = 0.2860, 0.3530
 CLASSES = 10
 EPSILON, NORM_MOMENTUM = 1e-5, 0.1
 LEARNING_RATE, MOMENTUM = 0.01, 0.9
+# Not here as data: those that torchvision builds.
+TORCHVISION = ["resnet18", "mobilenet-v2", "densenet121", "efficientnet-b0"]
 
 
 @dataclass(frozen=True)

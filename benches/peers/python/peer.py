@@ -10,6 +10,7 @@ import resource
 import sys
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,6 +35,7 @@ class Arguments:
     norm_chunk: int | None
     fresh: bool
     autocast: bool
+    without_chance: bool
 
     @property
     def batches(self) -> int:
@@ -41,9 +43,9 @@ class Arguments:
         return len(load_labels(self)) // self.batch
 
 
-def parse_arguments(settings: list[str]) -> Arguments:
+def parse_arguments(settings: list[str], more_networks: Iterable[str] = ()) -> Arguments:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--network", required=True, choices=["lenet", "cnn-bn", "vgg", "resnet"])
+    parser.add_argument("--network", required=True, choices=["lenet", "cnn-bn", "vgg", "resnet", *more_networks])
     parser.add_argument("--batch", required=True, type=int)
     parser.add_argument("--threads", required=True, type=int)
     parser.add_argument("--data", required=True, type=Path)
@@ -53,6 +55,7 @@ def parse_arguments(settings: list[str]) -> Arguments:
     parser.add_argument("--norm-chunk", type=int)
     parser.add_argument("--fresh", action="store_true")
     parser.add_argument("--autocast", action="store_true")
+    parser.add_argument("--without-chance", action="store_true")
     return Arguments(**vars(parser.parse_args()))
 
 

@@ -1,11 +1,12 @@
 """The PyTorch contestant: eager with either memory layout, or torch.compile; in f32, or with autocast to bf16."""
 
+import sys
 from collections import OrderedDict
 from collections.abc import Callable
 
 import torch
 from networks import (
-    EPSILON, LEARNING_RATE, MOMENTUM, NORM_MOMENTUM,
+    CLASSES, EPSILON, LEARNING_RATE, MOMENTUM, NORM_MOMENTUM, TORCHVISION,
     Conv, Flatten, GlobalAvgPool, Layer, Linear, MaxPool, Network, Norm, Relu, Residual, network,
 )  # fmt: skip
 from peer import Arguments, Contestant, load_images, load_labels, load_weights, parse_arguments, serve
@@ -13,6 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 SETTINGS = ["channels-last", "plain", "compile", "compile-plain"]
+# What batch norm counts, which a file of initial weights may leave out.
+STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 
 
 class ResidualBlock(nn.Module):
@@ -27,8 +30,8 @@ class ResidualBlock(nn.Module):
 class ChunkedBatchNorm2d(nn.BatchNorm2d):
     """Normalises each run of `chunk` images by itself, for the comparison of losses."""
 
-    def __init__(self, channels: int, chunk: int):
-        super().__init__(channels, EPSILON, NORM_MOMENTUM)
+    def __init__(self, channels: int, chunk: int, eps: float = EPSILON, momentum: float = NORM_MOMENTUM):
+        super().__init__(channels, eps, momentum)
         self.chunk = chunk
 
     def forward(self, x: Tensor) -> Tensor:
@@ -86,6 +89,20 @@ class Builder:
         return ResidualBlock(body_module, shortcut_module)
 
 
+def torchvision_network(arguments: Arguments) -> nn.Module:
+    """As torchvision builds it, but for what the comparison of losses asks for."""
+    # Its import takes time and memory, which must not count in the rows of other networks.
+    import torchvision_networks
+
+    model = torchvision_networks.build(arguments.network, CLASSES, arguments.without_chance)
+    for module in list(model.modules()) if arguments.norm_chunk else []:
+        for name, part in module.named_children():
+            if isinstance(part, nn.BatchNorm2d):
+                norm = ChunkedBatchNorm2d(part.num_features, arguments.norm_chunk, part.eps, part.momentum)
+                setattr(module, name, norm)
+    return model
+
+
 class PyTorch(Contestant):
     framework = "PyTorch"
     version = torch.__version__
@@ -93,10 +110,15 @@ class PyTorch(Contestant):
     def __init__(self, arguments: Arguments):
         torch.set_num_threads(arguments.threads)
         images = torch.from_numpy(load_images(arguments)).permute(0, 3, 1, 2)
-        builder = Builder(arguments.norm_chunk, images.shape[1], images.shape[2])
-        model = builder.sequential(network(arguments.network))
+        if arguments.network in TORCHVISION:
+            model = torchvision_network(arguments)
+        else:
+            builder = Builder(arguments.norm_chunk, images.shape[1], images.shape[2])
+            model = builder.sequential(network(arguments.network))
         weights = {name: torch.from_numpy(value) for name, value in load_weights(arguments).items()}
-        model.load_state_dict(weights, strict=False)
+        missing, unknown = model.load_state_dict(weights, strict=False)
+        if unknown or (missing := [name for name in missing if not name.endswith(STATISTICS)]):
+            sys.exit(f"{arguments.weights}: lacks {missing}, has {unknown}, which {arguments.network} has not")
         layout = torch.contiguous_format if arguments.setting.endswith("plain") else torch.channels_last
         model, images = model.to(memory_format=layout), images.contiguous(memory_format=layout)
         self.model, self.batch = model, arguments.batch
@@ -144,6 +166,6 @@ class Classifier(PyTorch):
 
 
 if __name__ == "__main__":
-    arguments = parse_arguments(SETTINGS)
+    arguments = parse_arguments(SETTINGS, TORCHVISION)
     kind = Trainer if arguments.mode == "train" else Classifier
     serve(kind(arguments), arguments)

@@ -3,14 +3,14 @@
 use clap::Parser;
 use dataset::{Dataset, PixelStatistics, Source};
 use kernels::{Isa, fma_chains};
-use model::Model;
+use model::{Kind, Layer, Model, preset};
 use protocol::{Arguments, Contestant, Mode, exit, serve};
 use serde_json::{Value, json};
 use std::error::Error;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
-use trainer::{Predictor, Recipe, Scratch, Trainer, Workers};
 use trainer::recipe::{Normalize, Validation, ValidationSet};
+use trainer::{Predictor, Recipe, Scratch, Trainer, Workers};
 
 fn main() -> ExitCode {
     exit(compete(&Arguments::parse()))
@@ -27,7 +27,12 @@ fn compete(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     recipe.data.normalize = Normalize::Fixed(PixelStatistics { mean, std });
     recipe.data.validation = Validation::Named(ValidationSet::None);
     (recipe.optimizer.lr, recipe.optimizer.momentum) = (0.01, Some(0.9));
-    let mut trainer = Trainer::new(&recipe, &data, &workers)?;
+    let mut trainer = if arguments.without_chance {
+        let layers = without_chance(preset(&arguments.network, data.classes())?);
+        Trainer::with_layers(&recipe, &layers, &data, &workers)?
+    } else {
+        Trainer::new(&recipe, &data, &workers)?
+    };
     if let Some(path) = &arguments.write_weights {
         return Ok(trainer.model().save(path)?);
     }
@@ -51,6 +56,16 @@ fn compete(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     // The loop of a user is inside of the pool too.
     workers.run(|| serve(arguments, bobbin).map_err(|error| error.to_string()))?;
     Ok(())
+}
+
+/// Neither values nor branches are dropped; the weights are the same.
+fn without_chance(mut layers: Vec<Layer>) -> Vec<Layer> {
+    for layer in &mut layers {
+        if let Kind::Dropout(dropout) = &mut layer.kind {
+            dropout.p = 0.0;
+        }
+    }
+    layers
 }
 
 struct Bobbin<'a> {

@@ -14,7 +14,7 @@ use std::time::Instant;
 #[derive(Clone, Debug, Parser)]
 #[command(about = "A contestant: obeys the commands that the driver writes to its input")]
 pub struct Arguments {
-    /// The network: lenet, cnn-bn, vgg or resnet
+    /// The network: lenet, cnn-bn, vgg or resnet; for Bobbin any preset
     #[arg(long)]
     pub network: String,
     /// Images per step
@@ -41,6 +41,9 @@ pub struct Arguments {
     /// Say ready before the first step, not after it
     #[arg(long)]
     fresh: bool,
+    /// Bobbin only: dropout and stochastic depth let everything pass
+    #[arg(long)]
+    pub without_chance: bool,
     /// Bobbin only: write initial weights and exit
     #[arg(long)]
     pub write_weights: Option<PathBuf>,
