@@ -117,8 +117,9 @@ class PyTorch(Contestant):
             model = builder.sequential(network(arguments.network))
         weights = {name: torch.from_numpy(value) for name, value in load_weights(arguments).items()}
         missing, unknown = model.load_state_dict(weights, strict=False)
-        if unknown or (missing := [name for name in missing if not name.endswith(STATISTICS)]):
-            sys.exit(f"{arguments.weights}: lacks {missing}, has {unknown}, which {arguments.network} has not")
+        wrong = [name for name in [*missing, *unknown] if not name.endswith(STATISTICS)]
+        if wrong:
+            sys.exit(f"error: {arguments.weights}: not of {arguments.network}: {wrong[0]} is missing or unknown")
         layout = torch.contiguous_format if arguments.setting.endswith("plain") else torch.channels_last
         model, images = model.to(memory_format=layout), images.contiguous(memory_format=layout)
         self.model, self.batch = model, arguments.batch
