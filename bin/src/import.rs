@@ -159,9 +159,8 @@ fn progress_bar() -> ProgressBar {
 fn table(arguments: &Arguments, imported: &Imported, called: Invocation) -> String {
     let [channels, rows, columns] = imported.shape;
     let name = |name: &str| printable(name);
-    // Numbers that no label has are no news.
-    let classes: Vec<_> =
-        imported.classes.iter().filter(|class| class.train + class.test > 0).collect();
+    let (classes, empty): (Vec<_>, Vec<_>) =
+        imported.classes.iter().partition(|class| class.train + class.test > 0);
     let width = classes.iter().map(|class| name(&class.name).chars().count());
     let width = width.max().unwrap_or(0).max("class".len());
     let mut text = format!("{:width$}  {:>6}  {:>6}", "class", "train", "test");
@@ -183,6 +182,12 @@ fn table(arguments: &Arguments, imported: &Imported, called: Invocation) -> Stri
     if !arguments.grey && !arguments.rgb {
         let coloured = imported.coloured;
         text += &format!(": {coloured} of {} pictures have colour", train + test);
+    }
+    // Numbers that no label has are no news.
+    let mut empty = empty.iter().filter(|class| class.name.parse::<u32>().is_err());
+    if let Some(first) = empty.next() {
+        let count = 1 + empty.count();
+        text += &format!("\nclasses without a picture: {count}, such as {}", name(&first.name));
     }
     if imported.came_split {
         text += "\nparts: as they were";

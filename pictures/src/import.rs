@@ -151,6 +151,10 @@ pub fn import(
     let collection = sources::open(source, given, output.path())?;
     let mut pixels = Pixels::decode(&collection, options, workers, stop, &output, &mut tell)?;
     check_classes(source, &collection, &pixels)?;
+    if pixels.items.is_empty() {
+        let problem = "found no picture that can be read, expected some to train on";
+        return Err(ImportError::of(source, problem));
+    }
     let parts = parts(&pixels.items, collection.classes.len(), options.test_fraction, options.seed);
     if parts.train.is_empty() {
         let problem = "found pictures to test on alone, expected some to train on".to_owned();

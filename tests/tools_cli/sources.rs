@@ -88,3 +88,21 @@ fn parts_stay_parts() {
     );
     assert!((0..7).all(|i| test.name(i).unwrap().starts_with("test/")));
 }
+
+/// Classes that a Parquet file names and has no picture of are told; so is that there are no pictures at all.
+#[test]
+fn classes_without_a_picture_are_told() {
+    let scratch = Scratch::empty();
+    let import = |name: &str| {
+        let fixtures = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/parquet/");
+        let file = format!("{fixtures}{name}.parquet");
+        scratch.bobbin("import", &[&file, "--out", name]).output().unwrap()
+    };
+    let printed = succeeded(import("unused"));
+    assert!(printed.contains("\nclasses without a picture: 1, such as eel\n"), "{printed}");
+    assert_eq!(fs::read_to_string(scratch.work("unused/labels.txt")).unwrap(), "cat\ndog\neel\n");
+    let refused = import("rowless");
+    let problem = String::from_utf8(refused.stderr).unwrap();
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(problem.contains("rowless.parquet: found no picture that can be read"), "{problem}");
+}

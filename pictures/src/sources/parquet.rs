@@ -14,6 +14,7 @@ use super::{
 use crate::{ImportError, PictureError};
 use columns::{Columns, Labels, Reader};
 use damage::caught;
+use image::ImageFormat;
 use std::collections::{BTreeSet, HashMap};
 use std::fs::{self, File};
 use std::io::{BufWriter, Read, Seek, SeekFrom, Write};
@@ -36,6 +37,22 @@ pub(super) fn open_folder(
     let mut files = vec![];
     find(folder, None, 3, &mut files);
     files.sort();
+    for (file, _) in files.iter().filter(|(file, _)| file.parent() != Some(folder)) {
+        let beside = file.parent().and_then(|folder| fs::read_dir(folder).ok());
+        let mut beside = beside.into_iter().flatten().flatten().map(|entry| entry.path());
+        let is_hidden =
+            |path: &Path| path.file_name().is_some_and(|name| name.as_encoded_bytes()[0] == b'.');
+        // Those in the folder itself may be of its description.
+        if let Some(picture) =
+            beside.find(|path| !is_hidden(path) && ImageFormat::from_path(path).is_ok())
+        {
+            let picture = picture.display();
+            return refused(
+                file,
+                format!("found {picture} beside it, expected Parquet files or pictures alone"),
+            );
+        }
+    }
     match files.is_empty() {
         true => Ok(None),
         false => collect(folder, &files, scratch).map(Some),
@@ -46,14 +63,14 @@ pub(super) fn open_folder(
 fn find(folder: &Path, part: Option<Part>, depth: usize, files: &mut Vec<(PathBuf, Option<Part>)>) {
     for path in fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()) {
         let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        let word = stem.split(['-', '_', '.']).next().unwrap_or_default();
+        let named = stem.split(['-', '_', '.']).find_map(part_named).or(part);
         let is_parquet = path.extension().is_some_and(|name| name.eq_ignore_ascii_case("parquet"));
         if stem.starts_with('.') {
             continue;
         } else if is_parquet && path.is_file() {
-            files.push((path, part_named(word).or(part)));
+            files.push((path, named));
         } else if depth > 1 && path.is_dir() && !path.is_symlink() {
-            find(&path, part_named(word).or(part), depth - 1, files);
+            find(&path, named, depth - 1, files);
         }
     }
 }
@@ -77,13 +94,31 @@ fn collect(
         let file = without.map_or(path, |(pictures, ..)| &pictures.path);
         return refused(file, "found no part of the data set in its name, but in those beside it");
     }
-    let names = sets.iter().find_map(|(.., names)| names.clone());
+    let names = same_names(sets.iter().map(|(pictures, .., names)| (&*pictures.path, names)))?;
     let (classes, numbers) = classes(path, names, sets.iter().map(|(_, _, labels, _)| labels))?;
     let blocks = sets.into_iter().zip(numbers).map(|((pictures, part, ..), labels)| {
         let block: LabelledBlock = (Box::new(pictures), part, labels);
         block
     });
     Ok(Collection { size: None, ..Collection::of_blocks(classes, [1, 1], blocks.collect()) })
+}
+
+/// The names of the classes, if a file has them; an error where two files have others: label 1 would be two classes.
+fn same_names<'a>(
+    files: impl Iterator<Item = (&'a Path, &'a Option<Vec<String>>)>,
+) -> Result<Option<Vec<String>>, ImportError> {
+    let mut named = files.filter_map(|(file, names)| Some((file, names.as_ref()?)));
+    let Some((first, names)) = named.next() else { return Ok(None) };
+    match named.find(|(_, others)| *others != names) {
+        None => Ok(Some(names.clone())),
+        Some((file, _)) => {
+            let first = first.display();
+            refused(
+                file,
+                format!("found other names of classes, or in another order, than {first} has"),
+            )
+        }
+    }
 }
 
 /// The pictures of a file, their labels, and the names of the classes where it says them.
@@ -158,7 +193,10 @@ impl Pictures {
             let Some(bytes) = bytes else { return Err(format!("row {row}: found no picture")) };
             let end = offsets[row] + bytes.len() as u64;
             if end > most {
-                return Err(format!("row {row}: found more bytes than such a file can hold"));
+                return Err(format!(
+                    "row {row}: found pictures of over {MOST_UNPACKED} times the bytes of the file, which only the same \
+                     ones again and again take: expected each once"
+                ));
             }
             offsets.push(end);
             failed = failed.take().or(file.write_all(bytes).err());

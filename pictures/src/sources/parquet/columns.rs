@@ -109,8 +109,11 @@ impl Reader {
             match group.column(column).compression() {
                 Compression::UNCOMPRESSED | Compression::SNAPPY => {}
                 other => {
+                    // A level in brackets is not that of the file, which has none.
+                    let found = other.to_string();
+                    let found = found.split('(').next().unwrap_or_default();
                     return Err(format!(
-                        "column {name}: found {other}, expected no compression or SNAPPY"
+                        "column {name}: found {found}, expected no compression or SNAPPY"
                     ));
                 }
             }

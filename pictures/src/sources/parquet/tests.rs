@@ -64,14 +64,38 @@ fn folders_are_parts() {
     let parts: Vec<_> = items(&found).into_iter().map(|(.., part, i)| (part, i)).collect();
     let [train, test] = [Part::Train, Part::Test].map(Some);
     assert_eq!(parts, [(test, 2), (test, 3), (train, 0), (train, 1)]);
+    // A part may be any word of a name.
+    let found = open(&fixture("words")).unwrap();
+    assert_eq!(
+        found.items.iter().map(|item| item.part).collect::<Vec<_>>(),
+        [test, test, train, train]
+    );
     assert!(open_folder(&fixture("hub/..").join("none"), Path::new("")).unwrap().is_none());
+}
+
+/// A stray Parquet file does not take the place of the pictures in class folders.
+#[test]
+fn pictures_beside_are_not_passed_over() {
+    let folder = TempDir::new().unwrap();
+    fs::create_dir(folder.path().join("cat")).unwrap();
+    fs::copy(fixture("binary.parquet"), folder.path().join("cat/a.parquet")).unwrap();
+    fs::write(folder.path().join("banner.png"), "").unwrap();
+    assert_eq!(open(folder.path()).unwrap().items.len(), 40);
+    fs::write(folder.path().join("cat/b.jpg"), "").unwrap();
+    let message = open(folder.path()).err().unwrap().to_string();
+    assert!(
+        message.contains("a.parquet: found") && message.contains("b.jpg beside it"),
+        "{message}"
+    );
 }
 
 #[test]
 fn what_is_wrong_is_named() {
     let message = |name: &str| open(&fixture(name)).err().unwrap().to_string();
     for (name, expected) in [
-        ("zstd.parquet", "column image.bytes: found ZSTD"),
+        ("zstd.parquet", "column image.bytes: found ZSTD, expected no compression or SNAPPY"),
+        ("order", "train.parquet: found other names of classes, or in another order, than "),
+        ("repeated.parquet", "found pictures of over 32 times the bytes of the file"),
         ("missing.parquet", "row 1: found no picture"),
         ("unknown.parquet", "row 1: found label -1, expected a whole number from 0 on"),
         ("lists.parquet", "found the columns image.bytes, image.path, label.list.element"),
