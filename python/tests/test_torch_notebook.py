@@ -1,4 +1,7 @@
-"""The notebook of python/examples, from the first cell to the last; its cells assert what they say themselves."""
+"""The notebook of python/examples, from the first cell to the last; its cells assert what they say themselves.
+
+After a change of it, what it shows is made by `jupyter execute --inplace python/examples/fashion_mnist.ipynb`.
+"""
 
 from __future__ import annotations
 
