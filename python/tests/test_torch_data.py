@@ -37,6 +37,18 @@ def test_all_forms_of_data_are_the_same_images(form: str) -> None:
     assert found == pytest.approx(expected, abs=1e-6)
 
 
+def test_arrays_are_shuffled_as_a_data_set_is() -> None:
+    losses = []
+    for data in (forms()["arrays of floats"], forms()["data set"]):
+        trained = estimator()
+        torch.manual_seed(5)
+        trained.fit(data, epochs=2, batch_size=48)
+        losses.append(trained.get_train_summary("Loss")[:, 1])
+    # 640 images: the last batch is shorter.
+    assert len(losses[0]) == 2 * 14
+    assert np.array_equal(*losses)
+
+
 def test_a_frame_has_columns() -> None:
     pandas = pytest.importorskip("pandas")
     images, labels = arrays()
