@@ -27,6 +27,11 @@ def __getattr__(name: str) -> object:
     """``Estimator`` and ``UnsupportedModule`` of ``bobbin.torch``, which needs PyTorch."""
     if name not in ("Estimator", "UnsupportedModule"):
         raise AttributeError(f"module 'bobbin' has no attribute {name!r}")
-    from . import torch
-
+    try:
+        from . import torch
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        # So that `hasattr` says no.
+        raise AttributeError(f"bobbin.{name} needs PyTorch: pip install torch") from error
     return getattr(torch, name)

@@ -187,6 +187,11 @@ class Model:
         """Channels, rows and columns of an image."""
 
     @property
+    def normalize(self) -> tuple[list[float], list[float]]:
+        """What is subtracted from pixel / 255, and what the difference is divided by: one number, or one for each
+        channel."""
+
+    @property
     def name(self) -> str:
         """The preset of the network, or ``custom``."""
 

@@ -45,8 +45,10 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     ``X`` is (n, channels, rows, columns), (n, rows, columns), or (n, features): with ``image_shape`` (channels, rows,
     columns) each row is a picture that was flattened, in the order of ``layout``; without, it is a row of numbers, and
-    the default network has a hidden layer of 64. Numbers are kept to 255ths of their range: ``uint8``, and floats
-    from 0 to 1, as they are; others by the range of the training images, beyond which they are cut off.
+    the default network has a hidden layer of 64. Numbers are kept to 255ths of their range: ``uint8``, and floats (or
+    other whole numbers, or booleans) from 0 to 1, as they are; others by the range of the training images, beyond which
+    they are cut off. What was fitted on ``uint8`` predicts of ``uint8`` alone, and what was fitted on numbers from 0 to 1
+    of anything else.
 
     ``recipe`` is what ``bobbin.Trainer`` takes, by default ``pictures``, which is sized to the data and holds
     images out to choose its length; ``fields`` set fields of it, as in ``bobbin.train``. ``random_state`` is its seed.
@@ -78,6 +80,7 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if len(self.classes_) < 2:
             raise ValueError(f"y: found 1 class, {self.classes_[0]!r}: expected two at least")
         self.range_ = _range(X)
+        self.is_uint8_ = X.dtype == np.uint8
         names = [str(name) for name in self.classes_]
         data = Dataset.from_arrays(self._images(X), labels, class_names=names, layout=self._layout())
         trainer = Trainer(self._recipe(X), data, threads=self.threads, **self._fields())
@@ -89,6 +92,7 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """The probability of each class, [n, classes], in the order of ``classes_``."""
         check_is_fitted(self)
         X = validate_data(self, X, allow_nd=True, reset=False)
+        self._check_kind(X)
         return self.model_.predict_proba(self._images(X), layout=self._layout()).astype(np.float64)
 
     def predict(self, X: Any) -> Array:
@@ -112,6 +116,13 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def _layout(self) -> Any:
         return self.layout
 
+    def _check_kind(self, X: Array) -> None:
+        """Refuses bytes where fit had numbers from 0 to 1, and the reverse: black and white would not be the same."""
+        is_uint8 = X.dtype == np.uint8
+        if is_uint8 != self.is_uint8_ and (self.is_uint8_ or self.range_ == (0, 1)):
+            fitted = "uint8, from 0 to 255" if self.is_uint8_ else "numbers from 0 to 1"
+            raise ValueError(f"X: found {X.dtype}, and fit had {fitted}: expected the same")
+
     def _images(self, X: Array) -> Array:
         """What the engine takes for images, in the layout."""
         if X.ndim == 2:
@@ -125,7 +136,8 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if X.dtype == np.uint8 and (low, high) == (0, 255):
             return X
         if (low, high) == (0, 1):
-            return np.clip(X, 0, 1)
+            floats: Array = X if X.dtype.kind == "f" else X.astype(np.float32)
+            return np.clip(floats, 0, 1)
         scaled = (X.astype(np.float64) - low) / ((high - low) or 1.0)
         return np.clip(scaled, 0, 1).astype(np.float32)
 

@@ -190,6 +190,12 @@ impl Model {
     }
 
     #[getter]
+    fn normalize(&self) -> (Vec<f64>, Vec<f64>) {
+        let model = self.model();
+        (model.mean.clone(), model.std.clone())
+    }
+
+    #[getter]
     fn name(&self) -> &str {
         &self.model().preset
     }

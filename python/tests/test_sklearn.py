@@ -50,6 +50,26 @@ def test_colours_layouts_and_labels_of_any_type() -> None:
     assert (flat.predict_proba(nhwc.reshape(120, -1)) == one.predict_proba(images)).all()
 
 
+@pytest.mark.parametrize("kind", [np.int64, np.int8, bool])
+def test_noughts_and_ones_of_any_type_are_black_and_white(kind: type) -> None:
+    images, labels = arrays(60)
+    X = images > 110
+    fields = {"epochs": 4}
+    expected = Classifier(fields=fields, random_state=0).fit(X.astype(np.float32), labels).predict_proba(X * 1.0)
+    found = Classifier(fields=fields, random_state=0).fit(X.astype(kind), labels)
+    assert (found.predict_proba(X.astype(kind)) == expected).all()
+
+
+def test_bytes_and_numbers_from_0_to_1_are_not_taken_for_each_other() -> None:
+    images, labels = arrays(60)
+    floats = (images / 255).astype(np.float32)
+    for X, other in ((images, floats), (floats, images)):
+        found = Classifier(fields={"epochs": 1}).fit(X, labels)
+        found.predict(X)
+        with pytest.raises(ValueError, match=f"X: found {other.dtype}, and fit had"):
+            found.predict(other)
+
+
 def test_model_selection() -> None:
     X, y = load_digits(return_X_y=True)
     X, y = X[:300], y[:300]

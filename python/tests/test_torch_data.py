@@ -60,6 +60,15 @@ def test_a_frame_has_columns() -> None:
         estimator().evaluate(frame)
 
 
+def test_labels_are_not_read_where_none_are_needed() -> None:
+    images, _ = arrays()
+    expected = estimator().predict(images)
+    targets = np.linspace(0.0, 5.0, len(images))
+    loader = DataLoader(TensorDataset(torch.from_numpy(images), torch.from_numpy(targets)), 64)
+    for data in ((images, targets), {"x": images, "y": targets}, loader):
+        assert np.array_equal(estimator().predict(data), expected)
+
+
 def test_metrics_by_their_definitions() -> None:
     random = np.random.default_rng(3)
     outputs = random.normal(size=(200, 7)).astype(np.float32)
@@ -106,6 +115,7 @@ def test_a_metric_of_ones_own() -> None:
         (lambda x, y: x, "expected a DataLoader"),
         (lambda x, y: {"x": x, "z": y}, "expected x and y"),
         (lambda x, y: (x[:0], y[:0]), "found no"),
+        (lambda x, y: lambda a, b, c: (x, y), r"it is called as data\(config, batch_size\)"),
     ],
 )
 def test_what_is_wrong_with_data_is_said(data: Any, text: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +38,9 @@ def test_the_package_has_the_estimator_by_name() -> None:
     assert bobbin.UnsupportedModule is UnsupportedModule
     with pytest.raises(AttributeError):
         bobbin.Estimators  # noqa: B018
+    without = "import sys; sys.modules['torch'] = None; import bobbin; print(hasattr(bobbin, 'Estimator'))"
+    run = subprocess.run([sys.executable, "-c", without], capture_output=True, text=True, check=True)
+    assert run.stdout == "False\n"
 
 
 def test_fit_learns_and_get_model_has_what_it_learned() -> None:
@@ -95,21 +100,28 @@ def test_triggers_end_training_and_save(tmp_path: Path) -> None:
     assert sorted(p.name for p in tmp_path.iterdir()) == ["model-10.safetensors", "model-5.safetensors"]
     other = estimator()
     other.load_orca_checkpoint(tmp_path, version=5)
-    with pytest.raises(ValueError, match=r"found checkpoints \[5, 10\]: expected 7"):
+    with pytest.raises(ValueError, match=r"found checkpoints \[5, 10\]: expected one after 7 steps"):
         other.load_orca_checkpoint(tmp_path, version=7)
+    # Of another's making.
+    (tmp_path / "model-best.safetensors").touch()
     other.load_orca_checkpoint(tmp_path)
     saved = bobbin.Model.load(tmp_path / "model-10.safetensors").state_dict()
     assert all(np.array_equal(v.numpy(), saved[k]) for k, v in other.get_model().state_dict().items())
     found = estimator(model_dir=tmp_path / "epochs", metrics=[Accuracy()])
     found.fit(arrays(), batch_size=64, epochs=MaxScore(0.3), validation_data=arrays(), checkpoint_trigger=EveryEpoch())
-    with pytest.raises(ValueError, match="MaxScore: found without"):
-        found.fit(arrays(), epochs=MaxScore(0.3))
+    for end in (MaxScore(0.3), TriggerOr(MaxIteration(99), MaxScore(0.3)), TriggerAnd(MaxScore(0.3), MaxIteration(1))):
+        with pytest.raises(ValueError, match="MaxScore: found without"):
+            found.fit(arrays(), epochs=end)
     scores = found.get_validation_summary("Accuracy")
     assert scores[-1, 1] > 0.3 and (scores[:-1, 1] <= 0.3).all()
     assert len(list((tmp_path / "epochs").iterdir())) == len(scores)
     found = estimator()
     found.fit(arrays(), batch_size=64, epochs=TriggerOr(MaxIteration(7), TriggerAnd(MaxIteration(3), MinLoss(1e9))))
     assert len(found.get_train_summary("Loss")) == 3
+    # Not due before the first step.
+    found = estimator()
+    found.fit(arrays(), batch_size=64, epochs=SeveralIteration(4))
+    assert len(found.get_train_summary("Loss")) == 4
     found = estimator()
     found.fit(arrays(), batch_size=64, epochs=MinLoss(1.5))
     losses = found.get_train_summary("Loss")[:, 1]
@@ -127,6 +139,11 @@ def test_tensorboard_has_the_summaries(tmp_path: Path) -> None:
         log.Reload()
         rows = [(scalar.step, scalar.value) for scalar in log.Scalars(tag)]
         assert rows == [(step, np.float32(value)) for step, value, _ in summary(tag)]
+    # A second directory takes over, and the files of the first are closed.
+    writer, closed = found._train._writer, []
+    writer.close, close = lambda: closed.append(close()), writer.close
+    found.set_tensorboard(tmp_path, "other")
+    assert len(closed) == 1
 
 
 def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
@@ -145,6 +162,31 @@ def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
     assert np.array_equal(found.predict(arrays()[0]), outputs)
     with pytest.raises(ValueError, match="expected the same network"):
         estimator(LeNet()).load(file)
+
+
+def test_bytes_are_scaled_as_the_file_that_was_loaded_says(tmp_path: Path) -> None:
+    found = estimator()
+    found.fit(fashion_loader())
+    outputs = found.predict(arrays()[0])
+    file = found.save(tmp_path / "net.safetensors")
+    other = estimator()
+    other.load(file)
+    assert np.array_equal(other.predict(arrays()[0]), outputs)
+    found.load(file)
+    # Another that was trained on bytes from 0 to 1.
+    plain = estimator()
+    plain.fit(arrays())
+    with pytest.raises(ValueError, match=r"normalised by mean=\(0.1307.*expected them as training began: mean=\(0.0"):
+        plain.load(file)
+
+
+def test_one_image_is_enough_to_predict() -> None:
+    module = nn.Sequential(nn.Flatten(), nn.Linear(784, 8), nn.BatchNorm1d(8), nn.Linear(8, 10))
+    images, _ = arrays()
+    with torch.no_grad():
+        expected = module.eval()(torch.from_numpy(images[:1]).float() / 255).numpy()
+    found = Estimator.from_torch(model=module).predict(images[:1])
+    assert found.shape == (1, 10) and np.abs(found - expected).max() < 1e-5
 
 
 @pytest.mark.parametrize("kind", ["value", "norm", "none"])
@@ -231,7 +273,7 @@ def test_dropout_is_left_out_in_evaluation_and_drawn_anew_in_training() -> None:
 
 
 class InPlace(nn.Module):
-    """Changes what it uses again, which no trace shows."""
+    """Changes in place what it uses again, by an operator that a trace has as an ordinary sum."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -239,7 +281,8 @@ class InPlace(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = self.conv(x)
-        y = torch.relu_(x)
+        y = x
+        y += x
         return self.fc((x + y).flatten(1))
 
 
@@ -256,6 +299,8 @@ def test_a_network_that_computes_something_else_is_refused_before_the_first_step
         ({"backend": "ray"}, "expected 'local'"),
         ({"scheduler_step_freq": "step"}, "expected 'batch' or 'epoch'"),
         ({"metrics": ["accuracy"]}, "metrics: found str"),
+        ({"metrics": [Accuracy(), Accuracy()]}, "metrics: found two called Accuracy"),
+        ({"scheduler": lambda optimizer: None}, r"scheduler: found `<lambda>`.*scheduler\(optimizer, config\)"),
     ],
 )
 def test_what_is_not_offered_is_said(settings: dict[str, Any], text: str) -> None:
@@ -263,10 +308,17 @@ def test_what_is_not_offered_is_said(settings: dict[str, Any], text: str) -> Non
         estimator(**settings)
 
 
-def test_the_context_says_how_many_threads() -> None:
+def test_the_context_says_how_many_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int | None] = []
+
+    def trainer(*arguments: Any, threads: int | None, **named: Any) -> Any:
+        asked.append(threads)
+        return bobbin.Trainer(*arguments, threads=threads, **named)
+
+    monkeypatch.setattr("bobbin.torch.engine.Trainer", trainer)
     with pytest.raises(ValueError, match="expected 'local'"):
         init_orca_context(cluster_mode="yarn-client")
-    init_orca_context(cluster_mode="local", cores=1)
+    init_orca_context(cluster_mode="local", cores=1, memory="4g")
     try:
         one = estimator()
         torch.manual_seed(1)
@@ -276,6 +328,7 @@ def test_the_context_says_how_many_threads() -> None:
     other = estimator()
     torch.manual_seed(1)
     other.fit(arrays(), batch_size=64)
+    assert asked == [1, None]
     # The same bits by one thread and by all.
     a, b = one.get_model().state_dict(), other.get_model().state_dict()
     assert all(torch.equal(a[key], b[key]) for key in a)

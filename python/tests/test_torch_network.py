@@ -100,6 +100,35 @@ def test_a_parameter_of_two_layers_is_refused() -> None:
         translate(module, SHAPE)
 
 
+class Named(nn.Module):
+    """A function before a module of its name, and a module called as a recipe calls the images."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.input = nn.ReLU()
+        self.add = nn.Conv2d(1, 1, 3, padding=1)
+        self.fc = nn.Linear(144, 3)
+
+    def forward(self, x: Any) -> Any:
+        x = torch.add(x, self.input(x))
+        return self.fc(self.add(x).flatten(1))
+
+
+def test_names_of_functions_and_modules_are_kept_apart() -> None:
+    module = Named()
+    found = translate(module, SHAPE)
+    names = [(layer["kind"], layer["name"]) for layer in found.layers[:3]]
+    assert names == [("relu", "input-2"), ("add", "add-2"), ("conv", "add")]
+    assert found.names == ["add.weight", "add.bias", "fc.weight", "fc.bias"]
+    x = np.random.default_rng(1).integers(0, 256, (4, *SHAPE), np.uint8)
+    with torch.no_grad():
+        expected = module(torch.from_numpy(x).float() / 255).numpy()
+    assert np.abs(Estimator.from_torch(model=module).predict(x) - expected).max() < 1e-5
+    module.input = nn.Conv2d(1, 1, 1)
+    with pytest.raises(UnsupportedModule, match="is named `input`"):
+        translate(module, SHAPE)
+
+
 @pytest.mark.parametrize("unpacked", ["shape", "size"])
 def test_shapes_may_be_unpacked(unpacked: str) -> None:
     def forward(self: Any, x: Any) -> Any:
@@ -158,12 +187,12 @@ def refused() -> dict[str, tuple[Callable[..., Any], list[str]]]:
     return {
         "a number": (scaled, ["test_torch_network.py line", "2 * self.conv(x)", "2; expected two tensors"]),
         "control flow": (branching, ["if x.sum() > 0", "cannot be traced"]),
-        "a layer": (unknown, ["module `mish`", "Mish has no twin", "self.mish(self.conv(x))"]),
+        "a layer": (unknown, ["module `mish`", "no equivalent for Mish", "self.mish(self.conv(x))"]),
         "a parameter": (own_weight, ["`self.weight` is used by itself"]),
         "batch norm twice": (normed_twice, ["module `norm`", "BatchNorm2d is used twice"]),
         "dropout in evaluation": (always_dropping, ["F.dropout", "expected training=self.training"]),
         "sizes": (wrong_size, ["module `fc`", "PyTorch itself fails here"]),
-        "a transposition": (reshaped, ["`transpose` has no twin"]),
+        "a transposition": (reshaped, ["no equivalent for `transpose`"]),
         "training alone": (two_ways, ["other things in training than in evaluation", "x = F.relu(x)"]),
         "two outputs": (two_outputs, ["`forward` returns tuple"]),
         "no vectors": (images_out, ["returns a tensor of shape (3, 4, 12, 12)"]),
@@ -172,7 +201,7 @@ def refused() -> dict[str, tuple[Callable[..., Any], list[str]]]:
 
 
 @pytest.mark.parametrize("case", refused())
-def test_what_has_no_twin_is_named(case: str) -> None:
+def test_what_bobbin_has_no_equivalent_for_is_named(case: str) -> None:
     forward, expected = refused()[case]
     with pytest.raises(UnsupportedModule) as error:
         network(forward)
@@ -188,7 +217,7 @@ def module_of(layer: nn.Module) -> nn.Module:
     ("layer", "text"),
     [
         (nn.Conv2d(1, 2, 3, padding=1, padding_mode="circular"), "padding_mode='circular'"),
-        (nn.ConvTranspose2d(1, 2, 3), "ConvTranspose2d has no twin"),
+        (nn.ConvTranspose2d(1, 2, 3), "no equivalent for ConvTranspose2d"),
         (nn.AvgPool2d(2, divisor_override=3), "divisor_override=3"),
         (nn.BatchNorm2d(1, track_running_stats=False), "track_running_stats=False"),
         (nn.BatchNorm2d(1, momentum=None), "momentum=None"),

@@ -7,10 +7,13 @@ import os
 _threads: int | None = None
 
 
-def init_orca_context(cluster_mode: str = "local", cores: int | str = "*", num_nodes: int = 1) -> None:
+def init_orca_context(
+    cluster_mode: str = "local", cores: int | str = "*", num_nodes: int = 1, memory: str | None = None
+) -> None:
     """Says how many cores the estimators from now on may use; ``"*"`` is all of this machine.
 
-    There is nothing to be started or reserved: what there is of Orca's other arguments docs/from-torch.md says.
+    There is nothing to be started or reserved, so ``memory`` is ignored: what there is of Orca's other arguments
+    docs/from-torch.md says.
     """
     global _threads
     if cluster_mode != "local" or num_nodes != 1:

@@ -54,9 +54,8 @@ def batches(
     ``batch_size`` is for what has none itself; ``columns`` are those of a frame, of images and of labels; ``shuffle``
     for all but a loader, which has an order of its own.
     """
-    if callable(data):
-        count = len(inspect.signature(data).parameters)
-        data = data(*(config, batch_size or DEFAULT_BATCH)[:count])
+    if callable(data) and not isinstance(data, Dataset):
+        data = _created(data, (config, batch_size or DEFAULT_BATCH))
         batch_size = None if isinstance(data, DataLoader) else batch_size
     if isinstance(data, DataLoader):
         own = data.batch_size
@@ -72,6 +71,18 @@ def batches(
     sampler = RandomSampler(arrays) if shuffle else SequentialSampler(arrays)
     # Arrays are indexed a batch at a time, several times as fast as image by image.
     return Batches(DataLoader(arrays, sampler=BatchSampler(sampler, size, drop_last=False), batch_size=None), labelled)
+
+
+def _created(creator: Any, arguments: tuple[Any, Any]) -> Any:
+    """What a function returns, which takes both arguments, the first, or none."""
+    signature = inspect.signature(creator)
+    for count in (2, 1, 0):
+        try:
+            signature.bind(*arguments[:count])
+        except TypeError:
+            continue
+        return creator(*arguments[:count])
+    raise ValueError(f"data: found a function {signature}: it is called as data(config, batch_size)")
 
 
 def _arrays(data: Any, columns: tuple[Any, Any], labelled: bool) -> TensorDataset:
@@ -91,10 +102,11 @@ def _arrays(data: Any, columns: tuple[Any, Any], labelled: bool) -> TensorDatase
     elif not labelled and (isinstance(data, torch.Tensor) or hasattr(data, "__array__")):
         x, y = data, None
     elif not labelled and isinstance(data, (tuple, list)) and len(data) == 2:
-        x, y = data
+        x, y = data[0], None
     else:
         expected = "a DataLoader, a function that makes one, a Dataset, (x, y), {'x': x, 'y': y} or a pandas DataFrame"
         raise ValueError(f"data: found {kind.__name__}: expected {expected}")
+    y = y if labelled else None
     tensors = [_tensor(value) for value in (x, y) if value is not None]
     if labelled and len(tensors) < 2:
         raise ValueError("data: found images without labels: expected both")
@@ -132,7 +144,7 @@ def _batch(batch: Any, labelled: bool) -> Batch:
         raise ValueError(f"data: found images of shape {x.shape}: expected (batch, channels, rows, columns)")
     if x.dtype != np.uint8 and x.dtype.kind != "f":
         raise ValueError(f"data: found images of {x.dtype}: expected uint8 or floats")
-    return x, _labels(parts[1], len(x)) if len(parts) == 2 else None
+    return x, _labels(parts[1], len(x)) if labelled else None
 
 
 def _labels(given: Any, count: int) -> NDArray[np.int64]:

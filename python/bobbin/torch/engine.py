@@ -45,11 +45,15 @@ class Engine:
     def __init__(self, program: Program, batch: Batch, scaling: Scaling, threads: int | None) -> None:
         """Of the first batch, which says what images are like."""
         x, y = batch
+        if len(x) == 1 and program.optimizer is None:
+            # A batch norm of vectors needs two images to be trained, which these are not.
+            x, y = np.repeat(x, 2, 0), None if y is None else np.repeat(y, 2)
         self._module, self.scaling = program.module, scaling
         self.network = translate(program.module, tuple(x.shape[1:]))
         pixels = scaling.to_bytes(x)
         labels = np.zeros(len(x), np.int64) if y is None else y
         recipe = recipe_of(program, self.network, scaling, len(x))
+        self._ends = schedulers.translate(program.scheduler, program.every).ends
         #: Images of a batch at most, where batch norm is over all of them.
         self._most = None if "shard" in program.config else recipe["data"].get("shard")
         classes = [str(i) for i in range(2 if self.network.outputs == 1 else self.network.outputs)]
@@ -67,6 +71,12 @@ class Engine:
             raise ValueError(
                 f"data: found a batch of {len(x)} images, after one of at most {self._most}: expected no larger one, "
                 'as batch norm is over whole batches; config={"shard": N} says over how many images it is'
+            )
+        done = self.trainer.step
+        if self._ends is not None and done > self._ends:
+            raise ValueError(
+                f"scheduler: step {done + 1} is past its end (T_max or total_steps), where PyTorch's rate rises again or "
+                "fails: expected it to span all batches of training"
             )
         return self.trainer.step_on(self.scaling.to_bytes(x), y)
 
@@ -96,7 +106,7 @@ class Engine:
             raise UnsupportedModule(
                 f"the network: its outputs are up to {off:.3g} apart from those of the module (the largest is "
                 f"{largest:.3g}): something in `forward` was read wrongly, such as an in-place change of what is used "
-                "again; write `forward` without it"
+                "again (`x += y`); write `forward` without it"
             )
 
 
@@ -108,9 +118,11 @@ def recipe_of(program: Program, network: Network, scaling: Scaling, batch_size: 
         model |= losses.translate(program.loss, network)
     elif network.outputs == 1:
         model["loss"] = "bce"
-    if program.optimizer is not None:
-        optimizer = optimizers.translate(program.optimizer, program.module, network) | program.clipping
+    # First, as it says which kinds there are.
     schedule = schedulers.translate(program.scheduler, program.every)
+    if program.optimizer is not None:
+        optimizer = optimizers.translate(program.optimizer, program.module, network, program.scheduler)
+        optimizer |= program.clipping
     data: dict[str, Any] = {
         "batch_size": batch_size,
         "validation": "none",

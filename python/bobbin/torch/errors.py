@@ -1,9 +1,10 @@
-"""What of a PyTorch program has no twin in Bobbin, and where it stands."""
+"""What of a PyTorch program Bobbin has no equivalent for, and where it stands."""
 
 from __future__ import annotations
 
 import linecache
 from dataclasses import dataclass
+from typing import Any
 
 
 class UnsupportedModule(ValueError):
@@ -32,3 +33,10 @@ class Place:
 def unsupported(place: Place, found: str, instead: str) -> UnsupportedModule:
     """The error for what was found at a place, and what would do."""
     return UnsupportedModule(f"{place}: {found}; {instead}")
+
+
+def class_name(thing: Any) -> str:
+    """The name of its class, with that of the module for a class that PyTorch has not."""
+    kind = type(thing)
+    is_known = kind.__module__.startswith("torch.") or kind.__module__ == "builtins"
+    return kind.__qualname__ if is_known else f"{kind.__module__}.{kind.__qualname__}"

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,17 +14,23 @@ from numpy.typing import NDArray
 from torch import nn
 
 from .. import Model
-from . import context
+from . import context, optimizers, paths
 from .data import Batch, Batches, batches
 from .engine import Engine, Program
 from .metrics import measures, predicted
-from .network import put_weights, translate
+from .network import Network, put_weights, translate
 from .pixels import Scaling
 from .schedulers import FREQUENCIES
 from .summary import Summary
-from .triggers import MaxEpoch, MaxScore, Progress, Trigger
+from .triggers import MaxEpoch, Progress, Trigger
 
-CHECKPOINT = "model-{}.safetensors"
+# How functions that make parts of a program are called.
+_CREATORS = {
+    "model": "model(config)",
+    "optimizer": "optimizer(model, config)",
+    "loss": "loss(config)",
+    "scheduler": "scheduler(optimizer, config)",
+}
 
 
 class Estimator:
@@ -33,8 +39,14 @@ class Estimator:
     def __init__(self, program: Program, metrics: Any, model_dir: str | os.PathLike[str] | None, freq: str) -> None:
         self._program, self._freq = program, freq
         self._metrics = measures(metrics)
-        self._directory = None if model_dir is None else Path(model_dir)
+        self._directory = None if model_dir is None else paths.local(model_dir, "model_dir")
         self._engine: Engine | None = None
+        #: The network that outputs were last computed with.
+        self._network: Network | None = None
+        #: What decided how parameters are trained when training began.
+        self._settings: list[Any] = []
+        #: That of the file whose weights were loaded before training.
+        self._loaded: Scaling | None = None
         self._progress = Progress(0, 0, float("nan"), None, False)
         self._train, self._validation = Summary("Loss", "Throughput"), Summary()
 
@@ -58,7 +70,8 @@ class Estimator:
         ``"batch"`` or ``"epoch"``. Of ``config`` Bobbin itself reads ``seed``, ``shard`` and ``normalize``; checkpoints
         are written to ``model_dir``.
 
-        What Bobbin has not is an ``UnsupportedModule`` at the first batch, when the shape of images is known.
+        Anything Bobbin has no equivalent for raises ``UnsupportedModule`` at the first batch, when the shape of images is
+        known.
         """
         if backend != "local":
             others = {"mpi": "mpirun with the program `bobbin train`", "spark": "the package of deploy/spark"}
@@ -74,7 +87,7 @@ class Estimator:
             optimizer = _made("optimizer", optimizer, module, config)
         if isinstance(loss, type) and issubclass(loss, nn.Module):
             loss = loss()
-        elif loss is not None and not isinstance(loss, nn.Module) and loss.__module__ != "torch.nn.functional":
+        elif loss is not None and not isinstance(loss, nn.Module) and not _is_of_torch(loss):
             loss = _made("loss", loss, config)
         if scheduler is not None and not hasattr(scheduler, "last_epoch"):
             scheduler = _made("scheduler", scheduler, optimizer, config)
@@ -103,8 +116,10 @@ class Estimator:
         end = epochs if isinstance(epochs, Trigger) else MaxEpoch(self._progress.epoch + epochs)
         if checkpoint_trigger is not None and self._directory is None:
             raise ValueError("checkpoint_trigger: found without model_dir: expected model_dir in from_torch")
-        if isinstance(epochs, MaxScore) and (validation_data is None or not self._metrics):
+        triggers = [end] if checkpoint_trigger is None else [end, checkpoint_trigger]
+        if any(t.needs_score() for t in triggers) and (validation_data is None or not self._metrics):
             raise ValueError("MaxScore: found without validation_data or metrics, so it is never due: expected both")
+        self._check_settings()
         columns = (feature_cols, label_cols)
         train = batches(data, batch_size, self._program.config, columns, shuffle=True)
         validation = None
@@ -115,6 +130,15 @@ class Estimator:
         while not end.is_due(self._progress):
             history.append(self._epoch(train, validation, checkpoint_trigger, end))
         return history
+
+    def _check_settings(self) -> None:
+        """Refuses changes of what was translated when training began, which Bobbin would not see."""
+        program = self._program
+        if self._engine is not None and self._settings != optimizers.settings_of(program.optimizer, program.module):
+            raise ValueError(
+                "fit: the optimizer's groups, or which parameters require gradients, have changed since training began: "
+                "make a new Estimator of get_model() and a new optimizer"
+            )
 
     def _set_every(self, train: Batches) -> None:
         """Notes how many steps an epoch has, where the scheduler counts epochs."""
@@ -197,7 +221,7 @@ class Estimator:
         outputs, _ = self._all(batches(data, batch_size, self._program.config, columns, labelled=False))
         if output == "classes":
             return predicted(outputs)
-        if output == "outputs":
+        if output == "outputs" or (self._network is not None and self._network.last == "softmax"):
             return outputs
         if outputs.shape[1] == 1:
             outputs = np.concatenate([np.zeros_like(outputs), outputs], 1)
@@ -212,6 +236,7 @@ class Estimator:
             if engine is None:
                 # Before the first fit, only for these data.
                 engine = self._start((x, y), data.source, Program(self._program.module, None, None, None))
+            self._network = engine.network
             model = model or engine.trainer.model()
             outputs.append(engine.outputs_of(model, x))
             if y is not None:
@@ -228,14 +253,23 @@ class Estimator:
 
     def save(self, path: str | os.PathLike[str]) -> str:
         """Writes the network and its weights as the program ``bobbin train`` does, for any of the programs."""
-        self._running().trainer.save(path)
+        self._running().trainer.save(paths.local(path, "save"))
         return str(path)
 
     def load(self, path: str | os.PathLike[str]) -> None:
-        """Takes the weights of what ``save`` has written, or of a run directory, without an optimiser."""
-        found = Model.load(path)
+        """Takes the weights of what ``save`` has written, or of a run directory, without an optimiser.
+
+        Images of bytes are from then on scaled as the file says. After the first ``fit`` it must be as the images of that.
+        """
+        found = Model.load(paths.local(path, "load"))
         weights = found.state_dict()
+        scaling = Scaling.of(found.normalize)
         if self._engine is not None:
+            own = self._engine.scaling
+            if not scaling.is_that_of(own):
+                problem = f"found images normalised by mean={scaling.mean}, std={scaling.std}"
+                was = f"as training began: mean={own.mean}, std={own.std}"
+                raise ValueError(f"{path}: {problem}: expected them {was}; or load it into a new Estimator")
             self._engine.trainer.load_state_dict(weights)
             return
         network = translate(self._program.module, found.image_shape)
@@ -244,13 +278,11 @@ class Estimator:
             problem = f"`{missing[0]}` is not in both the file and the module"
             raise ValueError(f"{path}: {problem}: expected the same network")
         put_weights(self._program.module, network, weights)
+        self._loaded = scaling
 
     def load_orca_checkpoint(self, path: str | os.PathLike[str], version: int | None = None) -> None:
         """Takes the weights of a checkpoint in a directory: that after ``version`` steps, or the latest."""
-        found = {int(p.stem.split("-")[1]): p for p in Path(path).glob(CHECKPOINT.format("*"))}
-        if not found or (version is not None and version not in found):
-            raise ValueError(f"{path}: found checkpoints {sorted(found)}: expected {version or 'one at least'}")
-        self.load(found[max(found) if version is None else version])
+        self.load(paths.find_checkpoint(paths.local(path, "load_orca_checkpoint"), version))
 
     def set_constant_gradient_clipping(self, min: float, max: float) -> None:
         """Has gradients cut to ± ``max``."""
@@ -274,7 +306,7 @@ class Estimator:
     def set_tensorboard(self, log_dir: str | os.PathLike[str], app_name: str) -> None:
         """Has what training finds from now on written to ``log_dir/app_name``, for TensorBoard, which is needed."""
         for part, summary in (("train", self._train), ("validation", self._validation)):
-            summary.write_to(Path(log_dir) / app_name / part)
+            summary.write_to(paths.local(log_dir, "log_dir") / app_name / part)
 
     def get_train_summary(self, tag: str) -> NDArray[np.float64]:
         """A row for each step: its number, the value, and the time in seconds since 1970. Tags: Loss, Throughput."""
@@ -292,7 +324,7 @@ class Estimator:
     def _checkpoint(self) -> None:
         assert self._directory is not None, "fit asks for it"
         self._directory.mkdir(parents=True, exist_ok=True)
-        self.save(self._directory / CHECKPOINT.format(self._progress.iteration))
+        self.save(paths.checkpoint(self._directory, self._progress.iteration))
 
     def _running(self) -> Engine:
         if self._engine is None:
@@ -301,12 +333,13 @@ class Estimator:
 
     def _started(self, batch: Batch, source: Any) -> Engine:
         if self._engine is None:
+            self._settings = optimizers.settings_of(self._program.optimizer, self._program.module)
             self._engine = self._start(batch, source, self._program)
         return self._engine
 
     def _start(self, batch: Batch, source: Any, program: Program) -> Engine:
         given = self._program.config.get("normalize")
-        scaling = Scaling.find(batch[0], source) if given is None else Scaling.of(given)
+        scaling = Scaling.find(batch[0], source, self._loaded) if given is None else Scaling.of(given)
         return Engine(program, batch, scaling, context.threads())
 
 
@@ -314,7 +347,18 @@ def _made(name: str, creator: Any, *arguments: Any) -> Any:
     if not callable(creator):
         found = type(creator).__name__
         raise ValueError(f"{name}: found {found}: expected one of PyTorch's, or a function that makes it")
+    try:
+        inspect.signature(creator).bind(*arguments)
+    except ValueError:
+        pass  # One in C, which says nothing of what it takes.
+    except TypeError as error:
+        called = getattr(creator, "__name__", type(creator).__name__)
+        raise ValueError(f"{name}: found `{called}`: expected a function called as {_CREATORS[name]}: {error}") from None
     return creator(*arguments)
+
+
+def _is_of_torch(function: Any) -> bool:
+    return getattr(function, "__module__", None) == "torch.nn.functional"
 
 
 def _with_last(items: Batches) -> Iterator[tuple[Batch, bool]]:

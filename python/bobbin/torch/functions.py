@@ -78,7 +78,7 @@ def _function(name: str) -> Handler:
         unknown = [key for key in known if key not in rule.settings]
         if unknown:
             raise unsupported(op.place, f"`{name}` has {unknown[0]}={known[unknown[0]]!r}", "expected none")
-        return t.layer(op, rule, f"`{name}`", args[0], rule.settings | known, op.node.name)
+        return t.layer(op, rule, f"`{name}`", args[0], rule.settings | known)
 
     return handle
 
@@ -87,7 +87,7 @@ def _check_evaluation(op: Operation, place: int) -> None:
     """Refuses a dropout that also drops in evaluation."""
     args = op.twin.args
     if args[place] if len(args) > place else op.twin.kwargs.get("training", True):
-        raise unsupported(op.place, "dropout that drops in evaluation too", "expected training=self.training")
+        raise unsupported(op.place, "dropout that is also active in evaluation", "expected training=self.training")
 
 
 def add(t: Translation, op: Operation, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Value:
@@ -160,6 +160,14 @@ def same(t: Translation, op: Operation, args: tuple[Any, ...], kwargs: dict[str,
     return args[0]  # type: ignore[no-any-return]
 
 
+def as_float(t: Translation, op: Operation, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Value:
+    """Nothing, but of images of bytes, which it would leave from 0 to 255 where Bobbin divides by 255."""
+    if getattr(args[0], "layer", None) == t.INPUT:
+        what = "`float` of the images, which would leave bytes from 0 to 255"
+        raise unsupported(op.place, what, "leave it out: bytes are divided by 255 for the network, as ToTensor does")
+    return same(t, op, args, kwargs)
+
+
 def _over_pixels(kind: str, size: bool) -> Handler:
     def handle(t: Translation, op: Operation, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Value:
         x = args[0]
@@ -190,7 +198,8 @@ OPERATIONS: dict[str, Handler] = {
     "multiply": multiply,
     "cat": concatenate,
     **dict.fromkeys(("view", "reshape", "flatten", "squeeze", "unsqueeze"), reshape),
-    **dict.fromkeys(("contiguous", "float", "clone"), same),
+    **dict.fromkeys(("contiguous", "clone"), same),
+    "float": as_float,
     "mean": _over_pixels("global-avg-pool", size=False),
     "amax": _over_pixels("adaptive-max-pool", size=True),
     "clamp": clamp,

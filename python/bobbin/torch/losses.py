@@ -7,7 +7,7 @@ from typing import Any
 from torch import nn
 from torch.nn import functional as F
 
-from .errors import UnsupportedModule
+from .errors import UnsupportedModule, class_name
 from .network import Network
 
 _FUNCTIONS = {
@@ -23,8 +23,9 @@ def translate(loss: Any, network: Network) -> dict[str, Any]:
     Raises ``UnsupportedModule`` for a loss, or a setting of one, that Bobbin has not.
     """
     loss = _FUNCTIONS[loss]() if loss in _FUNCTIONS else loss
-    kind = type(loss).__name__
-    if kind not in ("CrossEntropyLoss", "NLLLoss", "BCEWithLogitsLoss"):
+    kind = class_name(loss)
+    # Not of a class derived from one, which may have a `forward` of its own.
+    if type(loss) not in _FUNCTIONS.values():
         raise UnsupportedModule(f"loss: found {kind}, {_ADVICE.get(kind, 'expected ' + _EXPECTED)}")
     _only(kind, loss, reduction="mean")
     if kind == "BCEWithLogitsLoss":
@@ -48,11 +49,6 @@ def translate(loss: Any, network: Network) -> dict[str, Any]:
     if loss.weight is not None:
         fields["class_weights"] = [float(weight) for weight in loss.weight]
     return fields
-
-
-def classes_of(loss: Any, network: Network) -> int:
-    """How many classes are told apart."""
-    return 2 if network.outputs == 1 else network.outputs
 
 
 _EXPECTED = "CrossEntropyLoss, NLLLoss or BCEWithLogitsLoss"

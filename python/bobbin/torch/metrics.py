@@ -115,4 +115,7 @@ def measures(given: Any) -> list[tuple[str, Callable[[Outputs, Labels], float]]]
             name = getattr(metric, "__name__", type(metric).__name__)
             known = "Accuracy(), Top5Accuracy(), AUC(), Precision(), Recall(), F1() or a subclass of Metric"
             raise ValueError(f"metrics: found {name}: expected {known}")
-    return [(metric.name, metric) for metric in found]
+    names = [metric.name for metric in found]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ValueError(f"metrics: found two called {twice[0]}: expected a `name` of its own for each")
+    return list(zip(names, found, strict=True))

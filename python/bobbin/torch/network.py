@@ -10,12 +10,15 @@ import torch
 from numpy.typing import NDArray
 from torch import fx, nn
 
+from . import in_place
 from .errors import Place, unsupported
 from .functions import OPERATIONS, name_of
 from .layers import MODULES, REQUIRED, Layer, Rule, Site
 from .trace import Operation, class_of, trace
 
 INPUT = "input"
+# Names that no layer of a recipe may have; the last two not even before a dot.
+_RESERVED = (INPUT, "ema", "optimizer")
 
 
 @dataclass(frozen=True)
@@ -38,23 +41,30 @@ class Network:
     outputs: int
     #: Names of the parameters and statistics of its layers, which are the module's.
     names: list[str]
-    #: Those of them that PyTorch does not train, as they have no gradient.
-    frozen: list[str]
+
+    @property
+    def last(self) -> str:
+        """The kind of the last layer that computes anything."""
+        kinds = [str(layer["kind"]) for layer in self.layers]
+        return next((kind for kind in reversed(kinds) if kind != "flatten"), kinds[-1])
 
 
 def translate(module: nn.Module, shape: tuple[int, int, int]) -> Network:
     """The network that a module is on images of this shape (channels, rows, columns).
 
-    Raises ``UnsupportedModule`` for what Bobbin has no twin of.
+    Raises ``UnsupportedModule`` for anything Bobbin has no equivalent for.
     """
     _check_types(module)
+    _check_hooks(module)
     translation = Translation(module)
     output = translation.run(trace(module, shape))
     names = [name for layer in translation.owners for name in _tensors(module, layer)]
     tensors = module.state_dict(keep_vars=True)
     _check_tied(names, tensors)
-    frozen = [n for n in names if isinstance(tensors[n], nn.Parameter) and not tensors[n].requires_grad]
-    return Network(translation.layers, shape, output.shape[1] if len(output.shape) > 1 else 1, names, frozen)
+    network = Network(translation.layers, shape, output.shape[1] if len(output.shape) > 1 else 1, names)
+    if network.outputs == 1 and network.last in ("sigmoid", "hardsigmoid"):
+        raise unsupported(Place(), f"its one output comes from a {network.last}", "expected the logit of the second class")
+    return network
 
 
 def weights_of(module: nn.Module, network: Network) -> dict[str, NDArray[Any]]:
@@ -64,12 +74,19 @@ def weights_of(module: nn.Module, network: Network) -> dict[str, NDArray[Any]]:
 
 
 def put_weights(module: nn.Module, network: Network, weights: dict[str, NDArray[Any]]) -> None:
-    """Writes weights and statistics into the module."""
+    """Writes weights and statistics into the module.
+
+    Raises ``ValueError``, with nothing written, if one is not of the shape that the module has.
+    """
     state = module.state_dict()
+    for name in network.names:
+        own, given = tuple(state[name].shape), tuple(weights[name].shape)
+        if own != given:
+            raise ValueError(f"`{name}`: found shape {given}: expected {own}, that of the module")
     with torch.no_grad():
         for name in network.names:
             own = state[name]
-            own.copy_(torch.from_numpy(np.array(weights[name])).to(own.dtype).reshape(own.shape))
+            own.copy_(torch.from_numpy(np.array(weights[name])).to(own.dtype))
 
 
 def _tensors(module: nn.Module, layer: str) -> list[str]:
@@ -87,6 +104,19 @@ def _check_types(module: nn.Module) -> None:
             raise unsupported(Place(name.rpartition(".")[0]), what, "expected the CPU: call `.cpu()`")
 
 
+def _check_hooks(module: nn.Module) -> None:
+    """Refuses hooks: code of the user that Bobbin would not call."""
+    for name, inner in module.named_modules():
+        for kind in ("forward", "forward_pre", "backward", "backward_pre"):
+            if getattr(inner, f"_{kind}_hooks", None):
+                what = f"it has hooks ({kind}), which Bobbin cannot run"
+                raise unsupported(Place(name), what, "remove them")
+    for name, parameter in module.named_parameters():
+        if getattr(parameter, "_backward_hooks", None) or getattr(parameter, "_post_accumulate_grad_hooks", None):
+            what = f"parameter `{name}` has hooks, which Bobbin cannot run"
+            raise unsupported(Place(name.rpartition(".")[0]), what, "remove them")
+
+
 def _check_tied(names: list[str], tensors: dict[str, Any]) -> None:
     """Refuses layers that share a parameter and are not one module."""
     seen: dict[int, str] = {}
@@ -100,18 +130,22 @@ def _check_tied(names: list[str], tensors: dict[str, Any]) -> None:
 class Translation:
     """Operations of PyTorch one after the other to layers."""
 
+    #: The name of the images, as if a layer gave them.
+    INPUT = INPUT
+
     def __init__(self, module: nn.Module) -> None:
         self.module = module
         self.layers: list[Layer] = []
         #: Paths of the modules whose parameters a layer has.
         self.owners: list[str] = []
-        self._taken = {name for name, _ in module.named_modules()} | {INPUT, "ema", "optimizer"}
+        self._taken = {name for name, _ in module.named_modules()} | set(_RESERVED)
         self._used: set[str] = set()
         self._values: dict[fx.Node, Any] = {}
 
     def run(self, operations: list[Operation]) -> Value:
         """Translates all that the output depends on; returns the output."""
         needed = _needed(operations)
+        in_place.check(self.module, operations, needed)
         inputs = [op for op in operations if op.node.op == "placeholder"]
         for op in operations:
             if op.node in needed:
@@ -151,7 +185,7 @@ class Translation:
         name = name_of(node)
         operation = OPERATIONS.get(name)
         if operation is None or not args or not isinstance(args[0], (Value, list, tuple, int, float)):
-            raise unsupported(op.place, f"`{name}` has no twin in Bobbin", "see docs/from-torch.md for what has")
+            raise unsupported(op.place, f"Bobbin has no equivalent for `{name}`", _SEE)
         return operation(self, op, args, kwargs)
 
     def resolved(self, node: fx.Node) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -181,8 +215,7 @@ class Translation:
             return OPERATIONS["flatten"](self, op, (args[0], start, end), {})
         rule = MODULES.get(kind)
         if rule is None or hasattr(module, "parametrizations"):
-            what = f"{kind} has no twin in Bobbin"
-            raise unsupported(op.place, what, _ADVICE.get(kind, "see docs/from-torch.md for what has"))
+            raise unsupported(op.place, f"Bobbin has no equivalent for {kind}", _ADVICE.get(kind, _SEE))
         settings = {name: getattr(module, name, default) for name, default in rule.settings.items()}
         if "training" in settings:
             settings["training"] = True
@@ -196,10 +229,10 @@ class Translation:
         what: str,
         x: Value,
         settings: dict[str, Any],
-        name: str,
+        path: str | None = None,
         shared: bool = False,
     ) -> Value:
-        """Adds a layer; one that has parameters and was there before is used again."""
+        """Adds a layer, of a function or of the module at a path; a module with parameters is used again if it was there."""
         missing = [setting for setting, value in settings.items() if value is REQUIRED]
         site = Site(op.place, what, x.shape, op.shape or ())
         if missing:
@@ -207,34 +240,36 @@ class Translation:
         made = rule.make(site, settings)
         if made is None:
             return Value(x.layer, op.shape or ())
-        if shared and name in self._used:
+        if shared and path in self.owners:
             if made["kind"] == "batch-norm":
                 raise site.refuse(" is used twice", "expected a batch norm of its own for each place")
-            made = {"kind": "again", "layer": name}
-        elif shared:
-            self.owners.append(name)
-        return self.add(made, [x], op, name)
+            made = {"kind": "again", "layer": path}
+        elif shared and path is not None:
+            if _is_reserved(path):
+                raise site.refuse(f" is named `{path}`", "expected another name: recipes have a meaning for this one")
+            self.owners.append(path)
+        return self.add(made, [x], op, path)
 
-    def add(self, layer: Layer, inputs: list[Value], op: Operation, name: str | None = None) -> Value:
-        """Adds a layer that takes in these values; returns what it gives."""
-        name = self._free(name or op.node.name)
+    def add(self, layer: Layer, inputs: list[Value], op: Operation, path: str | None = None) -> Value:
+        """Adds a layer that takes in these values, by the path of its module if it has one; returns what it gives."""
+        name = self._free(op.node.name if path is None else path, is_module=path is not None)
         self._used.add(name)
         kind, fields = layer["kind"], {k: v for k, v in layer.items() if k != "kind"}
         self.layers.append({"kind": kind, "name": name, "from": [x.layer for x in inputs], **fields})
         return Value(name, op.shape or ())
 
-    def _free(self, name: str) -> str:
+    def _free(self, name: str, is_module: bool) -> str:
         """The name, or one like it that no layer and no other module has."""
-        is_module = any(name == path for path, _ in self.module.named_modules())
-        if is_module and name not in self._used and name != INPUT:
+        if is_module and name not in self._used and not _is_reserved(name):
             return name
-        number, free = 2, name if not is_module else f"{name}-2"
+        number, free = 2, name.replace(".", "-") if _is_reserved(name) else name
         while free in self._taken or free in self._used:
             free = f"{name}-{number}"
             number += 1
         return free
 
 
+_SEE = "see docs/from-torch.md for what it has"
 _ADVICE = {
     "ZeroPad2d": "give the convolution `padding=`",
     "ConvTranspose2d": "Bobbin trains classifiers, whose planes only shrink",
@@ -245,6 +280,10 @@ _ADVICE = {
     "MultiheadAttention": "Bobbin trains convolutional networks",
     "LocalResponseNorm": "expected GroupNorm or BatchNorm2d",
 }
+
+
+def _is_reserved(name: str) -> bool:
+    return name == INPUT or name.split(".")[0] in _RESERVED[1:]
 
 
 def _needed(operations: list[Operation]) -> set[fx.Node]:

@@ -7,16 +7,18 @@ from typing import Any
 import torch
 from torch import nn
 
-from .errors import UnsupportedModule
+from .errors import UnsupportedModule, class_name
 from .network import Network
+from .schedulers import base_rate
 
-# Of each optimiser: its word, the fields that it has in a recipe, and settings with the one value that Bobbin has.
-_KINDS: dict[str, tuple[str, dict[str, str], dict[str, Any]]] = {
-    "SGD": ("sgd", {"momentum": "momentum", "nesterov": "nesterov"}, {"dampening": 0}),
-    "Adam": ("adam", {"betas": "betas", "eps": "eps"}, {"amsgrad": False, "decoupled_weight_decay": False}),
-    "AdamW": ("adamw", {"betas": "betas", "eps": "eps"}, {"amsgrad": False, "decoupled_weight_decay": True}),
-    "RMSprop": ("rmsprop", {n: n for n in ("momentum", "alpha", "eps", "centered")}, {}),
-    "Adagrad": (
+# Of each optimiser, by the class itself, as one derived from it may have a step of its own: its word, the fields that it
+# has in a recipe, and settings with the one value that Bobbin has.
+_KINDS: dict[type, tuple[str, dict[str, str], dict[str, Any]]] = {
+    torch.optim.SGD: ("sgd", {"momentum": "momentum", "nesterov": "nesterov"}, {"dampening": 0}),
+    torch.optim.Adam: ("adam", {"betas": "betas", "eps": "eps"}, {"amsgrad": False, "decoupled_weight_decay": False}),
+    torch.optim.AdamW: ("adamw", {"betas": "betas", "eps": "eps"}, {"amsgrad": False, "decoupled_weight_decay": True}),
+    torch.optim.RMSprop: ("rmsprop", {n: n for n in ("momentum", "alpha", "eps", "centered")}, {}),
+    torch.optim.Adagrad: (
         "adagrad",
         {"lr_decay": "lr_decay", "initial_accumulator_value": "initial_accumulator", "eps": "eps"},
         {},
@@ -28,35 +30,47 @@ _COMMON = {"maximize": False, "differentiable": False}
 _HOW = {"foreach", "fused", "capturable", "initial_lr", "max_lr", "min_lr", "max_momentum", "base_momentum"}
 
 
-def translate(optimizer: Any, module: nn.Module, network: Network) -> dict[str, Any]:
-    """The section ``[optimizer]``, whose ``lr`` is that of the first group.
+def translate(optimizer: Any, module: nn.Module, network: Network, scheduler: Any = None) -> dict[str, Any]:
+    """The section ``[optimizer]``, whose ``lr`` is that of the first group that has one above 0.
 
     Raises ``UnsupportedModule`` for what Bobbin has not; a parameter that no group has is frozen.
     """
-    kind = type(optimizer).__name__
-    if not isinstance(optimizer, torch.optim.Optimizer) or kind not in _KINDS:
-        raise UnsupportedModule(f"optimizer: found {kind}, expected one of {', '.join(_KINDS)}")
-    # Adagrad makes its state at once, the others in their first step.
-    if any(int(state.get("step", 0)) > 0 for state in optimizer.state.values()):
+    kind = class_name(optimizer)
+    if type(optimizer) not in _KINDS:
+        known = ", ".join(known.__name__ for known in _KINDS)
+        raise UnsupportedModule(f"optimizer: found {kind}, expected one of {known}")
+    if scheduler is not None and scheduler.optimizer is not optimizer:
+        raise UnsupportedModule("scheduler: it is that of another optimizer: expected scheduler.optimizer to be optimizer")
+    # Adagrad makes its state at once, the others in their first step; SGD counts none, but keeps its velocity.
+    states = optimizer.state.values()
+    if any(int(s.get("step", 0)) > 0 or s.get("momentum_buffer") is not None for s in states):
         raise UnsupportedModule(f"optimizer: {kind} has taken steps already: expected a new one")
-    word, fields, fixed = _KINDS[kind]
+    word, fields, fixed = _KINDS[type(optimizer)]
     groups = optimizer.param_groups
     first = groups[0]
     for group in groups:
         _check(kind, group, first, fields, fixed)
-    section: dict[str, Any] = {"kind": word, "lr": _rate(first), "weight_decay": float(first["weight_decay"])}
+    rates = [base_rate(group, scheduler) for group in groups]
+    if not any(rates):
+        raise UnsupportedModule(f"optimizer: {kind} has lr=0: expected a number above 0, in one group at least")
+    lr = next(rate for rate in rates if rate)
+    section: dict[str, Any] = {"kind": word, "lr": lr, "weight_decay": float(first["weight_decay"])}
     for name, field in fields.items():
         value = first[name]
         section[field] = [float(v) for v in value] if isinstance(value, (tuple, list)) else _plain(value)
-    section["groups"] = _groups(optimizer, module, network, section)
+    section["groups"] = _groups(optimizer, rates, module, network, section)
     if not section["groups"]:
         del section["groups"]
     return section
 
 
-def _rate(group: dict[str, Any]) -> float:
-    """The learning rate, without what a scheduler has made of it."""
-    return float(group.get("max_lr", group.get("initial_lr", group["lr"])))
+def settings_of(optimizer: Any, module: nn.Module) -> list[Any]:
+    """What of both decides how parameters are trained: equal lists while nothing has changed."""
+    groups = [
+        ([id(p) for p in group["params"]], sorted((k, repr(v)) for k, v in group.items() if k != "params"))
+        for group in optimizer.param_groups
+    ]
+    return [groups, [(name, p.requires_grad) for name, p in module.named_parameters()]]
 
 
 def _plain(value: Any) -> Any:
@@ -83,23 +97,28 @@ def _check(
 
 
 def _groups(
-    optimizer: torch.optim.Optimizer, module: nn.Module, network: Network, section: dict[str, Any]
+    optimizer: torch.optim.Optimizer,
+    rates: list[float],
+    module: nn.Module,
+    network: Network,
+    section: dict[str, Any],
 ) -> list[dict[str, Any]]:
     """A group for each parameter that has settings of its own or is not trained."""
-    of = {id(p): group for group in optimizer.param_groups for p in group["params"]}
+    pairs = zip(optimizer.param_groups, rates, strict=True)
+    of = {id(p): (group, rate) for group, rate in pairs for p in group["params"]}
     tensors = module.state_dict(keep_vars=True)
     found = []
     for name in network.names:
         parameter = tensors[name]
         if not isinstance(parameter, nn.Parameter):
             continue
-        group = of.get(id(parameter))
-        if group is None or not parameter.requires_grad:
+        if id(parameter) not in of or not parameter.requires_grad:
             found.append({"match": name, "frozen": True})
             continue
+        group, rate = of[id(parameter)]
         own: dict[str, Any] = {"match": name}
-        if _rate(group) != section["lr"]:
-            own["lr_scale"] = _rate(group) / section["lr"]
+        if rate != section["lr"]:
+            own["lr_scale"] = rate / section["lr"]
         if group["weight_decay"] != section["weight_decay"]:
             own["weight_decay"] = float(group["weight_decay"])
         if len(own) > 1:

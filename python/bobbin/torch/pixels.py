@@ -38,18 +38,27 @@ class Scaling:
         return Scaling(*found)
 
     @staticmethod
-    def find(x: NDArray[Any], source: Any) -> Scaling:
+    def find(x: NDArray[Any], source: Any, loaded: Scaling | None = None) -> Scaling:
         """That of a batch: of the ``Normalize`` of its data set, or of pixels that were only divided, or not even that.
 
+        Of bytes, and of floats that it fits, it is that of the file whose weights were ``loaded``.
         Raises ``ValueError`` if it is none of these.
         """
         if x.dtype == np.uint8:
-            return Scaling()
-        known = [Scaling.of((t.mean, t.std)) for t in _normalizations(source)]
+            return loaded or Scaling()
+        known = [loaded] if loaded is not None else []
+        known += [Scaling.of((t.mean, t.std)) for t in _normalizations(source)]
         for scaling in [*known, Scaling(), Scaling(std=(1 / 255,))]:
             if scaling._levels(x) is not None:
                 return scaling
         raise ValueError(f"data: {_found(x)}: {_EXPECTED}")
+
+    def is_that_of(self, other: Scaling) -> bool:
+        """Whether both make the same numbers of pixels, but for rounding."""
+        pairs = ((self.mean, other.mean), (self.std, other.std))
+        most = max(len(v) for pair in pairs for v in pair)
+        wide = [[v * most if len(v) == 1 else v for v in pair] for pair in pairs]
+        return all(len(a) == len(b) and np.allclose(a, b, rtol=1e-6, atol=1e-9) for a, b in wide)
 
     def to_bytes(self, x: NDArray[Any]) -> NDArray[np.uint8]:
         """The pixels of images; bytes are taken as they are. Raises ``ValueError`` if one is between two bytes."""

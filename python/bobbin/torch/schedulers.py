@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from .errors import UnsupportedModule
+from torch.optim import lr_scheduler
+
+from .errors import UnsupportedModule, class_name
 
 FREQUENCIES = ("batch", "epoch")
 
@@ -17,21 +21,38 @@ class Schedule:
     section: dict[str, Any] = field(default_factory=dict)
     #: Steps after which the curve has ended, if it has an end.
     steps: int | None = None
+    #: Steps before the last whose rate is PyTorch's, if PyTorch rises again or fails after it.
+    ends: int | None = None
 
 
 def translate(scheduler: Any, every: int) -> Schedule:
     """The schedule of a scheduler of ``torch.optim.lr_scheduler`` whose ``step()`` is called every so many steps.
 
-    Raises ``UnsupportedModule`` for one that has no twin.
+    Raises ``UnsupportedModule`` for one that Bobbin has no equivalent for.
     """
     if scheduler is None:
         return Schedule()
-    kind = type(scheduler).__name__
-    if kind not in _KINDS:
-        raise UnsupportedModule(f"scheduler: found {kind}, expected one of {', '.join(_KINDS)}")
+    make = _KINDS.get(type(scheduler))
+    if make is None:
+        known = ", ".join(kind.__name__ for kind in _KINDS)
+        raise UnsupportedModule(f"scheduler: found {class_name(scheduler)}, expected one of {known}")
     if scheduler.last_epoch != 0:
-        raise UnsupportedModule(f"scheduler: {kind} has taken {scheduler.last_epoch} steps already: expected a new one")
-    return _KINDS[kind](scheduler, every)
+        kind, steps = class_name(scheduler), scheduler.last_epoch
+        raise UnsupportedModule(f"scheduler: {kind} has taken {steps} steps already: expected a new one")
+    return make(scheduler, every)
+
+
+def base_rate(group: dict[str, Any], scheduler: Any) -> float:
+    """The learning rate of a group that the curve of its scheduler, at its first step, is a factor of."""
+    kind = type(scheduler)
+    if kind is lr_scheduler.OneCycleLR:
+        return float(group["max_lr"])
+    if kind is lr_scheduler.LinearLR:
+        # It has scaled the rate once, when it was made.
+        start, before = float(scheduler.start_factor), float(group["initial_lr"])
+        now = float(group["lr"])
+        return before if math.isclose(before * start, now, rel_tol=1e-12) else now / start
+    return float(group["lr"])
 
 
 def _step(scheduler: Any, every: int) -> Schedule:
@@ -64,7 +85,14 @@ def _by_batch(scheduler: Any, every: int, setting: str) -> None:
 
 def _cosine(scheduler: Any, every: int) -> Schedule:
     _by_batch(scheduler, every, "T_max")
-    return Schedule({"kind": "cosine", "min_lr": float(scheduler.eta_min)}, int(scheduler.T_max))
+    lowest, rates = float(scheduler.eta_min), sorted({float(g["lr"]) for g in scheduler.optimizer.param_groups})
+    if lowest != 0 and len(rates) > 1:
+        raise UnsupportedModule(
+            f"scheduler: CosineAnnealingLR has eta_min={lowest}, and the optimizer groups of lr {rates}, which would "
+            "end at different rates in Bobbin: expected eta_min=0, or one lr"
+        )
+    total = int(scheduler.T_max)
+    return Schedule({"kind": "cosine", "min_lr": lowest}, total, ends=total)
 
 
 def _polynomial(scheduler: Any, every: int) -> Schedule:
@@ -87,7 +115,7 @@ def _one_cycle(scheduler: Any, every: int) -> Schedule:
         "start_divisor": group["max_lr"] / group["initial_lr"],
         "end_divisor": group["initial_lr"] / group["min_lr"],
     }
-    return Schedule(section, int(total))
+    return Schedule(section, int(total), ends=int(total) - 1)
 
 
 def _linear(scheduler: Any, every: int) -> Schedule:
@@ -104,12 +132,13 @@ def _linear(scheduler: Any, every: int) -> Schedule:
     return Schedule({"kind": "constant", "warmup": float(total + 1), "warmup_start": before})
 
 
-_KINDS = {
-    "StepLR": _step,
-    "MultiStepLR": _multi_step,
-    "ExponentialLR": _exponential,
-    "CosineAnnealingLR": _cosine,
-    "PolynomialLR": _polynomial,
-    "OneCycleLR": _one_cycle,
-    "LinearLR": _linear,
+# By the class itself: one derived from it may have a curve of its own.
+_KINDS: dict[type, Callable[[Any, int], Schedule]] = {
+    lr_scheduler.StepLR: _step,
+    lr_scheduler.MultiStepLR: _multi_step,
+    lr_scheduler.ExponentialLR: _exponential,
+    lr_scheduler.CosineAnnealingLR: _cosine,
+    lr_scheduler.PolynomialLR: _polynomial,
+    lr_scheduler.OneCycleLR: _one_cycle,
+    lr_scheduler.LinearLR: _linear,
 }

@@ -37,6 +37,8 @@ class Summary:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError as error:
             raise ImportError(f"set_tensorboard: it needs the package tensorboard: {error}") from None
+        if self._writer is not None:
+            self._writer.close()
         self._writer = SummaryWriter(str(directory))
 
     def flush(self) -> None:

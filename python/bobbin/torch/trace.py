@@ -82,9 +82,6 @@ class _Tracer(fx.Tracer):
     def call_module(self, m: nn.Module, forward: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         self.path.append(self.path_of_module(m))
         try:
-            if m._forward_hooks or m._forward_pre_hooks:
-                place = Place(self.path[-1])
-                raise unsupported(place, "it has forward hooks, which Bobbin cannot run", "remove them")
             return super().call_module(m, forward, args, kwargs)
         finally:
             self.path.pop()
@@ -197,7 +194,7 @@ class _Shapes(fx.Interpreter):
         except Exception as error:
             # Without what the interpreter adds to it.
             found = f"PyTorch itself fails here: {error}"
-            self.problem = str(unsupported(_place(n), found, "expected layers that fit each other and the images"))
+            self.problem = str(unsupported(_place(n), found, "check that layer sizes match each other and the images"))
             raise
         self.found[n] = result
         return result

@@ -28,6 +28,10 @@ class Trigger:
         """Whether it holds now."""
         raise NotImplementedError
 
+    def needs_score(self) -> bool:
+        """Whether it asks for the metric of a validation."""
+        return False
+
 
 class EveryEpoch(Trigger):
     """At the end of every epoch."""
@@ -47,7 +51,7 @@ class SeveralIteration(Trigger):
             raise ValueError(f"SeveralIteration: found {self.interval}: expected 1 or more")
 
     def is_due(self, progress: Progress) -> bool:
-        return progress.iteration % self.interval == 0
+        return progress.iteration > 0 and progress.iteration % self.interval == 0
 
 
 class TriggerAnd(Trigger):
@@ -59,6 +63,9 @@ class TriggerAnd(Trigger):
     def is_due(self, progress: Progress) -> bool:
         return all(trigger.is_due(progress) for trigger in self._triggers)
 
+    def needs_score(self) -> bool:
+        return any(trigger.needs_score() for trigger in self._triggers)
+
 
 class TriggerOr(Trigger):
     """When one of several is due."""
@@ -68,6 +75,9 @@ class TriggerOr(Trigger):
 
     def is_due(self, progress: Progress) -> bool:
         return any(trigger.is_due(progress) for trigger in self._triggers)
+
+    def needs_score(self) -> bool:
+        return any(trigger.needs_score() for trigger in self._triggers)
 
 
 @dataclass(frozen=True)
@@ -108,3 +118,6 @@ class MaxScore(Trigger):
 
     def is_due(self, progress: Progress) -> bool:
         return progress.score is not None and progress.score > self.max
+
+    def needs_score(self) -> bool:
+        return True

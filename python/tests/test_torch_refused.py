@@ -1,0 +1,299 @@
+"""What would train something else than PyTorch does, and is refused instead."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+from torch import nn, optim  # noqa: E402
+from torch.nn import functional as F  # noqa: E402
+from torch.optim import lr_scheduler  # noqa: E402
+from torch.utils.data import DataLoader, TensorDataset  # noqa: E402
+
+from bobbin.torch import Estimator, UnsupportedModule, losses, optimizers, schedulers  # noqa: E402
+from bobbin.torch.network import put_weights, translate, weights_of  # noqa: E402
+from torch_programs import arrays, estimator, small  # noqa: E402
+
+SHAPE = (1, 12, 12)
+
+
+def plain() -> nn.Module:
+    return nn.Sequential(nn.Flatten(), nn.Linear(144, 3))
+
+
+def section(optimizer: Any, module: nn.Module, scheduler: Any = None) -> dict[str, Any]:
+    return optimizers.translate(optimizer, module, translate(module, SHAPE), scheduler)
+
+
+SCHEDULES: list[tuple[Callable[[Any], Any], int]] = [
+    (lambda o: lr_scheduler.CosineAnnealingLR(o, 4, eta_min=1e-3), 5),
+    (lambda o: lr_scheduler.OneCycleLR(o, 0.1, total_steps=6, cycle_momentum=False), 6),
+]
+
+
+@pytest.mark.parametrize(("make", "last"), SCHEDULES, ids=["cosine", "one-cycle"])
+def test_a_schedule_is_pytorchs_up_to_its_end_and_refused_after_it(make: Callable[[Any], Any], last: int) -> None:
+    images, labels = arrays()
+    x, y = torch.from_numpy(images).float() / 255, torch.from_numpy(labels)
+    loader = DataLoader(TensorDataset(x, y), 64)
+    module = small()
+    optimizer = optim.SGD(module.parameters(), lr=0.05, momentum=0.9)
+    scheduler, expected = make(optimizer), []
+    for i in range(last):
+        optimizer.zero_grad()
+        loss = nn.CrossEntropyLoss()(module(x[64 * i : 64 * i + 64]), y[64 * i : 64 * i + 64])
+        loss.backward()
+        optimizer.step()
+        scheduler.step()
+        expected.append(loss.item())
+    found = estimator(scheduler=lambda optimizer, config: make(optimizer))
+    with pytest.raises(ValueError, match=f"scheduler: step {last + 1} is past its end"):
+        found.fit(loader)
+    steps = found.get_train_summary("Loss")[:, 1]
+    assert len(steps) == last
+    assert np.abs(steps - expected).max() < 1e-5
+
+
+def test_a_lowest_rate_of_groups_that_differ_is_refused() -> None:
+    module = plain()
+    groups = [{"params": [module[1].weight]}, {"params": [module[1].bias], "lr": 0.01}]
+    optimizer = optim.SGD(groups, lr=0.1)
+    assert schedulers.translate(lr_scheduler.CosineAnnealingLR(optimizer, 5), 1).steps == 5
+    with pytest.raises(UnsupportedModule, match="eta_min=0.001, .* expected eta_min=0"):
+        schedulers.translate(lr_scheduler.CosineAnnealingLR(optimizer, 5, eta_min=1e-3), 1)
+
+
+def test_the_rate_is_that_of_the_scheduler_that_was_given() -> None:
+    module = plain()
+    optimizer = optim.SGD(module.parameters(), lr=0.1)
+    lr_scheduler.OneCycleLR(optimizer, 1.0, total_steps=10, cycle_momentum=False)
+    # What PyTorch would use from now on.
+    left = optimizer.param_groups[0]["lr"]
+    assert left == pytest.approx(0.04)
+    assert section(optimizer, module)["lr"] == left
+    assert section(optimizer, module, lr_scheduler.StepLR(optimizer, 3))["lr"] == left
+    optimizer = optim.SGD(module.parameters(), lr=0.1)
+    assert section(optimizer, module, lr_scheduler.LinearLR(optimizer, 0.3))["lr"] == 0.1
+    with pytest.raises(UnsupportedModule, match="that of another optimizer"):
+        section(optimizer, module, lr_scheduler.StepLR(optim.SGD(module.parameters(), lr=0.1), 3))
+
+
+@pytest.mark.parametrize(
+    "make", [lambda p: optim.SGD(p, lr=0.1, momentum=0.9), lambda p: optim.Adam(p)], ids=["sgd", "adam"]
+)
+def test_an_optimiser_that_remembers_steps_is_refused(make: Any) -> None:
+    module = plain()
+    optimizer = make(module.parameters())
+    section(optimizer, module)
+    module(torch.ones(2, *SHAPE)).sum().backward()
+    optimizer.step()
+    with pytest.raises(UnsupportedModule, match="has taken steps already"):
+        section(optimizer, module)
+
+
+def test_groups_of_rate_zero_stay_as_they_are() -> None:
+    module = small()
+    groups = [{"params": [module[0].weight], "lr": 0.0}, {"params": [module[3].weight]}]
+    found = Estimator.from_torch(model=module, optimizer=optim.SGD(groups, lr=0.05), loss=nn.CrossEntropyLoss())
+    before = {name: value.clone() for name, value in module.state_dict().items()}
+    found.fit(arrays(), batch_size=64)
+    after = found.get_model().state_dict()
+    assert [name for name in after if not torch.equal(after[name], before[name])] == ["3.weight"]
+    module = plain()
+    with pytest.raises(UnsupportedModule, match="lr=0"):
+        section(optim.SGD(module.parameters(), lr=0.0), module)
+
+
+CHANGES: dict[str, Callable[[nn.Module, Any], Any]] = {
+    "gradients": lambda module, optimizer: module[0].weight.requires_grad_(False),
+    "rate": lambda module, optimizer: optimizer.param_groups[0].update(lr=0.01),
+    "decay": lambda module, optimizer: optimizer.param_groups[0].update(weight_decay=0.01),
+    "group": lambda module, optimizer: optimizer.add_param_group({"params": [module[0].bias]}),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_changes_between_two_fits_are_refused(change: str) -> None:
+    module = small()
+    optimizer = optim.SGD([module[0].weight, module[3].weight], lr=0.05)
+    found = Estimator.from_torch(model=module, optimizer=optimizer, loss=nn.CrossEntropyLoss())
+    found.fit(arrays(), batch_size=64)
+    found.fit(arrays(), batch_size=64)
+    CHANGES[change](module, optimizer)
+    with pytest.raises(ValueError, match="have changed since training began"):
+        found.fit(arrays(), batch_size=64)
+
+
+class Net(nn.Module):
+    """Layers for a test's ``forward``."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(1, 4, 3, padding=1)
+        self.relu = nn.ReLU(inplace=True)
+        self.drop = nn.Dropout(inplace=True)
+        self.fc = nn.Linear(576, 3)
+
+
+def in_place() -> dict[str, tuple[Callable[..., Any], str]]:
+    def function(self: Any, x: Any) -> Any:
+        x = self.conv(x)
+        F.dropout(x, 0.5, self.training, inplace=True)
+        return self.fc(x.flatten(1))
+
+    def by_position(self: Any, x: Any) -> Any:
+        x = self.conv(x)
+        F.dropout(x, 0.5, self.training, True)
+        return self.fc(x.flatten(1))
+
+    def module(self: Any, x: Any) -> Any:
+        x = self.conv(x)
+        self.drop(x)
+        return self.fc(x.flatten(1))
+
+    def method(self: Any, x: Any) -> Any:
+        x = self.conv(x)
+        x.relu_()
+        return self.fc(x.flatten(1))
+
+    def used_again(self: Any, x: Any) -> Any:
+        x = self.conv(x)
+        y = self.drop(x)
+        return self.fc((x + y).flatten(1))
+
+    def of_a_view(self: Any, x: Any) -> Any:
+        x = self.conv(x)
+        y = self.drop(x.flatten(1))
+        return self.fc(y + x.flatten(1))
+
+    unused, again = "assign its result, without inplace", "what it changes in place is used again"
+    return {
+        "function": (function, unused),
+        "by position": (by_position, unused),
+        "module": (module, unused),
+        "method": (method, unused),
+        "used again": (used_again, again),
+        "of a view": (of_a_view, again),
+    }
+
+
+@pytest.mark.parametrize("case", in_place())
+def test_changes_in_place_that_count_are_refused(case: str) -> None:
+    forward, text = in_place()[case]
+    with pytest.raises(UnsupportedModule, match=f"test_torch_refused.py line.*{text}"):
+        translate(type("Changed", (Net,), {"forward": forward})(), SHAPE)
+
+
+def test_changes_in_place_whose_result_takes_over_are_taken() -> None:
+    def forward(self: Any, x: Any) -> Any:
+        x = self.conv(x)
+        x = self.relu(x)
+        n = x.size(0)
+        x = F.dropout(x, 0.5, self.training, inplace=True)
+        return self.fc(self.relu(x.view(n, -1)))
+
+    layers = translate(type("Usual", (Net,), {"forward": forward})(), SHAPE).layers
+    assert [layer["kind"] for layer in layers] == ["conv", "relu", "dropout", "flatten", "relu", "linear"]
+
+
+def hook(*_: Any) -> None:
+    """Does nothing."""
+
+
+HOOKS: dict[str, Callable[[nn.Module], Any]] = {
+    "forward": lambda m: m[1].register_forward_hook(hook),
+    "before": lambda m: m[1].register_forward_pre_hook(hook),
+    "backward": lambda m: m[1].register_full_backward_hook(hook),
+    "of the whole": lambda m: m.register_forward_hook(hook),
+    "of a parameter": lambda m: m[1].weight.register_hook(hook),
+}
+
+
+@pytest.mark.parametrize("kind", HOOKS)
+def test_hooks_are_refused(kind: str) -> None:
+    module = plain()
+    handle = HOOKS[kind](module)
+    with pytest.raises(UnsupportedModule, match="hooks"):
+        translate(module, SHAPE)
+    handle.remove()
+    translate(module, SHAPE)
+
+
+def test_weights_of_another_shape_change_nothing() -> None:
+    module = plain()
+    network = translate(module, SHAPE)
+    weights = {name: np.zeros_like(value) for name, value in weights_of(module, network).items()}
+    before = module[1].weight.clone()
+    # As many numbers.
+    weights["1.bias"] = weights["1.bias"].reshape(3, 1)
+    with pytest.raises(ValueError, match=r"`1.bias`: found shape \(3, 1\): expected \(3,\)"):
+        put_weights(module, network, weights)
+    assert torch.equal(module[1].weight, before)
+
+
+def test_bytes_made_floats_in_forward_are_refused() -> None:
+    def forward(self: Any, x: Any) -> Any:
+        return self.fc(self.conv(x.float()).flatten(1))
+
+    with pytest.raises(UnsupportedModule, match="x.float.*bytes are divided by 255"):
+        translate(type("Floating", (Net,), {"forward": forward})(), SHAPE)
+
+
+def test_the_end_of_a_network_says_what_probabilities_are() -> None:
+    images, _ = arrays()
+    module = nn.Sequential(small(), nn.Softmax(1))
+    with torch.no_grad():
+        expected = module(torch.from_numpy(images).float() / 255).numpy()
+    for output in ("outputs", "probabilities"):
+        assert np.abs(Estimator.from_torch(model=module).predict(images, output=output) - expected).max() < 1e-5
+    with pytest.raises(UnsupportedModule, match="expected the logit of the second class"):
+        translate(nn.Sequential(nn.Flatten(), nn.Linear(144, 1), nn.Sigmoid()), SHAPE)
+
+
+class Focal(nn.CrossEntropyLoss):
+    def forward(self, x: Any, y: Any) -> Any:
+        return super().forward(x, y) ** 2
+
+
+class Adam(optim.Adam):
+    pass
+
+
+class StepLR(lr_scheduler.StepLR):
+    pass
+
+
+def test_classes_of_ones_own_are_not_taken_for_those_they_are_derived_from() -> None:
+    module = plain()
+    with pytest.raises(UnsupportedModule, match="loss: found test_torch_refused.Focal"):
+        losses.translate(Focal(), translate(module, SHAPE))
+    with pytest.raises(UnsupportedModule, match="optimizer: found test_torch_refused.Adam"):
+        section(Adam(module.parameters()), module)
+    with pytest.raises(UnsupportedModule, match="scheduler: found test_torch_refused.StepLR"):
+        schedulers.translate(StepLR(optim.Adam(module.parameters()), 3), 1)
+
+
+ADDRESSES: dict[str, Callable[[str], Any]] = {
+    "model_dir": lambda path: estimator(model_dir=path),
+    "save": lambda path: fitted().save(path),
+    "load": lambda path: estimator().load(path),
+    "load_orca_checkpoint": lambda path: estimator().load_orca_checkpoint(path),
+    "log_dir": lambda path: estimator().set_tensorboard(path, "net"),
+}
+
+
+def fitted() -> Estimator:
+    images, labels = arrays()
+    found = estimator()
+    found.fit((images[:32], labels[:32]))
+    return found
+
+
+@pytest.mark.parametrize("what", ADDRESSES)
+def test_addresses_are_not_taken_for_paths(what: str) -> None:
+    with pytest.raises(ValueError, match=f"{what}: found 'hdfs://host/runs': expected a local path"):
+        ADDRESSES[what]("hdfs://host/runs")
