@@ -75,7 +75,7 @@ SOURCE may also be:
   TABLE.csv, TABLE.tsv            a line for each picture: its path, its class, perhaps its part
   SET.npz                         x_train, y_train, x_test, y_test, or images and labels
   IMAGES.npy                      with --labels LABELS.npy
-  SET.parquet, DIR of such files  as hubs of data sets keep them: pictures (bytes of PNG, JPEG, …) and labels
+  SET.parquet, DIR of such files  as on the Hugging Face Hub: pictures (bytes of PNG, JPEG, …) and labels
   DIR of CIFAR-10 or CIFAR-100    the binary version: data_batch_1.bin, …, or train.bin, test.bin
   DIR of EMNIST                   IDX files and mapping.txt: images are turned upright
 
@@ -186,8 +186,11 @@ fn table(arguments: &Arguments, imported: &Imported, called: Invocation) -> Stri
     // Numbers that no label has are no news.
     let mut empty = empty.iter().filter(|class| class.name.parse::<u32>().is_err());
     if let Some(first) = empty.next() {
-        let count = 1 + empty.count();
-        text += &format!("\nclasses without a picture: {count}, such as {}", name(&first.name));
+        let first = name(&first.name);
+        text += &match 1 + empty.count() {
+            1 => format!("\n1 class has no pictures: {first}"),
+            count => format!("\n{count} classes have no pictures, such as {first}"),
+        };
     }
     if imported.came_split {
         text += "\nparts: as they were";

@@ -1,5 +1,5 @@
-//! A source of `import`, by its first byte: arrays of NumPy, a table of pictures, CIFAR, EMNIST, or a Parquet file. Where it is two
-//! files, the second and third bytes say how many of the others are the first.
+//! A source of `import`, by its first byte: arrays of NumPy, a table of pictures, CIFAR, EMNIST, or a Parquet file.
+//! Where it is two files, the second and third bytes say how many of the others are the first.
 #![no_main]
 
 use dataset::{Dataset, Source};

@@ -82,14 +82,15 @@ impl Picture {
         decoded(file, Some(metadata.len()), &name, rows, Budgets::of_process(), then)
     }
 
-    /// [`Picture::open_then`] of the bytes of a file; `name` is for messages.
+    /// [`Picture::open_then`] of so many bytes of a file; `name` is for messages.
     pub(crate) fn decode_then<T>(
-        bytes: &[u8],
+        reader: impl Read,
+        len: u64,
         name: &str,
         rows: usize,
         then: impl FnOnce(Picture) -> T,
     ) -> Result<T, PictureError> {
-        decoded(bytes, Some(bytes.len() as u64), name, rows, Budgets::of_process(), then)
+        decoded(reader, Some(len), name, rows, Budgets::of_process(), then)
     }
 
     /// Reads a picture from a pipe; `name` is for messages.

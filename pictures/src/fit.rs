@@ -128,8 +128,8 @@ fn placed<P: Pixel<Subpixel = u8> + 'static>(
     }
 }
 
-/// The middle of the picture, so many columns and rows of it, in another size. Bytes are weighted by whole numbers: the
-/// result is the same on every processor.
+/// The middle of the picture, so many columns and rows of it, in another size, in integer arithmetic: the result is
+/// the same on every processor.
 fn resize<P: Pixel<Subpixel = u8> + 'static>(
     picture: &ImageBuffer<P, Vec<u8>>,
     middle: [u32; 2],

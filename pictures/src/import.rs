@@ -129,8 +129,8 @@ pub struct ClassCounts {
 }
 
 /// Imports the pictures at `source` into the directory `to`: those of a folder of class folders or of parts with
-/// class folders in them, a table (`.csv`, `.tsv`), arrays of NumPy, Parquet files, or a folder of CIFAR's or EMNIST's files. Once
-/// `stop` is set it ends soon. After an error there is nothing new.
+/// class folders in them, a table (`.csv`, `.tsv`), arrays of NumPy, Parquet files, or a folder of CIFAR's or
+/// EMNIST's files. Once `stop` is set it ends soon. After an error there is nothing new.
 ///
 /// The same pictures under the same names give the same bytes, whatever the threads and the order in
 /// which the system lists files.
@@ -148,7 +148,7 @@ pub fn import(
 ) -> Result<Imported, ImportError> {
     assert!((0.0..1.0).contains(&options.test_fraction), "{}", options.test_fraction);
     let output = Place::find(source, to, options.replace)?.begin()?;
-    let collection = sources::open(source, given, output.path())?;
+    let collection = sources::open(source, given, output.path(), stop)?;
     let mut pixels = Pixels::decode(&collection, options, workers, stop, &output, &mut tell)?;
     check_classes(source, &collection, &pixels)?;
     if pixels.items.is_empty() {

@@ -10,8 +10,8 @@
 //! assert_eq!(picture.fit([1, 28, 28], Fit::Pad), [200; 28 * 28]);
 //! ```
 //!
-//! [`import()`] makes a data set of folders of pictures, tables and arrays, and writes down how; [`Prepared`] does the same with a
-//! picture that a network is asked about.
+//! [`import()`] makes a data set of folders of pictures, tables, arrays and Parquet files, and writes down how;
+//! [`Prepared`] does the same with a picture that a network is asked about.
 
 mod budget;
 mod decode;

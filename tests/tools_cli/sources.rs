@@ -99,7 +99,7 @@ fn classes_without_a_picture_are_told() {
         scratch.bobbin("import", &[&file, "--out", name]).output().unwrap()
     };
     let printed = succeeded(import("unused"));
-    assert!(printed.contains("\nclasses without a picture: 1, such as eel\n"), "{printed}");
+    assert!(printed.contains("\n1 class has no pictures: eel\n"), "{printed}");
     assert_eq!(fs::read_to_string(scratch.work("unused/labels.txt")).unwrap(), "cat\ndog\neel\n");
     let refused = import("rowless");
     let problem = String::from_utf8(refused.stderr).unwrap();

@@ -125,7 +125,7 @@ impl Records {
 }
 
 impl Block for Records {
-    fn content(&self, index: usize) -> Result<Content, PictureError> {
+    fn content(&self, index: usize) -> Result<Content<'_>, PictureError> {
         let planes = &self.record(index)[self.labels..];
         let pixels = (0..PLANE).flat_map(|i| [0, 1, 2].map(|channel| planes[channel * PLANE + i]));
         Ok(Content::Pixels(Picture::from_idx(&pixels.collect::<Vec<u8>>(), [3, SIDE, SIDE])))

@@ -120,7 +120,7 @@ impl Sideways {
 }
 
 impl Block for Sideways {
-    fn content(&self, index: usize) -> Result<Content, PictureError> {
+    fn content(&self, index: usize) -> Result<Content<'_>, PictureError> {
         let split = self
             .split()
             .map_err(|error| PictureError::new(&self.name(index), error.to_string()))?;

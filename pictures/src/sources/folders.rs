@@ -131,11 +131,13 @@ fn parts(
 pub fn pictures_in(folder: &Path) -> Result<Vec<PathBuf>, ImportError> {
     let mut files = vec![];
     walk(folder, &mut files, &mut 0)?;
-    let is_picture = |path: &PathBuf| {
-        let extension = path.extension().and_then(OsStr::to_str).unwrap_or_default();
-        PICTURE_ENDINGS.contains(&&*extension.to_lowercase()) && path.is_file()
-    };
-    Ok(files.into_iter().filter(is_picture).collect())
+    Ok(files.into_iter().filter(|path| is_picture(path)).collect())
+}
+
+/// Whether it is a file whose name is that of a picture.
+pub(super) fn is_picture(path: &Path) -> bool {
+    let extension = path.extension().and_then(OsStr::to_str).unwrap_or_default();
+    PICTURE_ENDINGS.contains(&&*extension.to_lowercase()) && path.is_file()
 }
 
 /// Refuses folders of which each holds the classes, one level deeper.
@@ -227,7 +229,7 @@ fn walk(folder: &Path, files: &mut Vec<PathBuf>, hidden: &mut usize) -> Result<(
 }
 
 /// What is in a folder and neither hidden nor of a system, sorted; how many entries are is added to `hidden`.
-fn entries(folder: &Path, hidden: &mut usize) -> Result<Vec<PathBuf>, ImportError> {
+pub(super) fn entries(folder: &Path, hidden: &mut usize) -> Result<Vec<PathBuf>, ImportError> {
     let cannot = |cause| ImportError::Io { path: folder.into(), action: "read the folder", cause };
     let mut paths = vec![];
     for entry in fs::read_dir(folder).map_err(cannot)? {

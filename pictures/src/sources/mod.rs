@@ -21,7 +21,9 @@ mod table;
 use crate::{ImportError, Picture, PictureError};
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 
 pub use folders::pictures_in;
 
@@ -76,17 +78,17 @@ pub(crate) enum Place {
 /// Many pictures in one file.
 pub(crate) trait Block: Sync {
     /// Picture `index`.
-    fn content(&self, index: usize) -> Result<Content, PictureError>;
+    fn content(&self, index: usize) -> Result<Content<'_>, PictureError>;
 
     /// Which one it is, for people.
     fn name(&self, index: usize) -> String;
 }
 
 /// A picture of a block.
-pub(crate) enum Content {
+pub(crate) enum Content<'a> {
     Pixels(Picture),
-    /// The bytes of a PNG, a JPEG and so on.
-    File(Vec<u8>),
+    /// A PNG, a JPEG and so on of so many bytes, which are read once there is memory for them.
+    File(u64, Box<dyn Read + 'a>),
 }
 
 /// A block, the part that it is, and the class of each of its pictures.
@@ -101,18 +103,25 @@ pub struct Given<'a> {
     pub prefix: Option<&'a str>,
 }
 
-/// Finds out what is at a path, and lists it. Archives are unpacked into the directory `scratch`.
+/// Finds out what is at a path, and lists it. Archives and Parquet files are unpacked into the directory `scratch`; of
+/// the latter no more once `stop` is set.
 pub(crate) fn open(
     path: &Path,
     given: Given<'_>,
     scratch: &Path,
+    stop: &AtomicBool,
 ) -> Result<Collection, ImportError> {
-    let collection = open_any(path, given, scratch)?;
+    let collection = open_any(path, given, scratch, stop)?;
     check_names(path, &collection.classes)?;
     Ok(collection)
 }
 
-fn open_any(path: &Path, given: Given<'_>, scratch: &Path) -> Result<Collection, ImportError> {
+fn open_any(
+    path: &Path,
+    given: Given<'_>,
+    scratch: &Path,
+    stop: &AtomicBool,
+) -> Result<Collection, ImportError> {
     fs::metadata(path).map_err(|cause| ImportError::Io {
         path: path.into(),
         action: "read",
@@ -132,7 +141,7 @@ fn open_any(path: &Path, given: Given<'_>, scratch: &Path) -> Result<Collection,
             () if is("npz") => numpy::open_archive(path, scratch),
             () if is("npy") => numpy::open_arrays(path, given.labels),
             () if is("csv") || is("tsv") => table::open(path),
-            () if is("parquet") => parquet::open_file(path, scratch),
+            () if is("parquet") => parquet::open_file(path, scratch, stop),
             () => {
                 let found = files::content::of_file(path).unwrap_or("a file");
                 let problem = format!(
@@ -152,7 +161,7 @@ fn open_any(path: &Path, given: Given<'_>, scratch: &Path) -> Result<Collection,
     if given.prefix.is_some() {
         return refused(path, NO_EMNIST);
     }
-    if let Some(collection) = parquet::open_folder(path, scratch)? {
+    if let Some(collection) = parquet::open_folder(path, scratch, stop)? {
         return Ok(collection);
     }
     folders::open(path)
@@ -195,8 +204,8 @@ impl Collection {
                 let block = &self.blocks[*block];
                 match block.content(*index)? {
                     Content::Pixels(picture) => Ok(then(picture)),
-                    Content::File(bytes) => {
-                        Picture::decode_then(&bytes, &block.name(*index), rows, then)
+                    Content::File(len, bytes) => {
+                        Picture::decode_then(bytes, len, &block.name(*index), rows, then)
                     }
                 }
             }

@@ -184,7 +184,7 @@ fn scale<'a>(arrays: impl Iterator<Item = &'a Array>) -> Result<f64, ImportError
 }
 
 impl Block for Images {
-    fn content(&self, index: usize) -> Result<Content, PictureError> {
+    fn content(&self, index: usize) -> Result<Content<'_>, PictureError> {
         let [channels, rows, columns] = self.shape;
         let element = self.array.header.element;
         let mut bytes = vec![0; channels * rows * columns * element.len()];

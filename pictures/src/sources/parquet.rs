@@ -1,4 +1,4 @@
-//! Parquet files as hubs of data sets keep them: a column of pictures and one of their classes.
+//! Parquet files as on the Hugging Face Hub: a column of pictures and one of their classes.
 //!
 //! A picture is the bytes of a file, PNG, JPEG and so on: `struct<bytes, path>`, or binary alone. A class is a whole
 //! number, whose names the metadata of the `datasets` library have, or a text. The files of a folder are one set; their
@@ -6,72 +6,40 @@
 
 mod columns;
 mod damage;
+mod find;
+mod pages;
 
 use super::table::in_order;
-use super::{
-    Block, Collection, Content, LabelledBlock, Part, numbered_classes, part_named, refused,
-};
+use super::{Block, Collection, Content, LabelledBlock, Part, numbered_classes, refused};
 use crate::{ImportError, PictureError};
 use columns::{Columns, Labels, Reader};
 use damage::caught;
-use image::ImageFormat;
 use std::collections::{BTreeSet, HashMap};
-use std::fs::{self, File};
-use std::io::{BufWriter, Read, Seek, SeekFrom, Write};
+use std::fs::File;
+use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
-
-/// Pictures may take so many times as many bytes as their file: Snappy shrinks to a 21st at best.
-const MOST_UNPACKED: u64 = 32;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// The set in one file. Its pictures are unpacked into a file in the directory `scratch` that is gone at the end.
-pub(super) fn open_file(path: &Path, scratch: &Path) -> Result<Collection, ImportError> {
-    collect(path, &[(path.to_owned(), None)], scratch)
+pub(super) fn open_file(
+    path: &Path,
+    scratch: &Path,
+    stop: &AtomicBool,
+) -> Result<Collection, ImportError> {
+    collect(path, &[(path.to_owned(), None)], scratch, stop)
 }
 
 /// The set in the Parquet files of a folder, and of the folders in it and in those, if there are any.
 pub(super) fn open_folder(
     folder: &Path,
     scratch: &Path,
+    stop: &AtomicBool,
 ) -> Result<Option<Collection>, ImportError> {
-    let mut files = vec![];
-    find(folder, None, 3, &mut files);
-    files.sort();
-    for (file, _) in files.iter().filter(|(file, _)| file.parent() != Some(folder)) {
-        let beside = file.parent().and_then(|folder| fs::read_dir(folder).ok());
-        let mut beside = beside.into_iter().flatten().flatten().map(|entry| entry.path());
-        let is_hidden =
-            |path: &Path| path.file_name().is_some_and(|name| name.as_encoded_bytes()[0] == b'.');
-        // Those in the folder itself may be of its description.
-        if let Some(picture) =
-            beside.find(|path| !is_hidden(path) && ImageFormat::from_path(path).is_ok())
-        {
-            let picture = picture.display();
-            return refused(
-                file,
-                format!("found {picture} beside it, expected Parquet files or pictures alone"),
-            );
-        }
-    }
+    let files = find::files_of(folder)?;
     match files.is_empty() {
         true => Ok(None),
-        false => collect(folder, &files, scratch).map(Some),
-    }
-}
-
-/// Adds the Parquet files in a folder with the part that each is.
-fn find(folder: &Path, part: Option<Part>, depth: usize, files: &mut Vec<(PathBuf, Option<Part>)>) {
-    for path in fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()) {
-        let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        let named = stem.split(['-', '_', '.']).find_map(part_named).or(part);
-        let is_parquet = path.extension().is_some_and(|name| name.eq_ignore_ascii_case("parquet"));
-        if stem.starts_with('.') {
-            continue;
-        } else if is_parquet && path.is_file() {
-            files.push((path, named));
-        } else if depth > 1 && path.is_dir() && !path.is_symlink() {
-            find(&path, named, depth - 1, files);
-        }
+        false => collect(folder, &files, scratch, stop).map(Some),
     }
 }
 
@@ -79,23 +47,35 @@ fn collect(
     path: &Path,
     files: &[(PathBuf, Option<Part>)],
     scratch: &Path,
+    stop: &AtomicBool,
 ) -> Result<Collection, ImportError> {
+    let mut unpacked = Unpacked::begin(scratch)?;
     let mut sets = vec![];
     for (file, part) in files {
-        let set = caught(|| read(file, scratch));
-        let (pictures, labels, names) =
-            set.unwrap_or_else(|| refused(file, "found a damaged Parquet file"))?;
+        let set = caught(|| read(file, &mut unpacked, stop));
+        if stop.load(Ordering::Relaxed) {
+            return Err(ImportError::Interrupted);
+        }
+        let damaged = || refused(file, "found a damaged Parquet file, expected a whole one");
+        let (pictures, labels, names) = set.unwrap_or_else(damaged)?;
         sets.push((pictures, *part, labels, names));
     }
+    unpacked.finish()?;
     // A file without a part is to be split, which a set cannot be in part.
     let parts: BTreeSet<bool> = sets.iter().map(|(_, part, ..)| part.is_some()).collect();
     if parts.len() > 1 {
         let without = sets.iter().find(|(_, part, ..)| part.is_none());
         let file = without.map_or(path, |(pictures, ..)| &pictures.path);
-        return refused(file, "found no part of the data set in its name, but in those beside it");
+        return refused(
+            file,
+            "found no part of the data set in its name, but in those beside it, expected a part in the names of all \
+             or of none",
+        );
     }
     let names = same_names(sets.iter().map(|(pictures, .., names)| (&*pictures.path, names)))?;
-    let (classes, numbers) = classes(path, names, sets.iter().map(|(_, _, labels, _)| labels))?;
+    let labels: Vec<(&Path, &Labels)> =
+        sets.iter().map(|(pictures, _, labels, _)| (&*pictures.path, labels)).collect();
+    let (classes, numbers) = classes(path, names, &labels)?;
     let blocks = sets.into_iter().zip(numbers).map(|((pictures, part, ..), labels)| {
         let block: LabelledBlock = (Box::new(pictures), part, labels);
         block
@@ -124,54 +104,98 @@ fn same_names<'a>(
 /// The pictures of a file, their labels, and the names of the classes where it says them.
 fn read(
     file: &Path,
-    scratch: &Path,
+    unpacked: &mut Unpacked,
+    stop: &AtomicBool,
 ) -> Result<(Pictures, Labels, Option<Vec<String>>), ImportError> {
-    let reader = Reader::open(file)?;
+    let reader = Reader::open(file, stop)?;
     let columns = reader.columns().or_else(|problem| refused(file, problem))?;
     let labels = reader.labels(&columns).or_else(|problem| refused(file, problem))?;
-    let pictures = Pictures::unpack(file, &reader, &columns, scratch)?;
+    let pictures = Pictures::unpack(file, &reader, &columns, unpacked)?;
     Ok((pictures, labels, reader.class_names(&columns)))
 }
 
-/// The names of the classes, and which of them each label is.
-fn classes<'a>(
+/// The names of the classes, and which of them each label of each file is.
+fn classes(
     path: &Path,
     names: Option<Vec<String>>,
-    labels: impl Iterator<Item = &'a Labels> + Clone,
+    labels: &[(&Path, &Labels)],
 ) -> Result<(Vec<String>, Vec<Vec<u32>>), ImportError> {
-    let numbers: Option<Vec<&[u32]>> = labels.clone().map(Labels::numbers).collect();
-    let texts: Option<Vec<&[String]>> = labels.map(Labels::texts).collect();
-    match (numbers, texts) {
-        (Some(numbers), _) => {
-            let highest = numbers.iter().flat_map(|labels| labels.iter()).max().copied();
-            let classes = match names {
-                Some(names) if highest.is_none_or(|highest| (highest as usize) < names.len()) => {
-                    names
+    let numbers: Vec<&[u32]> = labels.iter().filter_map(|(_, labels)| labels.numbers()).collect();
+    let texts: Vec<&[String]> = labels.iter().filter_map(|(_, labels)| labels.texts()).collect();
+    if texts.is_empty() {
+        let classes = match names {
+            None => numbered_classes(path, &numbers)?,
+            Some(names) => {
+                let count = names.len();
+                for ((file, _), numbers) in labels.iter().zip(&numbers) {
+                    if let Some(label) = numbers.iter().find(|label| **label as usize >= count) {
+                        let found = format!("found label {label}, and {count} classes");
+                        return refused(file, format!("{found}, expected labels below {count}"));
+                    }
                 }
-                Some(names) => {
-                    let (count, highest) = (names.len(), highest.unwrap_or(0));
-                    return refused(path, format!("found label {highest}, and {count} classes"));
-                }
-                None => numbered_classes(path, &numbers)?,
-            };
-            Ok((classes, numbers.into_iter().map(<[u32]>::to_vec).collect()))
-        }
-        (None, Some(texts)) => {
-            let all: BTreeSet<&String> = texts.iter().flat_map(|labels| labels.iter()).collect();
-            let classes = in_order(all.into_iter().cloned().collect());
-            let of: HashMap<&String, u32> = classes.iter().zip(0..).collect();
-            let numbers = texts.iter().map(|labels| labels.iter().map(|name| of[name]).collect());
-            let numbers = numbers.collect();
-            Ok((classes, numbers))
-        }
-        (None, None) => refused(path, "found labels that are numbers and others that are texts"),
+                names
+            }
+        };
+        Ok((classes, numbers.into_iter().map(<[u32]>::to_vec).collect()))
+    } else if numbers.is_empty() {
+        let all: BTreeSet<&String> = texts.iter().flat_map(|labels| labels.iter()).collect();
+        let classes = in_order(all.into_iter().cloned().collect());
+        let of: HashMap<&String, u32> = classes.iter().zip(0..).collect();
+        let numbers = texts.iter().map(|labels| labels.iter().map(|name| of[name]).collect());
+        let numbers = numbers.collect();
+        Ok((classes, numbers))
+    } else {
+        let file = |at: Option<usize>| at.map_or(path, |at| labels[at].0);
+        let with_numbers = file(labels.iter().position(|(_, labels)| labels.numbers().is_some()));
+        let with_texts = file(labels.iter().position(|(_, labels)| labels.texts().is_some()));
+        let problem = format!(
+            "found labels that are texts, and numbers in {}, expected one of both",
+            with_numbers.display()
+        );
+        refused(with_texts, problem)
     }
 }
 
-/// The pictures of a Parquet file, one after another in a file of their own.
+/// The file that the pictures of all files are unpacked into, one after another. It has no name.
+struct Unpacked {
+    writer: BufWriter<File>,
+    /// Bytes so far.
+    len: u64,
+    /// The same file, to be read.
+    file: Arc<Mutex<File>>,
+    /// Where it is.
+    directory: PathBuf,
+}
+
+impl Unpacked {
+    fn begin(directory: &Path) -> Result<Unpacked, ImportError> {
+        let file = tempfile::tempfile_in(directory);
+        let both = file.and_then(|file| Ok((file.try_clone()?, file)));
+        let (writer, file) = both.map_err(|cause| Unpacked::error(directory, cause))?;
+        let (writer, file) = (BufWriter::new(writer), Arc::new(Mutex::new(file)));
+        Ok(Unpacked { writer, len: 0, file, directory: directory.into() })
+    }
+
+    /// Adds a picture; returns where it ends.
+    fn push(&mut self, bytes: &[u8]) -> io::Result<u64> {
+        self.writer.write_all(bytes)?;
+        self.len += bytes.len() as u64;
+        Ok(self.len)
+    }
+
+    fn finish(mut self) -> Result<(), ImportError> {
+        self.writer.flush().map_err(|cause| Unpacked::error(&self.directory, cause))
+    }
+
+    fn error(directory: &Path, cause: io::Error) -> ImportError {
+        ImportError::Io { path: directory.into(), action: "unpack pictures into", cause }
+    }
+}
+
+/// The pictures of a Parquet file, where they are unpacked.
 struct Pictures {
     path: PathBuf,
-    file: Mutex<File>,
+    file: Arc<Mutex<File>>,
     /// Where each begins, and where the last ends.
     offsets: Vec<u64>,
     /// What each is called, where the file says so.
@@ -181,29 +205,23 @@ struct Pictures {
 impl Pictures {
     fn unpack(
         path: &Path,
-        reader: &Reader,
+        reader: &Reader<'_>,
         columns: &Columns,
-        scratch: &Path,
+        to: &mut Unpacked,
     ) -> Result<Pictures, ImportError> {
-        let io = |cause| ImportError::Io { path: path.into(), action: "unpack", cause };
-        let mut file = BufWriter::new(tempfile::tempfile_in(scratch).map_err(io)?);
-        let most = fs::metadata(path).map_err(io)?.len().saturating_mul(MOST_UNPACKED);
-        let (mut offsets, mut failed) = (vec![0], None);
+        let (mut offsets, mut failed) = (vec![to.len], None);
         let read = reader.each(columns.bytes, |row, bytes| {
             let Some(bytes) = bytes else { return Err(format!("row {row}: found no picture")) };
-            let end = offsets[row] + bytes.len() as u64;
-            if end > most {
-                return Err(format!(
-                    "row {row}: found pictures of over {MOST_UNPACKED} times the bytes of the file, which only the same \
-                     ones again and again take: expected each once"
-                ));
-            }
+            let end = to.push(bytes).map_err(|cause| {
+                let problem = cause.to_string();
+                failed = Some(cause);
+                problem
+            })?;
             offsets.push(end);
-            failed = failed.take().or(file.write_all(bytes).err());
             Ok(())
         });
         if let Some(cause) = failed {
-            return Err(io(cause));
+            return Err(Unpacked::error(&to.directory, cause));
         }
         read.or_else(|problem| refused(path, problem))?;
         let mut names = vec![None; offsets.len() - 1];
@@ -217,27 +235,37 @@ impl Pictures {
             });
             named.or_else(|problem| refused(path, problem))?;
         }
-        let file = Mutex::new(file.into_inner().map_err(|error| io(error.into_error()))?);
-        Ok(Pictures { path: path.into(), file, offsets, names })
+        Ok(Pictures { path: path.into(), file: Arc::clone(&to.file), offsets, names })
     }
 }
 
 impl Block for Pictures {
-    fn content(&self, index: usize) -> Result<Content, PictureError> {
-        let mut bytes = vec![0; (self.offsets[index + 1] - self.offsets[index]) as usize];
-        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
-        let read = file.seek(SeekFrom::Start(self.offsets[index]));
-        let read = read.and_then(|_| file.read_exact(&mut bytes));
-        read.map_err(|cause| {
-            PictureError::new(&self.name(index), format!("cannot read: {cause}"))
-        })?;
-        Ok(Content::File(bytes))
+    fn content(&self, index: usize) -> Result<Content<'_>, PictureError> {
+        let at = self.offsets[index];
+        let len = self.offsets[index + 1] - at;
+        Ok(Content::File(len, Box::new(Bytes { file: &self.file, at }.take(len))))
     }
 
     fn name(&self, index: usize) -> String {
         let file = || self.path.file_name().unwrap_or_default();
         let number = || format!("{}/{index}", dataset::name_line(Path::new(file())));
         self.names[index].clone().unwrap_or_else(number)
+    }
+}
+
+/// A file from a byte on, which others read as well.
+struct Bytes<'a> {
+    file: &'a Mutex<File>,
+    at: u64,
+}
+
+impl Read for Bytes<'_> {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        file.seek(SeekFrom::Start(self.at))?;
+        let read = file.read(bytes)?;
+        self.at += read as u64;
+        Ok(read)
     }
 }
 

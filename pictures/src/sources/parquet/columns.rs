@@ -1,10 +1,11 @@
 //! The columns of a Parquet file: which they are, and what is in them.
 
+use super::pages::Bounded;
 use crate::ImportError;
 use crate::sources::refused;
 use crate::sources::table::CLASSES;
 use parquet::basic::{Compression, Type};
-use parquet::column::reader::{ColumnReader, ColumnReaderImpl};
+use parquet::column::reader::{ColumnReader, ColumnReaderImpl, get_column_reader};
 use parquet::data_type::{ByteArray, DataType};
 use parquet::errors::ParquetError;
 use parquet::file::reader::{FileReader, SerializedFileReader};
@@ -12,6 +13,7 @@ use parquet::schema::types::ColumnDescriptor;
 use serde_json::Value;
 use std::fs::File;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// What columns of pictures are called.
 const PICTURES: [&str; 7] = ["image", "img", "picture", "photo", "jpg", "png", "bytes"];
@@ -19,11 +21,22 @@ const PICTURES: [&str; 7] = ["image", "img", "picture", "photo", "jpg", "png", "
 const MORE_CLASSES: [&str; 2] = ["fine_label", "cls"];
 /// Rows that are read together.
 const ROWS: usize = 64;
+/// Columns that a message names.
+const SHOWN: usize = 8;
+/// The bytes of a column may be so many times those of the file. Snappy shrinks to a 21st at best, but a dictionary has
+/// once what is in any number of rows.
+const MOST_UNPACKED: u64 = 32;
+/// So many MiB they may be in any case: a small set may have few pictures many times.
+const FREE: u64 = 256;
 
 /// A Parquet file.
-pub(super) struct Reader {
+pub(super) struct Reader<'a> {
     file: SerializedFileReader<File>,
     rows: usize,
+    /// Bytes of the file.
+    len: u64,
+    /// Ends every reading once it is set.
+    stop: &'a AtomicBool,
 }
 
 /// Which of the columns holds what.
@@ -52,8 +65,8 @@ impl Labels {
     }
 }
 
-impl Reader {
-    pub fn open(path: &Path) -> Result<Reader, ImportError> {
+impl<'a> Reader<'a> {
+    pub fn open(path: &Path, stop: &'a AtomicBool) -> Result<Reader<'a>, ImportError> {
         let io = |cause| ImportError::Io { path: path.into(), action: "read", cause };
         let file = File::open(path).map_err(io)?;
         let len = file.metadata().map_err(io)?.len();
@@ -62,7 +75,7 @@ impl Reader {
         let rows = file.metadata().file_metadata().num_rows();
         // A picture has more than a byte.
         match usize::try_from(rows) {
-            Ok(rows) if rows as u64 <= len => Ok(Reader { file, rows }),
+            Ok(rows) if rows as u64 <= len => Ok(Reader { file, rows, len, stop }),
             _ => refused(path, format!("found {rows} rows in {len} bytes, expected fewer")),
         }
     }
@@ -85,10 +98,12 @@ impl Reader {
         let class = CLASSES.iter().chain(&MORE_CLASSES).find_map(|name| at(name));
         let (Some(bytes), Some(class)) = (bytes, class) else {
             let [pictures, classes] = [PICTURES[..3].join(", "), CLASSES[..3].join(", ")];
+            let more =
+                if all.len() > SHOWN { format!(", … of {}", all.len()) } else { String::new() };
             return Err(format!(
-                "found the columns {}, expected one of pictures ({pictures}, …: struct<bytes, path> or binary) and \
-                 one of classes ({classes}, …)",
-                all.join(", ")
+                "found the columns {}{more}, expected one of pictures ({pictures}, …: struct<bytes, path> or binary) \
+                 and one of classes ({classes}, …)",
+                all[..all.len().min(SHOWN)].join(", ")
             ));
         };
         let path = all[bytes].strip_suffix(".bytes").and_then(|name| at(&format!("{name}.path")));
@@ -99,7 +114,9 @@ impl Reader {
         Ok(columns)
     }
 
-    /// Whether a column has one value a row at most, packed in a way whose size is bounded by that of the file.
+    /// Whether a column has one value a row at most, and is packed by Snappy, which shrinks to a 21st at best, or not at
+    /// all. (The header of a page says how large it becomes, up to 2 GiB: room for that is made first, and a page that
+    /// turns out smaller is refused.)
     fn check(&self, column: usize, descriptor: &ColumnDescriptor) -> Result<(), String> {
         let name = descriptor.path().string();
         if descriptor.max_rep_level() > 0 {
@@ -154,25 +171,44 @@ impl Reader {
         };
         self.each_group(column, |first, reader| match reader {
             ColumnReader::Int32ColumnReader(reader) => {
-                each_value(first, reader, |row, value| push(row, value.copied().map(i64::from)))
+                let push = |row, value: Option<&i32>| push(row, value.map(|&number| number.into()));
+                self.each_value(first, reader, push)
             }
             ColumnReader::Int64ColumnReader(reader) => {
-                each_value(first, reader, |row, value| push(row, value.copied()))
+                self.each_value(first, reader, |row, value| push(row, value.copied()))
             }
             _ => Err("found another type than its schema says".into()),
         })?;
         Ok(numbers)
     }
 
-    /// Calls `f` with the number of each row and the bytes of a column in it.
+    /// Calls `f` with the number of each row and the bytes of a column in it. Of all rows these are
+    /// [`MOST_UNPACKED`] times those of the file at most, or [`FREE`] MiB; `f` may keep them.
     pub fn each(
         &self,
         column: usize,
         mut f: impl FnMut(usize, Option<&[u8]>) -> Result<(), String>,
     ) -> Result<(), String> {
+        let most = self.len.saturating_mul(MOST_UNPACKED).max(FREE << 20);
+        let mut all = 0;
+        let mut counted = |row: usize, bytes: Option<&[u8]>| {
+            all += bytes.map_or(0, <[u8]>::len) as u64;
+            if all <= most {
+                return f(row, bytes);
+            }
+            let schema = self.file.metadata().file_metadata().schema_descr();
+            let name = schema.column(column).path().string();
+            Err(format!(
+                "column {name}: found over {} MiB in the rows to {row}, which only the same values again and again \
+                 take, expected {MOST_UNPACKED} times the bytes of the file at most, or {FREE} MiB",
+                most >> 20
+            ))
+        };
         self.each_group(column, |first, reader| match reader {
             ColumnReader::ByteArrayColumnReader(reader) => {
-                each_value(first, reader, |row, value| f(row, value.map(ByteArray::data)))
+                self.each_value(first, reader, |row, value| {
+                    counted(row, value.map(ByteArray::data))
+                })
             }
             _ => Err("found another type than its schema says".into()),
         })
@@ -188,15 +224,46 @@ impl Reader {
         let mut rows = 0;
         for group in 0..self.file.num_row_groups() {
             let group = self.file.get_row_group(group).map_err(|error| line(&error))?;
-            let reader = group.get_column_reader(column).map_err(|error| line(&error))?;
-            rows += f(rows, reader)?;
-            if rows > self.rows {
-                break;
-            }
+            let pages = group.get_column_page_reader(column).map_err(|error| line(&error))?;
+            let descriptor = group.metadata().column(column).column_descr_ptr();
+            let pages = Box::new(Bounded { pages, left: self.rows - rows });
+            rows += f(rows, get_column_reader(descriptor, pages))?;
         }
         match rows == self.rows {
             true => Ok(()),
             false => Err(format!("found {rows} rows, expected {}", self.rows)),
+        }
+    }
+
+    /// Calls `f` with the number of each row, from `first` on, and the value in it; returns how many there are.
+    fn each_value<T: DataType>(
+        &self,
+        first: usize,
+        mut reader: ColumnReaderImpl<T>,
+        mut f: impl FnMut(usize, Option<&T::T>) -> Result<(), String>,
+    ) -> Result<usize, String> {
+        let (mut rows, mut levels, mut values) = (0, vec![], vec![]);
+        loop {
+            if self.stop.load(Ordering::Relaxed) {
+                return Err("interrupted".into());
+            }
+            levels.clear();
+            values.clear();
+            let read = reader.read_records(ROWS, Some(&mut levels), None, &mut values);
+            let (records, ..) = read.map_err(|error| line(&error))?;
+            if records == 0 {
+                return Ok(rows);
+            }
+            // Where no value is missing there are no levels, or all are the highest.
+            let highest = levels.iter().max().copied();
+            let is_present =
+                |i: usize| values.len() == records || levels.get(i).copied() == highest;
+            let mut present = values.iter();
+            for i in 0..records {
+                let value = if is_present(i) { present.next() } else { None };
+                f(first + rows + i, value)?;
+            }
+            rows += records;
         }
     }
 
@@ -212,34 +279,8 @@ impl Reader {
     }
 }
 
-/// Calls `f` with the number of each row, from `first` on, and the value in it; returns how many there are.
-fn each_value<T: DataType>(
-    first: usize,
-    mut reader: ColumnReaderImpl<T>,
-    mut f: impl FnMut(usize, Option<&T::T>) -> Result<(), String>,
-) -> Result<usize, String> {
-    let (mut rows, mut levels, mut values) = (0, vec![], vec![]);
-    loop {
-        levels.clear();
-        values.clear();
-        let read = reader.read_records(ROWS, Some(&mut levels), None, &mut values);
-        let (records, ..) = read.map_err(|error| line(&error))?;
-        if records == 0 {
-            return Ok(rows);
-        }
-        // Where no value is missing there are no levels, or all are the highest.
-        let highest = levels.iter().max().copied();
-        let is_present = |i: usize| values.len() == records || levels.get(i).copied() == highest;
-        let mut present = values.iter();
-        for i in 0..records {
-            let value = if is_present(i) { present.next() } else { None };
-            f(first + rows + i, value)?;
-        }
-        rows += records;
-    }
-}
-
 /// An error in one line.
 fn line(error: &ParquetError) -> String {
-    error.to_string().trim_end().replace(char::is_control, " ")
+    let text = error.to_string();
+    text.trim_start_matches("Parquet error: ").trim_end().replace(char::is_control, " ")
 }
