@@ -18,7 +18,7 @@
 //! | module | holds | start with |
 //! |---|---|---|
 //! | [`tracking`] | what a run leaves: run directory, logs, TensorBoard events, report; comparisons, sweeps | [`tracking::Recorder`] |
-//! | [`pictures`] | pictures in files as input of a network; folders, tables and arrays of them as data sets | [`pictures::import`](fn@pictures::import) |
+//! | [`pictures`] | pictures in files as input of a network; folders, tables, arrays and Parquet files of them as data sets | [`pictures::import`](fn@pictures::import) |
 //! | [`trainer`] | recipes, the training loop, evaluation, prediction | [`trainer::Trainer`], [`trainer::Predictor`] |
 //! | [`dataset`] | memory-mapped IDX files | [`dataset::Dataset`] |
 //! | [`model`] | layers, presets, weights, safetensors, ONNX | [`model::Model`] |
