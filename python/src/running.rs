@@ -83,7 +83,7 @@ impl Running {
 
     /// Takes these weights, laid out as the network's.
     pub fn set_weights(&mut self, weights: &[f32]) {
-        self.cell.with_dependent_mut(|_, trainer| trainer.weights_mut().copy_from_slice(weights));
+        self.cell.with_dependent_mut(|_, trainer| trainer.set_weights(weights));
     }
 
     /// Trains on until it is to pause, or to the end. Ctrl-C ends it too, after the step under way.

@@ -193,6 +193,32 @@ def test_weights_go_in_and_out(data: Dataset) -> None:
         assert bits(other) == before
 
 
+def test_any_initialisation_of_batch_norm_is_one(data: Dataset) -> None:
+    images, labels = arrays(40, seed=1)
+    state = Trainer(RECIPE, data).state_dict()
+    # As of zero_init_residual=True, and of nn.init.normal_(weight, 1, 0.02).
+    for scale in [np.zeros(4), np.array([1.02, 0.98, 1.0, 1.01])]:
+        state["1.weight"] = scale.astype(np.float32)
+        trainer = Trainer(RECIPE, data, weights=state)
+        before = trainer.evaluate(images, labels)
+        assert np.isfinite(trainer.model()(images)).all()
+        trainer.extend(5)
+        assert trainer.evaluate(images, labels) == before
+        assert trainer.run() == "epochs" and trainer.state_dict()["1.num_batches_tracked"] == 35
+    # The second of them learns: behind a scale of zero the ReLU lets no gradient through.
+    assert trainer.evaluate(images, labels)["accuracy"] > 0.9
+
+
+def test_an_average_begins_anew_with_weights_that_are_loaded(data: Dataset) -> None:
+    trainer = Trainer(RECIPE, data, optimizer={"ema": 0.9})
+    trainer.run(on_step=lambda step: step["step"] < 5)
+    loaded = Trainer(RECIPE, data, seed=9).state_dict()
+    trainer.load_state_dict(loaded)
+    found = trainer.state_dict()
+    assert all((found[name] == array).all() for name, array in loaded.items())
+    assert trainer.run() == "epochs"
+
+
 def test_models_are_saved_loaded_and_pickled(data: Dataset) -> None:
     trainer = Trainer(RECIPE, data)
     trainer.run()
