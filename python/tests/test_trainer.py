@@ -148,7 +148,7 @@ def code_of(child: int) -> int:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
-def test_a_fork_lets_go_of_trainer_and_model(data: Dataset) -> None:
+def test_a_fork_lets_go_of_trainer_and_model(data: Dataset, capfd: pytest.CaptureFixture[str]) -> None:
     trainer = Trainer(RECIPE, data, threads=3)
     model = trainer.model()
     assert trainer.run() == "epochs"
@@ -159,7 +159,7 @@ def test_a_fork_lets_go_of_trainer_and_model(data: Dataset) -> None:
             os._exit(0)
         finally:
             os._exit(1)
-    assert code_of(child) == 0
+    assert code_of(child) == 0 and capfd.readouterr().err == ""
     assert model.predict(arrays(20)[0]).shape == (20,)
 
 
