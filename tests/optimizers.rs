@@ -182,6 +182,32 @@ fn the_average_of_the_weights() {
     assert_eq!(trainer.model().weights[..], *trainer.evaluation_weights());
 }
 
+/// Weights that are set in a run are what is validated and saved next, and the average goes on from them.
+#[test]
+fn the_average_of_weights_that_were_set() {
+    let (_directory, data) = data::random(50, [1, 16, 16], 10);
+    let workers = Workers::new(Isa::detect(), 2).unwrap();
+    let images: Vec<u32> = (0..50).collect();
+    let settings = [("optimizer.lr", "0.05"), ("optimizer.ema", "0.9")];
+    let mut trainer = Trainer::new(&recipe(("sgd", &settings), &[]), &data, &workers).unwrap();
+    trainer.step(&images).unwrap();
+    let halves: Vec<f32> = trainer.weights().iter().map(|w| 0.5 * w).collect();
+    trainer.set_weights(&halves);
+    assert_eq!((trainer.weights(), trainer.evaluation_weights()), (&halves[..], &halves[..]));
+    assert_eq!(trainer.model().weights[..], halves);
+    trainer.step(&images).unwrap();
+    // The second step: the average keeps 3/12 of itself.
+    let place = trainer.network().parameters()[0].place;
+    let all = [trainer.evaluation_weights(), trainer.weights(), &halves[..]];
+    let [average, moved, before] = all.map(|weights| place.of(weights));
+    assert_ne!(moved, before);
+    for ((average, moved), before) in average.iter().zip(moved).zip(before) {
+        let expected = 0.25 * f64::from(*before) + 0.75 * f64::from(*moved);
+        let error = (f64::from(*average) - expected).abs();
+        assert!(error <= 1e-6 * (1.0 + expected.abs()), "{average} {expected}");
+    }
+}
+
 #[test]
 fn a_group_that_matches_nothing() {
     let (_directory, data) = data::random(20, [1, 16, 16], 10);

@@ -14,7 +14,7 @@ mod predict;
 mod train;
 mod verify;
 
-pub use cli::Memory;
+pub use cli::{Memory, word};
 
 use clap::{CommandFactory, Parser, Subcommand};
 use cli::{Failure, Invocation, arguments};

@@ -118,13 +118,15 @@ class Trainer:
         """Copies of the weights under PyTorch's names; those that are averaged, where the recipe does so."""
 
     def load_state_dict(self, weights: Mapping[str, object]) -> None:
-        """Takes these weights: all of the network, by PyTorch's names and shapes. After an error nothing has changed."""
+        """Takes these weights: all of the network, by PyTorch's names and shapes. After an error nothing has changed.
+        Where the recipe has an average of the weights, it begins anew with these."""
 
     def save(self, path: str | PathLike[str]) -> None:
         """Writes the model as the programs do: safetensors, with all that is needed to use it."""
 
     def extend(self, epochs: int) -> None:
-        """Makes the run so many epochs long in all, with the optimiser's memory kept."""
+        """Makes the run so many epochs long in all, with the optimiser's memory kept; warns where the schedule of the
+        learning rate was planned for another number of them."""
 
     @property
     def recipe(self) -> str:
@@ -161,10 +163,10 @@ class Model:
     def predict_proba(
         self, images: object, *, layout: Literal["nchw", "nhwc"] = "nchw"
     ) -> npt.NDArray[np.float32]:
-        """The softmax of the logits, [images, classes]."""
+        """The softmax of the logits, [images, classes]; an ``Error`` if a logit is not finite."""
 
     def predict(self, images: object, *, layout: Literal["nchw", "nhwc"] = "nchw") -> npt.NDArray[np.int64]:
-        """The number of the most probable class of each image."""
+        """The number of the most probable class of each image; an ``Error`` if a logit is not finite."""
 
     def evaluate(
         self, images: object, labels: object, *, layout: Literal["nchw", "nhwc"] = "nchw"

@@ -26,6 +26,7 @@ impl Dataset {
         class_names: Option<Vec<String>>,
         layout: &str,
     ) -> PyResult<Dataset> {
+        let py = train_images.py();
         let train = Labelled::new(train_images, train_labels, layout, "train_")?;
         let test = match (test_images, test_labels) {
             (Some(images), Some(labels)) => Some(Labelled::new(images, labels, layout, "test_")?),
@@ -47,10 +48,11 @@ impl Dataset {
         let names = class_names.unwrap_or_else(|| numbers(highest));
         let test = test.as_ref().map(Labelled::samples).transpose()?;
         let train = train.samples()?;
-        guarded(|| {
+        let copy = || {
             let data = dataset::Dataset::in_memory(shape, &names, train, test);
             Ok(Dataset(Arc::new(data.map_err(|error| of_data(&error))?)))
-        })
+        };
+        py.detach(|| guarded(copy))
     }
 
     /// A directory of IDX files, plain or gzipped, mapped into memory.

@@ -54,11 +54,16 @@ pub fn of_data(error: &dataset::DataError) -> PyErr {
     }
 }
 
-/// What `f` returns. A panic of it, which is a mistake in Bobbin, is an error like others.
+/// A warning of Python; `level` is how many calls up the line is that it names, from one.
+pub fn warn(py: Python<'_>, said: &str, level: usize) -> PyResult<()> {
+    py.import("warnings")?.call_method1("warn", (said, py.None(), level)).map(drop)
+}
+
+/// What `f` returns. A panic of it, which is a bug in Bobbin, is an error like others.
 pub fn guarded<R>(f: impl FnOnce() -> PyResult<R>) -> PyResult<R> {
     catch_unwind(AssertUnwindSafe(f)).unwrap_or_else(|panic| {
         let said = panic.downcast_ref::<String>().map(String::as_str);
         let said = said.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
-        Err(failed(format!("a mistake in Bobbin, please report it: {said}")))
+        Err(failed(format!("this is a bug in Bobbin; please report it: {said}")))
     })
 }

@@ -11,7 +11,7 @@ use pyo3::types::PyDict;
 use self_cell::self_cell;
 use std::path::PathBuf;
 use trainer::Predictor;
-use trainer::scores::{ScoreOptions, Scores};
+use trainer::scores::{NotFiniteOutput, ScoreOptions, Scores, most_probable, softmax};
 
 /// What a predictor borrows.
 struct Owner {
@@ -82,6 +82,15 @@ impl Model {
         Ok(logits)
     }
 
+    /// The same; an error if one is infinite or not a number, of which nothing can be said.
+    fn finite_logits(&self, py: Python<'_>, images: &Images<'_>) -> PyResult<Vec<f32>> {
+        let logits = self.logits(py, images)?;
+        match logits.iter().position(|logit| !logit.is_finite()) {
+            Some(place) => Err(failed(NotFiniteOutput { image: place / self.classes_of_row() })),
+            None => Ok(logits),
+        }
+    }
+
     /// What it makes of labelled images.
     pub fn scores(&self, samples: Samples<'_>) -> PyResult<Scores> {
         let Owner { threads, model } = self.0.borrow_owner();
@@ -130,9 +139,10 @@ impl Model {
     ) -> PyResult<Bound<'py, PyArray2<f32>>> {
         let py = images.py();
         let images = Images::new(images, layout, "images")?;
-        let mut logits = self.logits(py, &images)?;
-        logits.chunks_exact_mut(self.classes_of_row()).for_each(softmax);
-        self.rows(py, images.len(), logits)
+        let logits = self.finite_logits(py, &images)?;
+        let rows = logits.chunks_exact(self.classes_of_row());
+        let probabilities = rows.flat_map(softmax).map(|value| value as f32).collect();
+        self.rows(py, images.len(), probabilities)
     }
 
     /// The number of the most probable class of each image.
@@ -143,9 +153,9 @@ impl Model {
         layout: &str,
     ) -> PyResult<Bound<'py, PyArray1<i64>>> {
         let py = images.py();
-        let logits = self.logits(py, &Images::new(images, layout, "images")?)?;
+        let logits = self.finite_logits(py, &Images::new(images, layout, "images")?)?;
         let rows = logits.chunks_exact(self.classes_of_row());
-        Ok(rows.map(|row| largest(row) as i64).collect::<Vec<_>>().into_pyarray(py))
+        Ok(rows.map(|row| most_probable(row) as i64).collect::<Vec<_>>().into_pyarray(py))
     }
 
     /// Loss, accuracy and more on these images.
@@ -224,17 +234,4 @@ impl Model {
     ) -> PyResult<Bound<'py, PyArray2<f32>>> {
         values.into_pyarray(py).reshape([images, self.classes_of_row()])
     }
-}
-
-/// The place of the largest value, the first of equal ones.
-fn largest(row: &[f32]) -> usize {
-    (1..row.len()).fold(0, |best, i| if row[i] > row[best] { i } else { best })
-}
-
-/// Probabilities in place of logits, computed in double precision.
-fn softmax(row: &mut [f32]) {
-    let largest = f64::from(row.iter().copied().fold(f32::NEG_INFINITY, f32::max));
-    let powers: Vec<f64> = row.iter().map(|&logit| (f64::from(logit) - largest).exp()).collect();
-    let sum: f64 = powers.iter().sum();
-    row.iter_mut().zip(powers).for_each(|(value, power)| *value = (power / sum) as f32);
 }

@@ -1,11 +1,11 @@
 //! Runs that leave a directory, as those of `bobbin train`.
 
 use crate::dataset::Dataset;
-use crate::error::{self, failed, guarded, of_data, of_training, wrong};
+use crate::error::{failed, guarded, of_data, of_recipe, of_training, warn, wrong};
 use crate::recipe::recipe_of;
 use crate::signals::Watch;
 use crate::threads::Threads;
-use crate::trainer::{of_recipe, word};
+use crate::trainer::{data_of, word};
 use pyo3::exceptions::PyKeyboardInterrupt;
 use pyo3::prelude::*;
 use std::path::{Path, PathBuf};
@@ -27,7 +27,8 @@ struct Display<'d> {
 
 impl RunDisplay for Display<'_> {
     fn line(&mut self, line: &Line) {
-        let Some(callback) = self.callback else { return };
+        // A callback that has raised is not called again while the run winds down.
+        let Some(callback) = self.callback.filter(|_| self.watch.raised.is_none()) else { return };
         let tell = |py: Python<'_>| callback.call1(py, (line.to_json(),)).map(|_| true);
         if !self.watch.goes_on(tell) {
             self.interrupt.store(true, Relaxed);
@@ -53,13 +54,13 @@ pub fn record(
     callback: Option<Py<PyAny>>,
 ) -> PyResult<(&'static str, PathBuf, usize)> {
     let py = recipe.py();
-    let name = recipe.extract::<String>().unwrap_or_default();
+    let name = recipe.extract::<PathBuf>().unwrap_or_default();
     let named = data.and_then(|data| data.extract::<PathBuf>().ok());
     let load = |facts| own(recipe_of(recipe, &settings, facts)?, named.as_deref());
     let first = load(Facts::BUNDLED)?;
     let data: Arc<::dataset::Dataset> = match data.filter(|_| named.is_none()) {
         Some(data) => data.extract::<PyRef<'_, Dataset>>()?.0.clone(),
-        None => of_recipe(py, &first)?.0,
+        None => data_of(py, &first)?.0,
     };
     let recipe = load(Facts::of(&data).map_err(|error| of_data(&error))?)?;
     let threads = Threads::start(threads)?;
@@ -92,25 +93,26 @@ pub fn resume(
     let directory = RunDirectory::open(&directory).map_err(failed)?;
     directory.lock().map_err(failed)?;
     let settings = epochs.map(|epochs| ("stop.epochs".to_owned(), epochs.to_string()));
-    let recipe = directory.read_recipe(settings.as_slice()).map_err(error::of_recipe)?;
+    let recipe = directory.read_recipe(settings.as_slice()).map_err(of_recipe)?;
     let data = match data {
         Some(data) => data.0.clone(),
-        None => of_recipe(py, &recipe)?.0,
+        None => data_of(py, &recipe)?.0,
     };
     py.detach(|| {
         guarded(|| {
             let checkpoints = Checkpoints::new(directory.checkpoints(), 1);
-            let (restored, passed_over) = checkpoints
+            let (latest, _) = checkpoints.latest().map_err(failed)?;
+            check_recipe(&latest, &recipe)?;
+            let warning = latest.recipe().warning_of_epochs(recipe.stop.epochs);
+            let (mut trainer, passed_over) = checkpoints
                 .restore(|checkpoint| {
                     let state = checkpoint.state()?;
-                    let trainer = Trainer::resume(&recipe, &data, &threads.workers, state)?;
-                    Ok::<_, RunError>((trainer, checkpoint))
+                    Ok::<_, RunError>(Trainer::resume(&recipe, &data, &threads.workers, state)?)
                 })
                 .map_err(of_run)?;
-            let (mut trainer, checkpoint) = restored;
-            check_recipe(&checkpoint, &recipe)?;
-            for error in passed_over {
-                warn(&format!("{error}; going on from an older one"))?;
+            let older = |error: &RunError| format!("{error}; going on from an older one");
+            for said in passed_over.iter().map(older).chain(warning.map(str::to_owned)) {
+                Python::attach(|py| warn(py, &said, 2))?;
             }
             directory.rewrite_recipe(&recipe).map_err(failed)?;
             let outcome = train(&mut trainer, &directory, callback.as_ref(), data.is_in_memory())?;
@@ -135,11 +137,6 @@ fn check_recipe(checkpoint: &Checkpoint, recipe: &Recipe) -> PyResult<()> {
             Err(wrong(format!("`{field}` is {now}: expected {then}, as in {path}")))
         }
     }
-}
-
-/// A warning of Python.
-fn warn(said: &str) -> PyResult<()> {
-    Python::attach(|py| py.import("warnings")?.call_method1("warn", (said,)).map(drop))
 }
 
 /// Trains and records.
@@ -183,10 +180,10 @@ fn with_way_on(
     if !Python::attach(|py| error.is_instance_of::<PyKeyboardInterrupt>(py)) {
         return error;
     }
-    let (step, path) = (outcome.step, directory.path().display());
+    let (step, path) = (outcome.step, directory.path());
     let resume = match in_memory {
-        true => format!("bobbin.resume({path:?}, data)", path = path.to_string()),
-        false => format!("bobbin train --resume {path}"),
+        true => format!("bobbin.resume({:?}, data)", path.display().to_string()),
+        false => format!("bobbin train --resume {}", commands::word(path)),
     };
     PyKeyboardInterrupt::new_err(format!("interrupted after step {step}; go on with: {resume}"))
 }
@@ -207,7 +204,7 @@ fn own(mut recipe: Recipe, data: Option<&Path>) -> PyResult<Recipe> {
 }
 
 /// What the directory of a run is called after.
-fn base_name(recipe: &str) -> &str {
-    let stem = Path::new(recipe).file_stem().and_then(|stem| stem.to_str());
-    stem.filter(|_| !recipe.contains(['\n', '='])).unwrap_or("run")
+fn base_name(recipe: &Path) -> &str {
+    let stem = recipe.file_stem().and_then(|stem| stem.to_str());
+    stem.filter(|_| !recipe.to_string_lossy().contains(['\n', '='])).unwrap_or("run")
 }

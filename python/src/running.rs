@@ -83,7 +83,7 @@ impl Running {
 
     /// Takes these weights, laid out as the network's.
     pub fn set_weights(&mut self, weights: &[f32]) {
-        self.cell.with_dependent_mut(|_, trainer| trainer.weights_mut().copy_from_slice(weights));
+        self.cell.with_dependent_mut(|_, trainer| trainer.set_weights(weights));
     }
 
     /// Trains on until it is to pause, or to the end. Ctrl-C ends it too, after the step under way.
@@ -128,7 +128,9 @@ impl Running {
     /// A step on images of a caller; returns their mean loss.
     pub fn step_on(&mut self, samples: Samples<'_>) -> PyResult<f64> {
         let first = self.handed;
-        let images = u32::try_from(samples.labels.len()).map_err(|_| wrong("too many images"))?;
+        let found = samples.labels.len();
+        let images = u32::try_from(found)
+            .map_err(|_| wrong(format!("images: found {found}: expected at most {}", u32::MAX)))?;
         let numbers: Vec<u32> = (0..images).map(|i| first.wrapping_add(i)).collect();
         let step = self.cell.with_dependent_mut(|_, trainer| trainer.step_on(samples, &numbers));
         let step = step.map_err(of_training)?;
@@ -136,8 +138,8 @@ impl Running {
         Ok(step.loss / step.images as f64)
     }
 
-    /// Makes the run so many epochs long in all.
-    pub fn extend(&mut self, epochs: usize) -> PyResult<()> {
+    /// Makes the run so many epochs long in all. Returns what Python is to be warned of.
+    pub fn extend(&mut self, epochs: usize) -> PyResult<Option<&'static str>> {
         let (mut recipe, state) =
             self.look(|trainer| (trainer.recipe().clone(), trainer.state().into_owned()));
         let begun = state.progress.epoch_under_way();
@@ -147,12 +149,13 @@ impl Running {
                 "epochs: found {epochs}: expected at least {begun}, {expected}"
             )));
         }
+        let warning = recipe.warning_of_epochs(epochs);
         recipe.stop.epochs = epochs;
         recipe.check().map_err(of_recipe)?;
         let owner = self.cell.borrow_owner().clone();
         self.cell = Cell::try_new(owner, |Owner { data, threads }| {
             Trainer::resume(&recipe, data, &threads.workers, state).map_err(failed)
         })?;
-        Ok(())
+        Ok(warning)
     }
 }

@@ -13,6 +13,15 @@ pub struct Threads {
     process: u32,
 }
 
+impl Drop for Threads {
+    fn drop(&mut self) {
+        // A process that was forked off cannot wait for the end of threads that it does not have.
+        if !self.are_here() {
+            std::mem::forget(Arc::clone(&self.workers));
+        }
+    }
+}
+
 impl Threads {
     /// So many, or one for each processor.
     pub fn start(threads: Option<usize>) -> PyResult<Threads> {
@@ -30,11 +39,15 @@ impl Threads {
 
     /// An error in a process that was forked off, which has none of the threads and would wait for them for ever.
     pub fn check(&self) -> PyResult<()> {
-        if self.process == std::process::id() {
+        if self.are_here() {
             return Ok(());
         }
         Err(failed(
             "made before this process was forked, and its threads stayed behind: make it again here",
         ))
+    }
+
+    fn are_here(&self) -> bool {
+        self.process == std::process::id()
     }
 }

@@ -2,20 +2,25 @@
 
 use crate::arrays::{Labelled, state_dict, weights_of};
 use crate::dataset::{Dataset, open};
-use crate::error::{failed, guarded, of_data};
+use crate::error::{failed, guarded, of_data, warn};
 use crate::metrics::{of_epoch, of_scores, of_step};
 use crate::model::Model;
 use crate::recipe::{recipe_of, settings_of};
 use crate::running::{Pause, Running};
+use crate::signals::Watch;
 use crate::threads::Threads;
 use dataset::Source;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use std::path::PathBuf;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 use std::thread::{self, ThreadId};
+use std::time::Duration;
 use trainer::recipe::Facts;
 use trainer::{Recipe, Stop};
+
+/// How often a thread looks whether another has done with a trainer.
+const POLL: Duration = Duration::from_millis(1);
 
 /// A network in training.
 #[pyclass(frozen, module = "bobbin")]
@@ -23,28 +28,50 @@ pub struct Trainer {
     running: Mutex<Running>,
     /// The thread that has locked it.
     holder: Mutex<Option<ThreadId>>,
+    /// Those of `running`, to be looked at without its lock.
+    threads: Threads,
 }
 
 impl Trainer {
-    /// `f` with the trainer, while other threads of Python go on. Another thread that trains is waited for.
+    /// `f` with the trainer, while other threads of Python go on. Another thread that trains is waited for;
+    /// Ctrl-C ends the wait.
     fn with<R: Send>(
         &self,
         py: Python<'_>,
         f: impl FnOnce(&mut Running) -> PyResult<R> + Send,
     ) -> PyResult<R> {
+        // First: a lock that another thread held at a fork is never released.
+        self.threads.check()?;
         py.detach(|| {
             let own = thread::current().id();
             if *self.holder() == Some(own) {
                 // A handler of a signal, which is run between two steps.
                 return Err(failed("the trainer is in the middle of a run: wait for its end"));
             }
-            let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-            running.threads().check()?;
+            let mut running = self.wait()?;
             *self.holder() = Some(own);
             let result = guarded(|| f(&mut running));
             *self.holder() = None;
             result
         })
+    }
+
+    /// The trainer as soon as no other thread has it.
+    fn wait(&self) -> PyResult<MutexGuard<'_, Running>> {
+        let mut watch = Watch::new();
+        loop {
+            match self.running.try_lock() {
+                Ok(running) => return Ok(running),
+                Err(TryLockError::Poisoned(error)) => return Ok(error.into_inner()),
+                Err(TryLockError::WouldBlock) => {}
+            }
+            if watch.ends()
+                && let Some(error) = watch.raised.take()
+            {
+                return Err(error);
+            }
+            thread::sleep(POLL);
+        }
     }
 
     fn holder(&self) -> MutexGuard<'_, Option<ThreadId>> {
@@ -67,13 +94,13 @@ impl Trainer {
         let settings = fields.map(settings_of).transpose()?.unwrap_or_default();
         let data = match data {
             Some(data) => data.0.clone(),
-            None => of_recipe(py, &recipe_of(recipe, &settings, Facts::BUNDLED)?)?.0,
+            None => data_of(py, &recipe_of(recipe, &settings, Facts::BUNDLED)?)?.0,
         };
         let facts = Facts::of(&data).map_err(|error| of_data(&error))?;
         let recipe = recipe_of(recipe, &settings, facts)?;
         let threads = Threads::start(threads)?;
-        let running = py.detach(|| guarded(|| Running::new(&recipe, data, threads)))?;
-        let trainer = Trainer { running: Mutex::new(running), holder: Mutex::new(None) };
+        let running = py.detach(|| guarded(|| Running::new(&recipe, data, threads.clone())))?;
+        let trainer = Trainer { running: Mutex::new(running), holder: Mutex::new(None), threads };
         if let Some(weights) = weights {
             trainer.load_state_dict(weights)?;
         }
@@ -175,7 +202,10 @@ impl Trainer {
 
     /// Makes the run so many epochs long in all.
     fn extend(&self, py: Python<'_>, epochs: usize) -> PyResult<()> {
-        self.with(py, |running| running.extend(epochs))
+        match self.with(py, |running| running.extend(epochs))? {
+            Some(said) => warn(py, said, 1),
+            None => Ok(()),
+        }
     }
 
     #[getter]
@@ -205,7 +235,7 @@ impl Trainer {
 }
 
 /// The data that a recipe names, or else the bundled.
-pub fn of_recipe(py: Python<'_>, recipe: &Recipe) -> PyResult<Dataset> {
+pub fn data_of(py: Python<'_>, recipe: &Recipe) -> PyResult<Dataset> {
     match &recipe.data.directory {
         Some(directory) => {
             let source = Source { prefix: recipe.data.prefix.clone(), ..Source::new(directory) };

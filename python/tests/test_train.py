@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+import warnings
 from _thread import interrupt_main
 from pathlib import Path
 
@@ -74,6 +75,11 @@ def test_a_run_on_arrays(data: bobbin.Dataset, capsys: pytest.CaptureFixture[str
     with pytest.raises(bobbin.Error, match="run-1"):
         bobbin.train(RECIPE, data, out=run.directory)
     assert bobbin.train(RECIPE, data, out=run.directory, force=True, verbose=False).steps == 21
+    # A recipe in a file gives the directory its name.
+    Path("mine.toml").write_text(trainer.recipe)
+    short = {"stop": {"iterations": 1}, "verbose": False}
+    found = [bobbin.train(recipe, data, **short).directory for recipe in (Path("mine.toml"), "mine.toml")]
+    assert found == [Path("runs/mine-1"), Path("runs/mine-2")]
     # By default the recipe for pictures.
     bobbin.train(data=data, out="pictures", epochs=1, verbose=False)
     assert 'kind = "adamw"' in Path("pictures/recipe.toml").read_text()
@@ -81,10 +87,10 @@ def test_a_run_on_arrays(data: bobbin.Dataset, capsys: pytest.CaptureFixture[str
 
 def test_ctrl_c_leaves_a_checkpoint() -> None:
     threading.Timer(1.0, interrupt_main).start()
-    with pytest.raises(KeyboardInterrupt, match="go on with: bobbin train --resume stopped"):
-        bobbin.train("fast", out="stopped", epochs=1000, verbose=False)
-    assert list(Path("stopped/checkpoints").iterdir())
-    assert not Path("stopped/model.safetensors").exists()
+    with pytest.raises(KeyboardInterrupt, match="go on with: bobbin train --resume 'my runs/stopped'$"):
+        bobbin.train("fast", out="my runs/stopped", epochs=1000, verbose=False)
+    assert list(Path("my runs/stopped/checkpoints").iterdir())
+    assert not Path("my runs/stopped/model.safetensors").exists()
 
 
 def test_a_run_that_was_ended_goes_on_to_the_same_bits(data: bobbin.Dataset) -> None:
@@ -112,6 +118,38 @@ def test_a_run_that_was_ended_goes_on_to_the_same_bits(data: bobbin.Dataset) -> 
         bobbin.resume("longer")
     with pytest.raises(bobbin.Error, match="nowhere"):
         bobbin.resume("nowhere")
+
+
+def test_a_callback_that_has_raised_is_not_called_again(data: bobbin.Dataset) -> None:
+    events = []
+
+    def fails(line: dict) -> None:
+        events.append(line["event"])
+        raise KeyError("no")
+
+    with pytest.raises(KeyError, match="no"):
+        bobbin.train(RECIPE, data, out="ended", callback=fails, verbose=False)
+    assert events == ["start"]
+    assert len(Path("ended/metrics.jsonl").read_text().splitlines()) > 1
+
+
+def test_a_longer_run_is_warned_of_where_the_schedule_was_planned(data: bobbin.Dataset) -> None:
+    bobbin.train(RECIPE, data, out="planned", epochs=1, schedule="cosine", verbose=False)
+    with pytest.warns(UserWarning, match="the schedule of the learning rate depends on the number of epochs") as told:
+        bobbin.resume("planned", data, epochs=2, verbose=False)
+    assert [warning.filename for warning in told] == [__file__]
+    bobbin.train(RECIPE, data, out="free", epochs=1, verbose=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        bobbin.resume("free", data, epochs=2, verbose=False)
+
+
+def test_a_recipe_that_was_changed_is_refused(data: bobbin.Dataset) -> None:
+    bobbin.train(RECIPE, data, out="changed", epochs=1, verbose=False)
+    recipe = Path("changed/recipe.toml")
+    recipe.write_text(recipe.read_text().replace("outputs = 4", "outputs = 5"))
+    with pytest.raises(ValueError, match="`model.layers.*expected .*, as in changed/checkpoints/step-"):
+        bobbin.resume("changed", data, epochs=2)
 
 
 def test_ctrl_c_of_the_script() -> None:

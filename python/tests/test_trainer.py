@@ -6,6 +6,7 @@ import pickle
 import signal
 import threading
 import time
+import warnings
 
 import bobbin
 import numpy as np
@@ -50,9 +51,19 @@ def test_pauses_and_threads_change_nothing(data: Dataset, expected: bytes) -> No
 
     extended = Trainer(RECIPE, data, epochs=1)
     extended.run()
-    extended.extend(3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        extended.extend(3)
     assert (extended.epoch, extended.step) == (1, 7)
     assert extended.run() == "epochs" and bits(extended) == expected
+
+
+def test_a_longer_run_is_warned_of_where_the_schedule_was_planned(data: Dataset) -> None:
+    trainer = Trainer(RECIPE, data, epochs=1, schedule="cosine")
+    trainer.run()
+    with pytest.warns(UserWarning, match="the schedule of the learning rate depends on the number of epochs"):
+        trainer.extend(2)
+    assert trainer.run() == "epochs" and trainer.epoch == 2
 
 
 def test_a_callback_ends_a_run_that_goes_on(data: Dataset, expected: bytes) -> None:
@@ -108,6 +119,69 @@ def test_a_handler_that_asks_the_trainer_does_not_hang(data: Dataset) -> None:
     assert trainer.step > 0
 
 
+def test_ctrl_c_ends_the_wait_for_another_thread(data: Dataset) -> None:
+    trainer = Trainer(RECIPE, data, epochs=9)
+    seconds = min(trainer.train_epoch()["seconds"] for _ in range(9))
+    trainer.extend(9 + int(3 / seconds))
+    thread = threading.Thread(target=trainer.run)
+    thread.start()
+    threading.Timer(0.3, _thread.interrupt_main).start()
+    with pytest.raises(KeyboardInterrupt):
+        while thread.is_alive():
+            trainer.state_dict()
+    assert thread.is_alive()
+    thread.join()
+    assert trainer.epoch == 9 + int(3 / seconds)
+
+
+def code_of(child: int) -> int:
+    """With which it exits, within some seconds."""
+    end = time.monotonic() + 20
+    while time.monotonic() < end:
+        found, status = os.waitpid(child, os.WNOHANG)
+        if found == child:
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(0.01)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    raise TimeoutError("the child hangs")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
+def test_a_fork_lets_go_of_trainer_and_model(data: Dataset, capfd: pytest.CaptureFixture[str]) -> None:
+    trainer = Trainer(RECIPE, data, threads=3)
+    model = trainer.model()
+    assert trainer.run() == "epochs"
+    child = os.fork()
+    if child == 0:
+        try:
+            del trainer, model
+            os._exit(0)
+        finally:
+            os._exit(1)
+    assert code_of(child) == 0 and capfd.readouterr().err == ""
+    assert model.predict(arrays(20)[0]).shape == (20,)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
+def test_a_fork_while_another_thread_trains(data: Dataset) -> None:
+    trainer, done = Trainer(RECIPE, data, epochs=1_000_000), threading.Event()
+    thread = threading.Thread(target=lambda: trainer.run(lambda _: not done.is_set()))
+    thread.start()
+    time.sleep(0.2)
+    child = os.fork()
+    if child == 0:
+        try:
+            trainer.state_dict()
+        except Error as error:
+            os._exit(42 if "forked" in str(error) else 1)
+        finally:
+            os._exit(1)
+    done.set()
+    thread.join(20)
+    assert code_of(child) == 42 and not thread.is_alive()
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
 def test_a_fork_is_told_that_it_has_no_threads(data: Dataset) -> None:
     trainer = Trainer(RECIPE, data, threads=2)
@@ -118,7 +192,7 @@ def test_a_fork_is_told_that_it_has_no_threads(data: Dataset) -> None:
         except Error as error:
             os._exit(42 if "forked" in str(error) else 1)
         os._exit(1)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 42
+    assert code_of(child) == 42
 
 
 def test_batches_of_the_callers(data: Dataset) -> None:
@@ -193,6 +267,32 @@ def test_weights_go_in_and_out(data: Dataset) -> None:
         assert bits(other) == before
 
 
+def test_any_initialisation_of_batch_norm_is_one(data: Dataset) -> None:
+    images, labels = arrays(40, seed=1)
+    state = Trainer(RECIPE, data).state_dict()
+    # As of zero_init_residual=True, and of nn.init.normal_(weight, 1, 0.02).
+    for scale in [np.zeros(4), np.array([1.02, 0.98, 1.0, 1.01])]:
+        state["1.weight"] = scale.astype(np.float32)
+        trainer = Trainer(RECIPE, data, weights=state)
+        before = trainer.evaluate(images, labels)
+        assert np.isfinite(trainer.model()(images)).all()
+        trainer.extend(5)
+        assert trainer.evaluate(images, labels) == before
+        assert trainer.run() == "epochs" and trainer.state_dict()["1.num_batches_tracked"] == 35
+    # The second of them learns: behind a scale of zero the ReLU lets no gradient through.
+    assert trainer.evaluate(images, labels)["accuracy"] > 0.9
+
+
+def test_an_average_begins_anew_with_weights_that_are_loaded(data: Dataset) -> None:
+    trainer = Trainer(RECIPE, data, optimizer={"ema": 0.9})
+    trainer.run(on_step=lambda step: step["step"] < 5)
+    loaded = Trainer(RECIPE, data, seed=9).state_dict()
+    trainer.load_state_dict(loaded)
+    found = trainer.state_dict()
+    assert all((found[name] == array).all() for name, array in loaded.items())
+    assert trainer.run() == "epochs"
+
+
 def test_models_are_saved_loaded_and_pickled(data: Dataset) -> None:
     trainer = Trainer(RECIPE, data)
     trainer.run()
@@ -201,6 +301,11 @@ def test_models_are_saved_loaded_and_pickled(data: Dataset) -> None:
     logits = trainer.model()(images)
     model = Model.load("model.safetensors", threads=1)
     assert (model.classes, model.image_shape, model.name) == (["0", "1", "2"], (3, 8, 9), "custom")
+    pixels = arrays(100)[0] / 255
+    assert model.normalize == (
+        pytest.approx(pixels.mean(axis=(0, 2, 3)).tolist(), rel=1e-6),
+        pytest.approx(pixels.std(axis=(0, 2, 3)).tolist(), rel=1e-6),
+    )
     for other in [model, Model.load("."), pickle.loads(pickle.dumps(model))]:
         assert (other(images) == logits).all()
     # Whatever the batch around an image, and from memory of any kind.
@@ -247,6 +352,14 @@ def test_a_loss_that_is_not_finite_is_an_error(data: Dataset) -> None:
     trainer.load_state_dict(state)
     with pytest.raises(Error, match="not finite"):
         trainer.run()
+    # Nor is there a most probable class.
+    state["5.bias"][:] = [np.nan, 0, 0]
+    trainer.load_state_dict(state)
+    model, (images, _) = trainer.model(), arrays(3)
+    assert np.isnan(model(images)[:, 0]).all()
+    for predict in (model.predict, model.predict_proba):
+        with pytest.raises(Error, match="what the network makes of image 0 is not finite"):
+            predict(images)
 
 
 def test_files_that_are_none(data: Dataset) -> None:

@@ -356,12 +356,8 @@ fn check_epochs(
              begun"
         )));
     }
-    if checkpoint.recipe().stop.epochs != epochs && recipe.schedule.kind.follows_the_plan() {
-        complain(
-            "warning",
-            "the schedule of the learning rate depends on the number of epochs: the weights will not be \
-             those of a run that was planned so from the start",
-        );
+    if let Some(said) = checkpoint.recipe().warning_of_epochs(epochs) {
+        complain("warning", said);
     }
     Ok(())
 }

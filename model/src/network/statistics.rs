@@ -24,11 +24,13 @@ impl Network {
     ///
     /// # Errors
     /// If running statistics have stayed where they began though the layer's scale or shift has moved, or
-    /// [`Network::forward`] has been trained on with weights that have (then any weights are doubted that were
-    /// not given by [`Network::initialise`]); or if they have been moved as if they were weights.
+    /// [`Network::forward`] has been trained on with weights that have; or if they have been moved as if they were
+    /// weights. Weights given by [`Network::initialise`] or to [`Network::note_initial`] need no running statistics.
     pub fn check_statistics(&self, weights: &[f32]) -> Result<(), StatisticsError> {
         let doubted = LazyCell::new(|| self.witness.doubts(&weights[..self.trained]));
-        self.check_norms(|node, norm| self.check_norm(node, norm, weights, &|| *doubted))
+        let initial = LazyCell::new(|| self.witness.is_initial(&weights[..self.trained]));
+        let needed = |norm: &BatchNorm| is_trained(norm, weights) && !*initial || *doubted;
+        self.check_norms(|node, norm| self.check_norm(node, norm, weights, &needed))
     }
 
     /// The name of the first batch norm whose running statistics are those of an initialisation: no batch has
@@ -62,9 +64,13 @@ impl Network {
         }
     }
 
-    /// Takes note of weights that an initialisation gives: training may begin with them however others were
-    /// trained.
-    pub(crate) fn note_initial(&self, weights: &[f32]) {
+    /// Takes note of initial weights, as [`Network::initialise`] does of its own: training may begin with them,
+    /// whatever the scale and shift of batch norm, and [`Network::check_statistics`] expects no running
+    /// statistics of them.
+    ///
+    /// # Panics
+    /// If `weights` is shorter than the network's.
+    pub fn note_initial(&self, weights: &[f32]) {
         if self.unmoved_statistics(weights).is_some() {
             self.witness.note_initial(&weights[..self.trained]);
         }
@@ -83,7 +89,7 @@ impl Network {
         node: &Node,
         norm: &BatchNorm,
         weights: &[f32],
-        doubted: &dyn Fn() -> bool,
+        needed: &dyn Fn(&BatchNorm) -> bool,
     ) -> Result<(), StatisticsError> {
         let problem = match norm.batches.of(weights)[0] {
             batches if batches > 0.0 => return Ok(()),
@@ -92,7 +98,7 @@ impl Network {
                  no gradient moves them: make the steps of training with trainer::Optimizer::step"
             }
             // None yet, or (in a file) no number of them.
-            _ if is_unmoved(norm, weights) && (is_trained(norm, weights) || doubted()) => {
+            _ if is_unmoved(norm, weights) && needed(norm) => {
                 "has no running statistics yet, though it has been trained: make the steps of \
                  training with trainer::Optimizer::step, which moves them too"
             }

@@ -11,18 +11,31 @@ pub(crate) struct Witness(Arc<Mutex<Seen>>);
 
 #[derive(Default)]
 struct Seen {
-    /// Hashes of weights that need no running statistics yet: those of initialisations, and the first that
-    /// were trained.
-    fresh: BTreeSet<u64>,
-    trained: bool,
+    /// Hashes of weights that initialisations have given.
+    initial: BTreeSet<u64>,
+    /// That of the first weights that were trained on.
+    first: Option<u64>,
     moved: bool,
+}
+
+impl Seen {
+    /// Whether weights of this hash need no running statistics yet.
+    fn is_fresh(&self, hash: u64) -> bool {
+        self.initial.contains(&hash) || self.first == Some(hash)
+    }
 }
 
 impl Witness {
     /// Takes note of initial weights, for any of which training may begin.
     pub(crate) fn note_initial(&self, weights: &[f32]) {
         let hash = hash(weights);
-        self.seen().fresh.insert(hash);
+        self.seen().initial.insert(hash);
+    }
+
+    /// Whether these weights were noted as initial.
+    pub(crate) fn is_initial(&self, weights: &[f32]) -> bool {
+        let hash = hash(weights);
+        self.seen().initial.contains(&hash)
     }
 
     /// Takes note of weights that are trained without running statistics so far: right in a first step, wrong
@@ -33,18 +46,15 @@ impl Witness {
         }
         let hash = hash(weights);
         let mut seen = self.seen();
-        if !seen.trained {
-            seen.fresh.insert(hash);
-        }
-        seen.trained = true;
-        seen.moved |= !seen.fresh.contains(&hash);
+        seen.first.get_or_insert(hash);
+        seen.moved |= !seen.is_fresh(hash);
     }
 
     /// Whether weights were trained further without running statistics, and these may be such.
     pub(crate) fn doubts(&self, weights: &[f32]) -> bool {
         self.seen().moved && {
             let hash = hash(weights);
-            !self.seen().fresh.contains(&hash)
+            !self.seen().is_fresh(hash)
         }
     }
 

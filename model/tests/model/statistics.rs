@@ -142,6 +142,22 @@ fn initial_weights_are_fresh_whatever_others_were() {
     refusal(&wrong);
 }
 
+/// Blocks that begin as the identity, or scales that begin at random: fresh once they are noted as initial.
+#[test]
+fn an_initialisation_of_ones_own_is_fresh() {
+    let mut model = example();
+    let scale = model.network.parameters().iter().find(|p| p.role == Role::Scale).unwrap().place;
+    scale.of_mut(&mut model.weights).fill(0.0);
+    refusal(&model);
+    model.network.note_initial(&model.weights);
+    evaluate(&model);
+    save(&model);
+    // Trained without running statistics it is refused as any other.
+    let trained = 0..model.network.trained_len();
+    descend(&mut model, trained);
+    refusal(&model);
+}
+
 /// Two seeds of one network, each trained rightly, first one step of each.
 #[test]
 fn seeds_of_one_network_are_trained_side_by_side() {

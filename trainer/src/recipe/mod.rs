@@ -223,6 +223,14 @@ impl Recipe {
         self.data.shard.unwrap_or(part(8).clamp(part(2).min(32), 64))
     }
 
+    /// What is to be said where a run of this recipe goes on to another number of epochs than it was planned for.
+    pub fn warning_of_epochs(&self, epochs: usize) -> Option<&'static str> {
+        (epochs != self.stop.epochs && self.schedule.kind.follows_the_plan()).then_some(
+            "the schedule of the learning rate depends on the number of epochs: the weights will not be \
+             those of a run that was planned so from the start",
+        )
+    }
+
     /// Whether every value is possible, and every field that has another value than its default is used.
     pub fn check(&self) -> Result<(), RecipeError> {
         let whole = format!("a whole number from 0 to {LARGEST}");

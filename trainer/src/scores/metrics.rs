@@ -1,5 +1,6 @@
 //! Measures of a classifier besides loss and accuracy, of what it says of each image.
 
+use super::most_probable;
 use serde::{Deserialize, Serialize};
 
 /// Bins of equal width that [`Metrics::ece`] puts confidences in.
@@ -18,8 +19,7 @@ pub(crate) struct Outcome {
 impl Outcome {
     /// Of finite logits.
     pub fn of(logits: &[f32]) -> Outcome {
-        let larger = |best, class| if logits[class] > logits[best] { class } else { best };
-        let predicted = (1..logits.len()).fold(0, larger);
+        let predicted = most_probable(logits);
         if let [first, second] = logits {
             return Outcome { predicted, value: f64::from(*second) - f64::from(*first) };
         }

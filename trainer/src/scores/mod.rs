@@ -161,10 +161,21 @@ pub(crate) fn logits_of(kind: LossKind, outputs: &Tensor, image: usize, logits: 
 
 /// Classes and their probabilities (softmax), ordered as in [`rank`].
 pub fn probabilities(logits: &[f32]) -> Vec<(usize, f64)> {
+    let mut classes: Vec<(usize, f64)> = softmax(logits).enumerate().collect();
+    classes.sort_by_key(|&(class, _)| rank(logits, class));
+    classes
+}
+
+/// The probabilities of the classes, in their order.
+pub fn softmax(logits: &[f32]) -> impl Iterator<Item = f64> {
     let softmax = Softmax::new(logits);
-    let mut classes: Vec<usize> = (0..logits.len()).collect();
-    classes.sort_by_key(|&class| rank(logits, class));
-    classes.into_iter().map(|class| (class, libm::exp(softmax.ln(logits[class])))).collect()
+    logits.iter().map(move |&logit| libm::exp(softmax.ln(logit)))
+}
+
+/// The most probable class, the first of equal ones; of finite logits.
+pub fn most_probable(logits: &[f32]) -> usize {
+    let larger = |best, class| if logits[class] > logits[best] { class } else { best };
+    (1..logits.len()).fold(0, larger)
 }
 
 /// Probabilities of logits. The largest is kept apart: added to the logarithm of the sum, it would
@@ -297,6 +308,10 @@ mod tests {
         assert_eq!([0, 1].map(|label| rank(&[f32::NAN, 1.0], label)), [1, 1]);
         let order: Vec<usize> = probabilities(&logits).iter().map(|(class, _)| *class).collect();
         assert_eq!(order, [1, 2, 0, 3, 4]);
+        assert_eq!(most_probable(&logits), 1);
+        for (class, p) in probabilities(&logits) {
+            assert_eq!(softmax(&logits).nth(class).map(f64::to_bits), Some(p.to_bits()));
+        }
     }
 
     #[test]

@@ -45,6 +45,15 @@ impl Learner {
         })
     }
 
+    /// Takes weights to begin with, and begins their average anew.
+    pub fn set_weights(&mut self, weights: &[f32]) {
+        self.weights.copy_from_slice(weights);
+        self.network.note_initial(weights);
+        if let Some(ema) = &mut self.ema {
+            ema.restore(weights);
+        }
+    }
+
     /// The averaged weights, if there are. Before the first step they are the weights, whatever has been
     /// made of those.
     pub fn ema(&self) -> Option<&[f32]> {

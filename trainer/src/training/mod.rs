@@ -228,6 +228,16 @@ impl<'a> Trainer<'a> {
         &mut self.learner.weights
     }
 
+    /// Takes these weights, laid out as the network's, to train on from. They count as an initialisation
+    /// ([`Network::note_initial`]), and their average (`optimizer.ema`) begins anew with them. All ranks must have
+    /// the same.
+    ///
+    /// # Panics
+    /// If they are not as many as the network's.
+    pub fn set_weights(&mut self, weights: &[f32]) {
+        self.learner.set_weights(weights);
+    }
+
     /// The averaged weights, if the recipe has `optimizer.ema`. Before the first step they are the
     /// weights, whatever has been made of those.
     pub fn ema(&self) -> Option<&[f32]> {

@@ -65,6 +65,9 @@ impl Trainer<'_> {
     fn take_over(&mut self, state: &State<'_>, names: &[&str]) {
         let learner = &mut self.learner;
         learner.weights.copy_from_slice(&state.weights);
+        if state.progress.step == 0 {
+            learner.network.note_initial(&learner.weights);
+        }
         for name in names {
             if let Some((_, values)) = state.optimizer.iter().find(|(known, _)| known == name) {
                 learner.optimizer.restore(name, values);
