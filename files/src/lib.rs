@@ -47,6 +47,27 @@ impl FileError {
     }
 }
 
+/// An error if the path is an address, such as `hdfs://host/run`: made as a path it would be a directory `hdfs:` on this
+/// machine, where nobody looks for it.
+///
+/// ```
+/// assert!(files::check_local("s3a://bucket/run".as_ref()).is_err());
+/// assert!(files::check_local("runs/a:b".as_ref()).is_ok());
+/// ```
+pub fn check_local(path: &Path) -> io::Result<()> {
+    let text = path.to_string_lossy();
+    let is_word = |scheme: &str| {
+        scheme.starts_with(|c: char| c.is_ascii_alphabetic())
+            && scheme.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c))
+    };
+    match text.split_once("://") {
+        Some((scheme, _)) if is_word(scheme) => {
+            Err(io::Error::new(ErrorKind::Unsupported, "found an address, expected a local path"))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// What the name of a file begins with until it is whole.
 const UNFINISHED: &str = "writing-";
 

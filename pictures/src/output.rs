@@ -54,6 +54,9 @@ impl Place {
         let taken = |path: &Path, problem: &str| {
             Err(ImportError::Taken { path: path.into(), problem: problem.into() })
         };
+        if let Err(problem) = files::check_local(to) {
+            return taken(to, &problem.to_string());
+        }
         // Without a slash at its end, with which a link would be what it points to.
         let given = to;
         let to = &*given.components().collect::<PathBuf>();

@@ -154,6 +154,7 @@ def bad_input(cluster: Cluster) -> None:
     cases = [
         (1, r"--workers 9: .* runs \d tasks at once .*at least 9", ["--workers", "9"]),
         (1, r"/file/run: cannot write the run directory: Not a dir", ["--out", f"{file}/run"]),
+        (2, r"--out: found hdfs://h/run, expected a local path", ["--out", "hdfs://h/run"]),
         (2, r"`optimizer.lr` is -1.0: expected", ["--set", "optimizer.lr=-1", "--out", str(none)]),
         (1, r"none: not a run directory", ["--resume", str(none)]),
     ]

@@ -112,6 +112,13 @@ def estimator(spark: SparkSession, home: Path, train: str, test: str) -> None:
     print(f"   fit, evaluate and predict agree: {right} of 10000 right")
 
     network.save(home / "saved" / "net.safetensors")
+    for write in (network.save, network.load):
+        try:
+            write("hdfs://h/net.safetensors")
+        except BobbinError as error:
+            assert str(error) == "path: found hdfs://h/net.safetensors, expected a local path", error
+        else:
+            raise AssertionError("a model was written to hdfs:// as if that were a local path")
     again = Estimator(spark, training).load(home / "saved" / "net.safetensors")
     both = again.predict(rows.drop("label")).withColumnRenamed("prediction", "again")
     differing = both.join(predicted, "id").where("again <> prediction").count()

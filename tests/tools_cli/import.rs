@@ -219,6 +219,7 @@ fn what_cannot_be_imported_is_refused() {
     fs::write(scratch.work("file"), "").unwrap();
     import(&["file"], &["file: cannot make the data set: "]);
     import(&["file/below"], &["file/below: cannot make the data set: "]);
+    import(&["s3://bucket/set"], &["s3://bucket/set: found an address, expected a local path"]);
     if cfg!(target_os = "linux") {
         import(&["/proc/none/set"], &["/proc/none/set: cannot make the data set: "]);
     }

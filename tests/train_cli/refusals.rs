@@ -288,6 +288,13 @@ fn places_that_cannot_be_written() {
         let words = [&format!("{out}: cannot make the run directory: "), "--out"];
         scratch.refused(1, &arguments, &words);
     }
+    let arguments = [&SHORT[..], &["--out", "hdfs://host/run"]].concat();
+    scratch.refused(
+        1,
+        &arguments,
+        &["hdfs://host/run: ", "found an address, expected a local path"],
+    );
+    assert!(!scratch.work("hdfs:").exists());
     if cfg!(target_os = "linux") {
         let arguments = [&SHORT[..], &["--out", "/proc/run"]].concat();
         scratch.refused(1, &arguments, &["/proc/run: cannot make the run directory: "]);

@@ -19,6 +19,7 @@ from .data import Data, idx_directory, read
 from .errors import BobbinError
 from .images import image_bytes
 from .inference import MODEL, PREDICTION, SCORES, RowWork, input_shape, measured
+from .paths import local
 from .recipe import BUNDLED
 from .summary import scalars
 from .training import Training
@@ -104,7 +105,7 @@ class Estimator:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes the model to a safetensors file."""
-        path = Path(path)
+        path = local(path, "path")
         part = path.with_name(path.name + ".part")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -115,7 +116,7 @@ class Estimator:
 
     def load(self, path: str | os.PathLike[str]) -> Estimator:
         """Takes the model of a safetensors file, or of a run directory."""
-        path = Path(path)
+        path = local(path, "path")
         file = path / MODEL if path.is_dir() else path
         if not file.is_file():
             raise BobbinError(f"{file}: no such file: expected a model, or a run that has ended")
@@ -127,7 +128,7 @@ class Estimator:
         """Has the runs from now on written to ``log_dir/app_name`` (the next to ``app_name-2``, and so
         on), so that ``tensorboard --logdir log_dir`` shows them while they go on; executors must reach
         that directory."""
-        self._log = Path(log_dir) / app_name
+        self._log = local(log_dir, "log_dir") / app_name
 
     def get_train_summary(self, tag: str | None = None) -> np.ndarray:
         """Of the last run: a row for each step, of step, value and time (in seconds since 1970). Tags are

@@ -12,6 +12,7 @@ from .bundle import Bundle
 from .data import Data, Source, idx_directory
 from .job import Job
 from .outcome import Trained
+from .paths import local
 from .recipe import Recipe
 from .training import PARTITIONED, REPLICATED, Training
 
@@ -69,12 +70,13 @@ def _job(training: Training, recipe: Recipe, bundle: Bundle) -> Job:
     arguments = ["--recipe", name, *training.arguments]
     if (weights := recipe.weights()) is not None:
         arguments += ["--init", bundle.add(weights, "init.safetensors")]
-    out = training.resume or training.out or _numbered(Path(training.recipe).stem)
+    given = training.resume or training.out
+    out = local(given, "--out") if given else _numbered(Path(training.recipe).stem)
     return Job(
         bundle=bundle.name,
         train=arguments,
         data=None,
-        out=str(Path(out).absolute()),
+        out=str(out.absolute()),
         threads=1,
         resume=training.resume is not None,
         force=training.force,

@@ -8,6 +8,7 @@ from typing import Any
 
 from .data import idx_directory
 from .errors import BobbinError
+from .paths import local
 from .training import Training
 
 BUNDLED = Path(__file__).resolve().parents[3] / "data" / "fashion-mnist"
@@ -20,7 +21,7 @@ class Recipe:
         self._training = training
         self.file: Path | None = None
         if training.resume is not None:
-            self.file = Path(training.resume) / "recipe.toml"
+            self.file = local(training.resume, "--resume") / "recipe.toml"
         elif Path(training.recipe).suffix == ".toml":
             self.file = Path(training.recipe)
             if not self.file.is_file():

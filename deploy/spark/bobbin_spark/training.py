@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from .columns import Columns
 from .errors import BobbinError
+from .paths import local
 
 REPLICATED = "replicated"
 PARTITIONED = "partitioned"
@@ -44,6 +45,9 @@ class Training:
             )
         if not isinstance(self.workers, int) or self.workers < 1:
             raise BobbinError(f"--workers: found {self.workers}, expected at least 1", 2)
+        for flag, path in (("--out", self.out), ("--resume", self.resume)):
+            if path is not None:
+                local(path, flag)
         if self.resume is not None:
             for flag, given in (("--out", self.out), ("--force", self.force)):
                 if given:

@@ -112,10 +112,11 @@ struct Made(Vec<PathBuf>);
 impl Made {
     /// Makes a directory and all above it.
     fn directories(&mut self, path: &Path) -> Result<(), RunDirectoryError> {
+        let cannot = |error| RunDirectoryError::Make { path: path.into(), error };
+        files::check_local(path).map_err(cannot)?;
         let missing = path.ancestors().take_while(|p| !p.as_os_str().is_empty() && !p.exists());
         self.0.extend(missing.map(Path::to_path_buf));
         self.0.reverse();
-        let cannot = |error| RunDirectoryError::Make { path: path.into(), error };
         fs::create_dir_all(path).map_err(cannot)
     }
 
