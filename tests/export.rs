@@ -1,5 +1,6 @@
 //! The program `export`: what it writes, and what it refuses without a trace.
 
+use kernels::Precision;
 use model::{Init, Model, Network, Role, flatten, layers, linear, preset};
 use std::path::Path;
 use std::process::{Command, Output};
@@ -74,6 +75,22 @@ fn the_file_is_that_of_the_library() {
     printed(export(path, &force));
     assert!(std::fs::read(&out).unwrap() == model.to_onnx(true).unwrap());
     assert_eq!(names(path), ["cache", "model.safetensors", "out.onnx", "torch.safetensors"]);
+}
+
+/// The graph is the same in f32, and the message, the description and the metadata say of what.
+#[test]
+fn a_network_trained_in_bf16_is_exported_in_f32() {
+    let (directory, mut model) = (scratch(), example());
+    model.network = model.network.in_precision(Precision::Bf16);
+    model.save(&directory.path().join("model.safetensors")).unwrap();
+    let say = printed(export(directory.path(), &["--weights", ".", "--onnx", "out.onnx"]));
+    assert!(say.contains("[batch, 10], in f32 though it was trained in bf16"), "{say}");
+    let written = std::fs::read(directory.path().join("out.onnx")).unwrap();
+    let has = |words: &str| written.windows(words.len()).any(|bytes| bytes == words.as_bytes());
+    assert!(has("products of bfloat16 numbers; here all is float32") && has("precision"));
+    let plain = example().to_onnx(false).unwrap();
+    // Nodes and weights, before the metadata, are the same but for the description in front of them.
+    assert!(written.len() < plain.len() + 200);
 }
 
 /// The bundled data set.

@@ -57,8 +57,8 @@ The JSON object has images, loss, top1 and top5 (fractions), top_k (k, part; wit
 balanced_accuracy, macro_f1, auc (of two classes), ece (expected calibration error, 15 bins), collapsed
 (the number of a class that nearly all images are taken for), classes (name, precision, recall, f1,
 support), confusion (a row per class, a column for what it was taken for), mistakes (image, name of
-its picture, label, predicted, probability), and model, weights, data, split, tta and normalize. What
-is undefined is null.
+its picture, label, predicted, probability), and model, precision, weights, data, split, tta and
+normalize. What is undefined is null.
 
 Exit codes: 0 evaluated; 1 the data, the weights or a file is wrong; 2 the command is wrong.";
 
@@ -132,12 +132,13 @@ fn introduction(arguments: &Arguments, loaded: &Loaded, data: &Dataset, reason: 
     let [channels, rows, columns] = model.network.input();
     let mirrored = if arguments.tta.is_some() { ", each also mirrored" } else { "" };
     format!(
-        "weights: {}, {} of {} parameters\n\
+        "weights: {}, {} of {} parameters{}\n\
          data: {}, {reason}: {} images of {channels}×{rows}×{columns}{mirrored}\n\
          input: pixels / 255, minus {}, divided by {}, {}\n",
         loaded.file.display(),
         model.preset,
         model.network.parameter_count(),
+        if model.network.precision() == Precision::F32 { "" } else { ", products in bf16" },
         data.directory().display(),
         arguments.split.name(),
         listed(&model.mean),
@@ -151,6 +152,7 @@ fn json(arguments: &Arguments, loaded: &Loaded, data: &Dataset, scores: &Scores)
     let mut object = json!({
         "weights": loaded.file.display().to_string(),
         "model": model.preset,
+        "precision": model.network.precision().to_string(),
         "data": data.directory().display().to_string(),
         "split": arguments.split.name(),
         "tta": arguments.tta.map(|_| "mirror"),

@@ -4,6 +4,7 @@ use crate::cli::data::DataFlags;
 use crate::cli::weights::{Loaded, WeightsFlags};
 use crate::cli::{Failure, Kind, check_name, flowing, printable, run, say, usage};
 use clap::Parser;
+use kernels::Precision;
 use std::path::{Path, PathBuf};
 
 /// Writes a trained network as an ONNX file, for ONNX Runtime and other programs that read ONNX.
@@ -36,6 +37,10 @@ pixels / 255, so from 0 to 1, a batch of any size; it normalises them itself. It
 [batch, classes]: the largest is the class, their softmax the probabilities. Metadata: classes (a JSON
 array of names), normalize.mean and normalize.std, model, input.
 
+All of it is f32, also of a network that was trained with --precision bf16 (its metadata have `precision`):
+its logits then differ by some 1 % of the largest from those of evaluate and predict, which round as in
+training.
+
 Exit codes: 0 written; 1 the weights, the data or a file is wrong; 2 the command is wrong.";
 
 /// Does it.
@@ -58,9 +63,13 @@ pub fn export(arguments: &Arguments) -> Result<(), Failure> {
         bytes.map_err(|error| Failure::new(Kind::File, format!("{}: {error}", file.display())))?;
     files::write_file(out, &bytes).map_err(run)?;
     let [channels, rows, columns] = model.network.input();
+    let products = match model.network.precision() {
+        Precision::F32 => "",
+        Precision::Bf16 => ", in f32 though it was trained in bf16, so logits differ by some 1 %",
+    };
     let line = format!(
         "onnx: {}, {}: image [batch, {channels}, {rows}, {columns}] of pixels / 255, normalised \
-         {scaling}, to logits [batch, {}]; {} bytes",
+         {scaling}, to logits [batch, {}]{products}; {} bytes",
         out.display(),
         model.preset,
         model.network.classes(),

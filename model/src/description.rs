@@ -1,9 +1,10 @@
 //! What a model file says of itself beside its weights.
 
-use crate::names::is_of_model;
+use crate::names::{PRECISION, is_of_model};
 use crate::tensors::{TensorFile, read_metadata};
 use crate::{Architecture, CUSTOM, LayerList, Network, Preparation, ShapeError};
 use files::FileError;
+use kernels::Precision;
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -25,6 +26,8 @@ pub struct Description {
     pub std: Vec<f64>,
     /// See [`Model::preparation`](crate::Model::preparation).
     pub preparation: Option<Preparation>,
+    /// See [`Network::precision`].
+    pub precision: Precision,
 }
 
 impl Description {
@@ -48,7 +51,7 @@ impl Description {
     pub fn network(&self) -> Result<Network, ShapeError> {
         let network = Network::new(self.input, &self.architecture.layers.layers(self.outputs))?;
         network.check_classes(self.outputs)?;
-        Ok(network)
+        Ok(network.in_precision(self.precision))
     }
 
     fn of_metadata(metadata: &BTreeMap<String, String>) -> Result<Description, String> {
@@ -70,9 +73,10 @@ impl Description {
             LayerList::preset(&name).map_err(|error| error.to_string())?
         };
         let preparation = Preparation::of(metadata)?;
+        let precision = precision(metadata)?;
         let architecture = Architecture { name, layers };
         let input = [channels, height, width];
-        Ok(Description { architecture, input, classes, outputs, mean, std, preparation })
+        Ok(Description { architecture, input, classes, outputs, mean, std, preparation, precision })
     }
 }
 
@@ -89,6 +93,15 @@ fn outputs(metadata: &BTreeMap<String, String>, classes: usize) -> Result<usize,
         Some(text) => {
             Err(format!("metadata `outputs` is `{text}`: expected 1, for two classes, or none"))
         }
+    }
+}
+
+/// In which precision its products are computed.
+fn precision(metadata: &BTreeMap<String, String>) -> Result<Precision, String> {
+    match metadata.get(PRECISION).map(String::as_str) {
+        None | Some("f32") => Ok(Precision::F32),
+        Some("bf16") => Ok(Precision::Bf16),
+        Some(text) => Err(format!("metadata `{PRECISION}` is `{text}`: expected f32, bf16, or none")),
     }
 }
 

@@ -1,10 +1,11 @@
 //! A model: a network with its weights, and the file that holds it.
 
-use crate::names::{CUSTOM, is_of_model};
+use crate::names::{CUSTOM, PRECISION, is_of_model};
 use crate::tensors::{TensorFile, hashed_safetensors_bytes, safetensors_bytes};
 use crate::{Architecture, Description, LayerList, Network, Preparation, StateDict};
 use autograd::Buffer;
 use files::{FileError, digest, write_file};
+use kernels::Precision;
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -48,8 +49,8 @@ impl Model {
     /// `model`, `input` (channels, rows, columns), `classes` (a JSON array), `normalize.mean` and
     /// `normalize.std` (in units of pixel / 255; several values are separated by commas); `layers` (a
     /// JSON array, see [`LayerList`]) where the network is no preset; `outputs` where one is for two classes;
-    /// `prepare.invert` and `prepare.fit`
-    /// where the [`Preparation`] is known.
+    /// `prepare.invert` and `prepare.fit` where the [`Preparation`] is known; `precision`, `bf16`, where the products
+    /// of the network are not computed in `f32`.
     #[must_use]
     pub fn metadata(&self) -> BTreeMap<String, String> {
         let [channels, height, width] = self.network.input();
@@ -67,6 +68,9 @@ impl Model {
         if self.preset == CUSTOM {
             let layers = serde_json::to_string(&LayerList::from(self.network.layers()));
             metadata.push(("layers", layers.expect("a list of plain tables")));
+        }
+        if self.network.precision() == Precision::Bf16 {
+            metadata.push((PRECISION, "bf16".to_owned()));
         }
         metadata.extend(self.preparation.into_iter().flat_map(Preparation::metadata));
         metadata.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()

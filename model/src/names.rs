@@ -14,6 +14,9 @@ pub const EMA: &str = "ema.";
 /// The prefix of an optimiser's state in a checkpoint.
 pub const OPTIMIZER: &str = "optimizer.";
 
+/// The metadata key of a model whose products are computed in another precision than `f32`.
+pub(crate) const PRECISION: &str = "precision";
+
 /// Whether these are the metadata of a model. Others may have one or another of its keys, with a meaning
 /// of their own.
 pub(crate) fn is_of_model(metadata: &BTreeMap<String, String>) -> bool {

@@ -197,6 +197,10 @@ class Model:
     def name(self) -> str:
         """The preset of the network, or ``custom``."""
 
+    @property
+    def precision(self) -> str:
+        """``f32``; or ``bf16``, where it was trained, and is computed, with operands rounded to bfloat16."""
+
 def record(
     recipe: object,
     settings: Sequence[tuple[str, str]],

@@ -17,6 +17,7 @@ _FLAGS = {
     "lr": "optimizer.lr",
     "momentum": "optimizer.momentum",
     "schedule": "schedule.kind",
+    "precision": "model.precision",
     "seed": "seed",
     "shard": "data.shard",
     "validation": "data.validation",

@@ -210,6 +210,11 @@ impl Model {
         &self.model().preset
     }
 
+    #[getter]
+    fn precision(&self) -> String {
+        self.model().network.precision().to_string()
+    }
+
     fn __repr__(&self) -> String {
         let model = self.model();
         let [channels, rows, columns] = model.network.input();

@@ -9,7 +9,7 @@ use crate::layers::definition::{Operation, Part, Shape, addressable};
 use crate::layers::{Add, Again, Kind, Layer, Residual, unreadable};
 use autograd::Param;
 use files::Limits;
-use kernels::{Activation, LANES};
+use kernels::{Activation, LANES, Precision};
 
 /// The network of these layers on images of this shape, if it costs no more than the limits allow.
 pub(crate) fn build(
@@ -48,6 +48,7 @@ pub(crate) fn build(
         len,
         summaries,
         plans,
+        precision: Precision::F32,
         witness,
     })
 }

@@ -22,6 +22,7 @@ use crate::layers::{Conv2d, Kind, Layer};
 use crate::parameter::Parameter;
 use autograd::{BatchNorm, Param};
 use files::Limits;
+use kernels::Precision;
 use witness::Witness;
 
 /// Layers for images of one shape, each with what it takes in.
@@ -40,6 +41,7 @@ pub struct Network {
     pub(crate) summaries: Vec<Summary>,
     /// The passes of evaluation and of training.
     plans: [Plan; 2],
+    precision: Precision,
     witness: Witness,
 }
 
@@ -133,6 +135,17 @@ impl Network {
         limits: &Limits,
     ) -> Result<Network, ShapeError> {
         builder::build(input, layers, limits)
+    }
+
+    /// The same network, whose products are computed in this precision, in training and in evaluation.
+    #[must_use]
+    pub fn in_precision(self, precision: Precision) -> Network {
+        Network { precision, ..self }
+    }
+
+    /// The precision of its products: `f32` unless [`Network::in_precision`] says otherwise.
+    pub fn precision(&self) -> Precision {
+        self.precision
     }
 
     /// The layers that it was built from.

@@ -4,6 +4,7 @@ mod graph;
 
 use crate::onnx_nodes::messages::*;
 use crate::{Model, StatisticsError};
+use kernels::Precision;
 use prost::Message;
 
 /// The operator set: the first that every ONNX Runtime since 1.12 has.
@@ -19,6 +20,9 @@ impl Model {
     /// so from 0 to 1; normalisation is in the graph. Its output `logits` is `[batch, classes]`.
     /// Metadata are those of [`Model::metadata`]: the names of the classes among them. Dropout, which
     /// evaluation does not know, is left out. The same model gives the same bytes.
+    ///
+    /// All of it is `f32`, also of a network whose products are computed in bfloat16 ([`Precision::Bf16`]), whose
+    /// logits differ from those of the file by the rounding of operands; its metadata and description say so.
     ///
     /// `fold_batch_norm` puts each batch norm into the weights of the convolution or linear layer
     /// right before it, in `f64`, rounded once.
@@ -44,7 +48,12 @@ impl Model {
             ir_version: IR_VERSION,
             producer_name: "bobbin".into(),
             producer_version: env!("CARGO_PKG_VERSION").into(),
-            doc_string: "An image classifier trained by Bobbin".into(),
+            doc_string: match self.network.precision() {
+                Precision::F32 => "An image classifier trained by Bobbin".into(),
+                Precision::Bf16 => "An image classifier trained by Bobbin with products of bfloat16 numbers; \
+                                    here all is float32"
+                    .into(),
+            },
             graph: Some(graph),
             opset_import: vec![OperatorSetIdProto { domain: String::new(), version: OPSET }],
             metadata_props: metadata

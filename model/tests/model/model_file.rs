@@ -3,7 +3,7 @@
 use crate::files::{Contents, SMALL, example, load, place, saved};
 use autograd::{Tape, Tensor, Workspace};
 use files::FileError;
-use kernels::Isa;
+use kernels::{Isa, Precision};
 use model::tensors::*;
 use model::*;
 use reference::uniform;
@@ -204,6 +204,31 @@ fn how_pictures_were_prepared_comes_back() {
         let problem = Contents::problem(&plain, change);
         assert!(problem.contains(&format!("`{key}` is `{value}`")), "{problem}");
     }
+}
+
+/// Of `f32` nothing is said, so that a file without a word of it is the file that it always was.
+#[test]
+fn the_precision_comes_back() {
+    let plain = example("lenet", [1, 16, 16]);
+    let of = |network| Model { network, ..plain.clone() };
+    assert!(saved(&of(plain.network.clone().in_precision(Precision::F32))) == saved(&plain));
+    let model = of(plain.network.clone().in_precision(Precision::Bf16));
+    let bytes = saved(&model);
+    let (_, header) = SafeTensors::read_metadata(&bytes).unwrap();
+    assert_eq!(header.metadata().as_ref().unwrap()["precision"], "bf16");
+    let back = load(&bytes).unwrap();
+    assert_eq!(back.network, model.network);
+    assert_ne!(back.network, plain.network);
+    assert!(saved(&back) == bytes);
+    let (_directory, path) = place();
+    std::fs::write(&path, &bytes).unwrap();
+    assert_eq!(Description::read(&path).unwrap().unwrap().precision, Precision::Bf16);
+    let said = |word: &str| {
+        Contents::problem(&plain, |file| {
+            drop(file.metadata.insert("precision".into(), word.into()));
+        })
+    };
+    assert!(said("fp16").contains("metadata `precision` is `fp16`: expected f32, bf16, or none"));
 }
 
 /// Files that were compared by their bytes stay comparable: FNV-1a of those of the first version, which had no

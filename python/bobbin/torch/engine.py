@@ -37,6 +37,12 @@ class Program:
     every: int = 1
     config: dict[str, Any] = field(default_factory=dict)
     clipping: dict[str, float] = field(default_factory=dict)
+    #: Of products: ``f32`` or ``bf16``.
+    precision: str = "f32"
+
+    def untrained(self) -> Program:
+        """The module alone, to be asked about images."""
+        return Program(self.module, None, None, None, precision=self.precision)
 
 
 class Engine:
@@ -45,6 +51,11 @@ class Engine:
     def __init__(self, program: Program, batch: Batch, scaling: Scaling, threads: int | None) -> None:
         """Of the first batch, which says what images are like."""
         x, y = batch
+        if program.precision == "f32" and _is_in_autocast():
+            raise ValueError(
+                "torch.autocast: found it around an estimator with precision='f32': expected from_torch(precision='bf16'), "
+                "or a call outside of it"
+            )
         if len(x) == 1 and program.optimizer is None:
             # A batch norm of vectors needs two images to be trained, which these are not.
             x, y = np.repeat(x, 2, 0), None if y is None else np.repeat(y, 2)
@@ -63,7 +74,11 @@ class Engine:
         data = Dataset.from_arrays(pixels, labels, class_names=classes)
         weights = weights_of(program.module, self.network)
         self.trainer = Trainer(recipe, data, weights=weights, threads=threads)
-        self._check_logits(pixels[:CHECKED])
+        # What is compared is f32 with f32, in which the module is.
+        checked = self.trainer
+        if program.precision != "f32":
+            checked = Trainer(recipe, data, weights=weights, threads=threads, precision="f32")
+        self._check_logits(checked.model(), pixels[:CHECKED])
 
     def step(self, x: NDArray[Any], y: NDArray[np.int64]) -> float:
         """One step of the optimiser; returns the mean loss of the images before it."""
@@ -90,17 +105,17 @@ class Engine:
         """Writes the weights into the module."""
         put_weights(module, self.network, self.trainer.state_dict())
 
-    def _check_logits(self, pixels: NDArray[np.uint8]) -> None:
+    def _check_logits(self, model: Model, pixels: NDArray[np.uint8]) -> None:
         """Whether the network computes what the module does."""
         modes = [(m, m.training) for m in self._module.modules()]
         self._module.eval()
         try:
-            with torch.no_grad():
+            with torch.no_grad(), torch.autocast("cpu", enabled=False):
                 expected = self._module(self.scaling.to_floats(pixels)).numpy().reshape(len(pixels), -1)
         finally:
             for m, mode in modes:
                 m.training = mode
-        found = self.outputs_of(self.trainer.model(), pixels)
+        found = self.outputs_of(model, pixels)
         off, largest = np.abs(found - expected).max(), np.abs(expected).max()
         if not off <= TOLERANCE * max(largest, 1e-6):
             raise UnsupportedModule(
@@ -110,9 +125,16 @@ class Engine:
             )
 
 
+def _is_in_autocast() -> bool:
+    try:
+        return torch.is_autocast_enabled("cpu")
+    except TypeError:  # PyTorch before 2.4.
+        return bool(torch.is_autocast_cpu_enabled())
+
+
 def recipe_of(program: Program, network: Network, scaling: Scaling, batch_size: int) -> dict[str, Any]:
     """The recipe of a program, whose epochs are single steps: a loader has an order, and epochs, of its own."""
-    model: dict[str, Any] = {"layers": network.layers}
+    model: dict[str, Any] = {"layers": network.layers, "precision": program.precision}
     optimizer: dict[str, Any] = {}
     if program.loss is not None:
         model |= losses.translate(program.loss, network)

@@ -62,13 +62,15 @@ class Estimator:
         config: dict[str, Any] | None = None,
         model_dir: str | os.PathLike[str] | None = None,
         backend: str = "local",
+        precision: str = "f32",
     ) -> Estimator:
         """An estimator of a module, an optimiser, a loss and a scheduler: each as it is, or a function that makes it.
 
         The functions are Orca's: ``model(config)``, ``optimizer(model, config)``, ``loss(config)`` and
         ``scheduler(optimizer, config)``. ``scheduler_step_freq`` says how often the scheduler takes a step:
         ``"batch"`` or ``"epoch"``. Of ``config`` Bobbin itself reads ``seed``, ``shard`` and ``normalize``; checkpoints
-        are written to ``model_dir``.
+        are written to ``model_dir``. ``precision="bf16"`` is what ``torch.autocast("cpu", torch.bfloat16)`` is in PyTorch:
+        the operands of products are rounded to bfloat16.
 
         Anything Bobbin has no equivalent for raises ``UnsupportedModule`` at the first batch, when the shape of images is
         known.
@@ -79,6 +81,8 @@ class Estimator:
             raise ValueError(found + (f"; use {others[backend]}" if backend in others else ""))
         if scheduler_step_freq not in FREQUENCIES:
             raise ValueError(f"scheduler_step_freq: found {scheduler_step_freq!r}: expected 'batch' or 'epoch'")
+        if precision not in ("f32", "bf16"):
+            raise ValueError(f"precision: found {precision!r}: expected 'f32' or 'bf16'")
         config = dict(config or {})
         module = model if isinstance(model, nn.Module) else _made("model", model, config)
         if not isinstance(module, nn.Module):
@@ -91,7 +95,7 @@ class Estimator:
             loss = _made("loss", loss, config)
         if scheduler is not None and not hasattr(scheduler, "last_epoch"):
             scheduler = _made("scheduler", scheduler, optimizer, config)
-        program = Program(module, loss, optimizer, scheduler, config=config)
+        program = Program(module, loss, optimizer, scheduler, config=config, precision=precision)
         return Estimator(program, metrics, model_dir, scheduler_step_freq)
 
     def fit(
@@ -235,7 +239,7 @@ class Estimator:
         for x, y in data:
             if engine is None:
                 # Before the first fit, only for these data.
-                engine = self._start((x, y), data.source, Program(self._program.module, None, None, None))
+                engine = self._start((x, y), data.source, self._program.untrained())
             self._network = engine.network
             model = model or engine.trainer.model()
             outputs.append(engine.outputs_of(model, x))

@@ -89,6 +89,7 @@ impl Session<'_> {
             name: self.directory.name(),
             model: recipe.model.name().to_owned(),
             parameters: network.parameter_count(),
+            precision: network.precision().to_string(),
             data: trainer.data().directory().display().to_string(),
             fingerprint: Some(trainer.data_fingerprint().to_owned()),
             image_shape: network.input(),

@@ -153,7 +153,11 @@ fn why(reason: Stop) -> &'static str {
 
 fn subject(report: &Report<'_>, history: &History<'_>) -> Vec<Tile> {
     let network = &report.model.network;
-    let parameters = format!("{} parameters", thousands(network.parameter_count()));
+    let products = match network.precision() {
+        Precision::F32 => "",
+        Precision::Bf16 => ", products in bf16",
+    };
+    let parameters = format!("{} parameters{products}", thousands(network.parameter_count()));
     let flops = 2.0 * network.multiply_adds() as f64 / 1e6;
     let title = history.start.map_or("custom", |start| &start.model);
     let mut tiles =

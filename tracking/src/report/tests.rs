@@ -83,6 +83,7 @@ fn history(epochs: usize) -> Vec<Line> {
         name: HOSTILE.into(),
         model: "lenet".into(),
         parameters: 1234,
+        precision: "f32".into(),
         data: "/data/fashion/".into(),
         fingerprint: None,
         image_shape: [1, 8, 8],

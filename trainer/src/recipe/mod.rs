@@ -14,7 +14,7 @@ mod unused;
 
 pub use augment::{AugmentSection, Fill};
 pub use data::{Auto, DataSection, Fraction, Normalize, Sampling, Validation, ValidationSet};
-pub use model::{Balanced, ClassWeights, InitName, LossName, ModelSection};
+pub use model::{Balanced, ClassWeights, InitName, LossName, ModelSection, PrecisionName};
 pub use optimizer::{Group, OptimizerKind, OptimizerSection};
 pub use pictures::{Facts, PICTURES};
 pub use schedule::{ScheduleKind, ScheduleSection};

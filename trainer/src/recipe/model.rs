@@ -3,6 +3,7 @@
 use super::RecipeError;
 use super::check::{below_one, not_negative, require, utf8};
 use files::FileError;
+use kernels::Precision;
 use model::{Architecture, CUSTOM, Description, Layer, LayerList, PRESETS, preset, suggestion};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -30,6 +31,9 @@ pub struct ModelSection {
     /// What the loss of an image counts for, by its class; all the same if there are none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub class_weights: Option<ClassWeights>,
+    /// In which numbers its products are computed.
+    #[serde(skip_serializing_if = "PrecisionName::is_default")]
+    pub precision: PrecisionName,
 }
 
 /// The loss of a network: see [`kernels::LossKind`].
@@ -56,6 +60,36 @@ impl LossName {
     /// How many outputs a network for so many classes has.
     pub(crate) fn outputs(self, classes: usize) -> usize {
         if self == LossName::Bce { 1 } else { classes }
+    }
+}
+
+/// In which numbers the products of convolutions and linear layers are computed: see [`kernels::Precision`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PrecisionName {
+    /// `f32`.
+    #[default]
+    F32,
+    /// Their operands are rounded to bfloat16; sums, and everything else, are in `f32`.
+    Bf16,
+}
+
+impl PrecisionName {
+    /// Every precision by its word in recipes, for listing them.
+    pub const WORDS: [&str; 2] = ["f32", "bf16"];
+
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+    fn is_default(&self) -> bool {
+        *self == PrecisionName::F32
+    }
+
+    /// As networks have it.
+    #[must_use]
+    pub fn precision(self) -> Precision {
+        match self {
+            PrecisionName::F32 => Precision::F32,
+            PrecisionName::Bf16 => Precision::Bf16,
+        }
     }
 }
 
@@ -97,6 +131,7 @@ impl Default for ModelSection {
             label_smoothing: 0.0,
             loss: LossName::CrossEntropy,
             class_weights: None,
+            precision: PrecisionName::F32,
         }
     }
 }

@@ -93,6 +93,20 @@ fn weights_bring_their_network() {
     assert!(error.to_string().contains("torch.safetensors: a web page (HTML)"), "{error}");
 }
 
+/// Recipes that were written before there was a precision are those of `f32`, to the byte.
+#[test]
+fn f32_is_not_written() {
+    let plain = Recipe::load("fast", &[]).unwrap();
+    for (word, written) in [("f32", false), ("bf16", true)] {
+        let recipe = Recipe::load("fast", &settings(&[("model.precision", word)])).unwrap();
+        assert_eq!(recipe.to_toml().contains("precision = \"bf16\""), written);
+        assert_eq!(recipe.to_toml() == plain.to_toml(), !written);
+        assert_eq!(recipe.model.precision == plain.model.precision, !written);
+        assert_eq!(read_again(&recipe), recipe);
+        assert_eq!(recipe.model.precision.precision().to_string(), word);
+    }
+}
+
 #[test]
 fn impossible_values_are_named() {
     for (path, value, word) in [
@@ -108,6 +122,8 @@ fn impossible_values_are_named() {
         ("data.validation", "some", "\"test\""),
         ("model.preset", "alexnet", "lenet"),
         ("model.loss", "hinge", "expected one of `cross-entropy`, `nll`, `bce`"),
+        ("model.precision", "fp16", "`model.precision` is fp16: expected `f32` or `bf16`"),
+        ("model.precision", "16", "expected"),
         ("model.class_weights", "even", "expected \"balanced\" or a list of numbers"),
         ("model.class_weights", "[1, -2]", "is -2.0: expected a number from 0 to 3.4e38"),
         ("model.class_weights", "[0, 0]", "is [0.0, 0.0]: expected a list of numbers, one of them"),

@@ -152,7 +152,8 @@ impl<'a> Trainer<'a> {
                 LossName::Bce => Ok(network),
                 _ => network.check_classes(outputs).map(|()| network),
             })
-            .map_err(|error| TrainError::Shape { directory: data.directory().into(), error })?;
+            .map_err(|error| TrainError::Shape { directory: data.directory().into(), error })?
+            .in_precision(recipe.model.precision.precision());
         let view = DataView::new(&recipe, data)?;
         shards::check_run(&recipe, &network, view.training.len())?;
         view.check_monitor(recipe.stop.monitor)?;

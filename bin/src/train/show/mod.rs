@@ -109,13 +109,14 @@ fn introduction(start: &Start) -> String {
     let threads = shards_on_threads(start.threads, start.batch_size.div_ceil(start.shard));
     let mut text = format!(
         "data: {}, images of {channels}×{height}×{width}, {} classes\n\
-         model: {}, {} parameters\n\
+         model: {}, {} parameters{}\n\
          training: batches of {} in shards of {}: {}, {}\n\
          run directory: {}",
         start.data,
         start.classes,
         start.model,
         start.parameters,
+        if start.precision == "f32" { "" } else { ", products in bf16" },
         start.batch_size,
         start.shard,
         threads,
