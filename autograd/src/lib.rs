@@ -31,6 +31,7 @@ pub use tensor::Tensor;
 // The tape, and the operations on it.
 mod ops;
 mod tape;
+pub use kernels::Precision;
 pub use ops::{BatchNorm, ImageNorm};
 pub use tape::{Param, Tape, Var, Workspace};
 

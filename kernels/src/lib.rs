@@ -30,11 +30,13 @@ mod im2col;
 mod options;
 mod output;
 mod planes;
+mod precision;
 pub use convolution::Convolution;
 pub use geometry::{Layout, Window};
 pub use im2col::Im2col;
 pub use options::{Conv2dOptions, PaddingMode};
 pub use output::{Epilogue, Store};
+pub use precision::Precision;
 
 // SIMD paths.
 mod isa;

@@ -16,7 +16,7 @@ pub use workspace::Workspace;
 
 use crate::Tensor;
 use crate::ops::Record;
-use kernels::{Cores, Isa, LANES, Layout};
+use kernels::{Cores, Isa, LANES, Layout, Precision};
 use std::fmt;
 
 /// A value on the tape.
@@ -69,12 +69,14 @@ pub struct Tape<'a> {
     pub(crate) workspace: &'a mut Workspace,
     mode: Mode,
     layer: usize,
+    precision: Precision,
 }
 
 impl fmt::Debug for Tape<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut debug = f.debug_struct("Tape");
         debug.field("cores", &self.cores).field("mode", &self.mode).field("layer", &self.layer);
+        debug.field("precision", &self.precision);
         debug.field("params", &self.params.len()).finish_non_exhaustive()
     }
 }
@@ -113,7 +115,8 @@ impl<'a> Tape<'a> {
 
     fn new(cores: Cores<'a>, workspace: &'a mut Workspace, params: &'a [f32], mode: Mode) -> Self {
         workspace.rewind();
-        let mut tape = Tape { cores, params, workspace, mode, layer: 0 };
+        let (layer, precision) = (0, Precision::F32);
+        let mut tape = Tape { cores, params, workspace, mode, layer, precision };
         tape.start_watch();
         tape
     }
@@ -146,6 +149,16 @@ impl<'a> Tape<'a> {
 
     pub(crate) fn layer(&self) -> usize {
         self.layer
+    }
+
+    /// In which precision the products of the next convolutions are, forward and backward: `f32` until it is set.
+    pub fn set_precision(&mut self, precision: Precision) {
+        self.precision = precision;
+    }
+
+    /// What [`Tape::set_precision`] set.
+    pub fn precision(&self) -> Precision {
+        self.precision
     }
 
     /// Images of the whole batch.
