@@ -7,10 +7,14 @@ mod measure;
 use criterion::{Criterion, criterion_group, criterion_main};
 use dataset::{Dataset, Source};
 use kernels::Isa;
-use measure::steps::{Steps, trainer_of};
+use measure::steps::{Steps, recipe, trainer_of};
 use measure::{Contestant, Peak, compare, measuring};
 use std::time::Duration;
-use trainer::Workers;
+use trainer::recipe::PrecisionName;
+use trainer::{Trainer, Workers};
+
+/// Networks that are trained in bfloat16 too, beside `f32`.
+const IN_BF16: [&str; 3] = ["cnn-bn", "vgg", "resnet"];
 
 /// Preset, batch, and how many steps make a call. The loop of a training run is inside the pool, so
 /// entering it is not a cost of a step; and the system takes milliseconds to give each thread that it
@@ -58,6 +62,53 @@ fn steps(criterion: &mut Criterion) {
         ];
         compare(Peak::of_workers(&many), &format!("{name}, {all} threads"), flops, contestants);
         println!("  images/s = {} / time", batch * steps);
+    }
+    for (preset, batch, steps) in STEPS {
+        if IN_BF16.contains(&preset) {
+            in_bf16(criterion, &data, (preset, batch, steps), [&one, &many]);
+        }
+    }
+}
+
+/// The same in bfloat16, and beside it in `f32`: the ratio is how many times as long that takes.
+fn in_bf16(
+    criterion: &mut Criterion,
+    data: &Dataset,
+    (preset, batch, steps): (&str, usize, usize),
+    workers: [&Workers; 2],
+) {
+    let name = format!("{preset} in bf16, batch {batch}");
+    let trainer = |precision, workers| {
+        let mut recipe = recipe(preset, batch);
+        recipe.model.precision = precision;
+        let trainer = Trainer::new(&recipe, data, workers).expect("the preset fits");
+        Steps::new(trainer, 60_000, workers, steps)
+    };
+    let mut selected = false;
+    let mut group = criterion.benchmark_group("train_step");
+    group.sample_size(10).warm_up_time(Duration::from_millis(100));
+    group.measurement_time(Duration::from_millis(500));
+    let mut alone = trainer(PrecisionName::Bf16, workers[0]);
+    group.bench_function(&name, |bencher| {
+        selected = true;
+        bencher.iter(|| alone.call());
+    });
+    group.finish();
+    if !selected || !measuring() {
+        return;
+    }
+    for workers in workers {
+        let threads = match workers.threads() {
+            1 => "1 thread".to_owned(),
+            threads => format!("{threads} threads"),
+        };
+        let [mut bf16, mut f32] =
+            [PrecisionName::Bf16, PrecisionName::F32].map(|precision| trainer(precision, workers));
+        let flops = bf16.flops();
+        let contestants =
+            vec![Contestant::new("bf16", || bf16.call()), Contestant::new("f32", || f32.call())];
+        let peak = Peak::of_workers(workers);
+        compare(peak, &format!("{name}, {threads}"), flops, contestants);
     }
 }
 

@@ -157,7 +157,8 @@ fn small() -> (TempDir, Dataset) {
 fn weights_are_those_of_one_process() {
     let (_directory, data) = small();
     let base = [CNN, ("stop.epochs", "2"), ("data.validation", "test")];
-    let changes: [&[(&str, &str)]; 6] = [
+    let changes: [&[(&str, &str)]; 7] = [
+        &[("data.batch_size", "100"), ("data.shard", "16"), ("model.precision", "bf16")],
         // Shards of 16: seven of a full batch, and two of the last one, of which one is short.
         &[("data.batch_size", "100"), ("data.shard", "16")],
         &[("data.batch_size", "32"), ("data.shard", "16"), ("optimizer.ema", "0.9")],

@@ -6,6 +6,7 @@ use crate::cli::weights::{Loaded, WeightsFlags};
 use crate::cli::{Failure, Kind, complain, flowing, run, say};
 use clap::{Parser, ValueEnum};
 use dataset::Dataset;
+use kernels::Precision;
 use serde_json::{Value, json};
 use trainer::scores::{ScoreOptions, Scores};
 use trainer::{Predictor, check_compatibility};

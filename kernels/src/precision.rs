@@ -1,6 +1,7 @@
 //! In which precision the operands of products are, and for which layers that is left to choose.
 
 use crate::Convolution;
+use std::fmt;
 
 /// The precision of the operands of products. Sums, and all that is not a product of a layer, are `f32` in either.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -12,6 +13,16 @@ pub enum Precision {
     /// [suit it](Convolution::suits_bf16): twice as many multiply-adds to an instruction where the processor has
     /// `VDPBF16PS`, and the same bits where it has not.
     Bf16,
+}
+
+impl fmt::Display for Precision {
+    /// `f32` or `bf16`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Precision::F32 => "f32",
+            Precision::Bf16 => "bf16",
+        })
+    }
 }
 
 /// With fewer channels, of the input or the output, packing costs more than the products save.

@@ -101,7 +101,9 @@ fn precision(metadata: &BTreeMap<String, String>) -> Result<Precision, String> {
     match metadata.get(PRECISION).map(String::as_str) {
         None | Some("f32") => Ok(Precision::F32),
         Some("bf16") => Ok(Precision::Bf16),
-        Some(text) => Err(format!("metadata `{PRECISION}` is `{text}`: expected f32, bf16, or none")),
+        Some(text) => {
+            Err(format!("metadata `{PRECISION}` is `{text}`: expected f32, bf16, or none"))
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use crate::network::{Node, Pass, Plan, halving};
 use crate::steps::{Room, Sequence, Steps, Value, relu_if};
 use crate::{Network, StatisticsError};
 use autograd::{BatchNorm, Param};
-use kernels::{Convolution, Cores, Isa, Layout, Winograd};
+use kernels::{Convolution, Cores, Isa, Layout, Precision, Winograd};
 use std::fmt;
 
 /// A network with its weights as one image or a few need them.
@@ -28,7 +28,8 @@ const LOAD_COST: usize = 8;
 const STEP_COST: usize = 1_000;
 
 impl FewImages {
-    /// Lays out the weights of a network; nothing if it has a layer of a kind that is computed on tapes alone.
+    /// Lays out the weights of a network; nothing if it has a layer of a kind, or products in a precision, that is
+    /// computed on tapes alone.
     ///
     /// # Errors
     /// As [`Network::check_statistics`].
@@ -38,6 +39,9 @@ impl FewImages {
         weights: &[f32],
     ) -> Result<Option<FewImages>, StatisticsError> {
         network.check_statistics(weights)?;
+        if network.products().iter().any(|products| products.precision == Precision::Bf16) {
+            return Ok(None);
+        }
         Ok(build(isa, network, weights).map(FewImages))
     }
 

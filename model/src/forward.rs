@@ -24,6 +24,7 @@ impl Network {
         } else if let Err(error) = self.check_statistics(tape.parameters()) {
             panic!("{error}");
         }
+        tape.set_precision(self.precision());
         let Plan { passes, output, .. } = self.plan(tape.is_training());
         // The values so far; behind them, the inputs of a pass.
         let count = self.nodes.len() + 1;

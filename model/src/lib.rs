@@ -79,7 +79,7 @@ pub use layers::{
 };
 pub use model::{Model, Usage};
 pub use names::{CHECKPOINT, CUSTOM, EMA, OPTIMIZER};
-pub use network::{Network, ShapeError, StatisticsError, Summary, is_large};
+pub use network::{Network, Products, ShapeError, StatisticsError, Summary, is_large};
 pub use parameter::{Parameter, Role};
 pub use preparation::{Fit, Preparation, UnknownFit};
 pub use presets::{PRESETS, UnknownPreset, preset};

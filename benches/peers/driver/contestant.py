@@ -52,7 +52,7 @@ class Peer:
     def install(self, setting: str) -> None:
         match self.language:
             case "rust":
-                build_crate(self.key, self._feature(setting))
+                build_crate(self._program, self._feature(setting))
             case "python":
                 install_python(self._program)
             case "scala":
@@ -66,7 +66,7 @@ class Peer:
                 return [str(python(self._program)), str(script), *self.options]
             case "scala":
                 return [*jvm(self.key), f"com.intel.analytics.{self.key}.contestant.Contestant"]
-        return [str(binary(self.key, self._feature(setting)))]
+        return [str(binary(self._program, self._feature(setting))), *self.options]
 
     @property
     def _program(self) -> str:

@@ -6,7 +6,7 @@ from statistics import median
 
 from results import Cell, Losses, Results, Row
 
-PEERS = ["PyTorch", "PyTorch bf16", "TensorFlow", "JAX", "Burn", "Candle", "BigDL"]
+PEERS = ["PyTorch", "TensorFlow", "JAX", "Burn", "Candle", "BigDL"]
 
 
 def table(head: list[str], rows: Iterable[list[str]]) -> str:
@@ -90,7 +90,7 @@ def summary(results: Results) -> str:
     """Bobbin against the fastest setting of each framework."""
     parts = []
     for mode, heading in (("train", "Training"), ("infer", "Inference")):
-        head = [heading, "Bobbin", "% of peak", *PEERS]
+        head = [heading, "Bobbin", "% of peak", *PEERS, "Bobbin bf16", "PyTorch bf16"]
         if rows := [_summary_cells(cell) for cell in results.of_mode(mode)]:
             parts.append(table(head, rows))
     return "\n\n".join(parts)
@@ -99,12 +99,20 @@ def summary(results: Results) -> str:
 def _summary_cells(cell: Cell) -> list[str]:
     bobbin = cell.bobbin()
     if bobbin is None:
-        return [title(cell), "failed", "–", *["–"] * len(PEERS)]
+        return [title(cell), "failed", "–", *["–"] * (len(PEERS) + 2)]
     seconds = median(bobbin.step_seconds())
     latency = cell.mode == "infer" and cell.batch == 1
     speed = f"{_number(1e6 * seconds)} µs" if latency else f"{_number(cell.batch / seconds)} images/s"
     share = _or_dash(cell.share_of_peak(bobbin), lambda s: f"{100 * s:.0f}")
-    return [title(cell), speed, share, *[_against(cell, peer) for peer in PEERS]]
+    ratios = [_against(cell, peer) for peer in PEERS]
+    return [title(cell), speed, share, *ratios, _in_bf16(cell), _against(cell, "PyTorch bf16")]
+
+
+def _in_bf16(cell: Cell) -> str:
+    """How many times as fast Bobbin is in bf16 as in f32."""
+    row = cell.best_of("Bobbin bf16")
+    ratio = None if row is None or row.failed else cell.ratio(row)
+    return _or_dash(ratio, lambda r: f"{1 / r:.2f}×")
 
 
 def _against(cell: Cell, peer: str) -> str:

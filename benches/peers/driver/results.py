@@ -73,9 +73,16 @@ class Cell:
     def bobbin(self) -> Row | None:
         return next((row for row in self.rows if row.peer == "Bobbin" and row.turns), None)
 
+    def rival(self, row: Row) -> Row | None:
+        """Bobbin in the precision of a peer's row, where it takes part; of its own in bf16, that in f32."""
+        own = "Bobbin bf16"
+        if row.peer.endswith(" bf16") and row.peer != own:
+            return next((other for other in self.rows if other.peer == own and other.turns), None) or self.bobbin()
+        return self.bobbin()
+
     def ratio(self, row: Row) -> float | None:
-        """How many times as fast Bobbin is: the median of the ratios within each round."""
-        if (bobbin := self.bobbin()) is None:
+        """How many times as fast Bobbin is, in the same precision: the median of the ratios within each round."""
+        if (bobbin := self.rival(row)) is None:
             return None
         ours = dict(zip((turn.round for turn in bobbin.turns), bobbin.step_seconds()))
         pairs = zip((turn.round for turn in row.turns), row.step_seconds())

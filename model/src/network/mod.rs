@@ -7,6 +7,7 @@ mod error;
 mod memory;
 mod passes;
 mod plan;
+mod precision;
 mod scope;
 mod statistics;
 mod witness;
@@ -15,6 +16,7 @@ pub use error::ShapeError;
 pub use memory::is_large;
 pub(crate) use passes::{Pass, halving};
 pub(crate) use plan::{Graph, Plan, Planned};
+pub use precision::Products;
 pub use statistics::StatisticsError;
 
 use crate::layers::definition::{Operation, Shape};
@@ -135,17 +137,6 @@ impl Network {
         limits: &Limits,
     ) -> Result<Network, ShapeError> {
         builder::build(input, layers, limits)
-    }
-
-    /// The same network, whose products are computed in this precision, in training and in evaluation.
-    #[must_use]
-    pub fn in_precision(self, precision: Precision) -> Network {
-        Network { precision, ..self }
-    }
-
-    /// The precision of its products: `f32` unless [`Network::in_precision`] says otherwise.
-    pub fn precision(&self) -> Precision {
-        self.precision
     }
 
     /// The layers that it was built from.

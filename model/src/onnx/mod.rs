@@ -50,9 +50,11 @@ impl Model {
             producer_version: env!("CARGO_PKG_VERSION").into(),
             doc_string: match self.network.precision() {
                 Precision::F32 => "An image classifier trained by Bobbin".into(),
-                Precision::Bf16 => "An image classifier trained by Bobbin with products of bfloat16 numbers; \
+                Precision::Bf16 => {
+                    "An image classifier trained by Bobbin with products of bfloat16 numbers; \
                                     here all is float32"
-                    .into(),
+                        .into()
+                }
             },
             graph: Some(graph),
             opset_import: vec![OperatorSetIdProto { domain: String::new(), version: OPSET }],

@@ -12,6 +12,7 @@ pub use super::measures::Measures;
 use super::appender::Appender;
 use super::tail::FromEnd;
 use files::FileError;
+use kernels::Precision;
 use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, ErrorKind};

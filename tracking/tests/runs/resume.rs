@@ -179,6 +179,18 @@ fn a_run_goes_on_from_any_step() {
     }
 }
 
+/// Its checkpoints say in which precision it is.
+#[test]
+fn a_run_in_bfloat16_goes_on_from_any_step() {
+    let (_directory, data) = data::random(120, [1, 12, 12], 4);
+    let layers = "[{ kind = 'conv', outputs = 16, kernel = 3 }, { kind = 'batch-norm' }, { kind = 'relu' }, \
+        { kind = 'conv', outputs = 16, kernel = 3 }, { kind = 'relu' }, { kind = 'flatten' }, { kind = 'linear' }]";
+    let settings = [("model.layers", layers), ("optimizer.groups", "[]"), ("stop.epochs", "1")];
+    let recipe = recipe(&[&settings[..], &[("model.precision", "bf16")]].concat());
+    let every: Vec<usize> = (0..6).collect();
+    compare(&recipe, &data, &every);
+}
+
 /// What decides from validation to validation is in the checkpoint too.
 #[test]
 fn plateau_and_patience_go_on_counting() {

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use std::error::Error;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
-use trainer::recipe::{Normalize, Validation, ValidationSet};
+use trainer::recipe::{Normalize, PrecisionName, Validation, ValidationSet};
 use trainer::{Predictor, Recipe, Scratch, Trainer, Workers};
 
 fn main() -> ExitCode {
@@ -21,6 +21,9 @@ fn compete(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     let workers = Workers::new(Isa::from_env()?, arguments.threads())?;
     let mut recipe = Recipe { seed: 1, ..Recipe::default() };
     recipe.model.preset = Some(arguments.network.clone());
+    if arguments.precision == "bf16" {
+        recipe.model.precision = PrecisionName::Bf16;
+    }
     recipe.data.batch_size = arguments.batch();
     let [channels, ..] = data.image_shape();
     let (mean, std) = (vec![0.2860; channels], vec![0.3530; channels]);
@@ -36,7 +39,8 @@ fn compete(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     if let Some(path) = &arguments.write_weights {
         return Ok(trainer.model().save(path)?);
     }
-    let model = Model::load(arguments.weights())?;
+    let mut model = Model::load(arguments.weights())?;
+    model.network = model.network.in_precision(recipe.model.precision.precision());
     if model.preset != arguments.network {
         let path = arguments.weights().display();
         return Err(format!("{path}: holds {}, not {}", model.preset, arguments.network).into());

@@ -41,6 +41,9 @@ pub struct Arguments {
     /// Say ready before the first step, not after it
     #[arg(long)]
     fresh: bool,
+    /// Bobbin only: f32 or bf16
+    #[arg(long, value_parser = ["f32", "bf16"], default_value = "f32")]
+    pub precision: String,
     /// Bobbin only: dropout and stochastic depth let everything pass
     #[arg(long)]
     pub without_chance: bool,
