@@ -55,7 +55,7 @@ fn bits(model: &Model) -> Vec<u32> {
 }
 
 fn fused() -> impl Iterator<Item = Isa> {
-    Isa::available().into_iter().filter(|isa| isa.name() != "portable")
+    Isa::available_bf16().into_iter().filter(|isa| isa.name() != "portable")
 }
 
 #[test]

@@ -72,7 +72,8 @@ pub use winograd::{
 mod channels;
 pub use channels::{
     ChannelConvolution, ChannelOperands, Part, channel_affine, channel_layout, flatten_channels,
-    load_channels, pack_panels, place_channels, relu_max_pool_channels, rows_of_channels,
+    load_channels, pack_channel_pairs, pack_panels, place_channels, relu_max_pool_channels,
+    rows_of_channels,
 };
 pub use winograd::{ChannelStrip, ChannelWinograd};
 

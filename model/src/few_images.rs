@@ -9,7 +9,7 @@ use crate::network::{Node, Pass, Plan, halving};
 use crate::steps::{Room, Sequence, Steps, Value, relu_if};
 use crate::{Network, StatisticsError};
 use autograd::{BatchNorm, Param};
-use kernels::{Convolution, Cores, Isa, Layout, Precision, Winograd};
+use kernels::{Convolution, Cores, Isa, Layout, Winograd};
 use std::fmt;
 
 /// A network with its weights as one image or a few need them.
@@ -28,8 +28,7 @@ const LOAD_COST: usize = 8;
 const STEP_COST: usize = 1_000;
 
 impl FewImages {
-    /// Lays out the weights of a network; nothing if it has a layer of a kind, or products in a precision, that is
-    /// computed on tapes alone.
+    /// Lays out the weights of a network; nothing if it has a layer of a kind that is computed on tapes alone.
     ///
     /// # Errors
     /// As [`Network::check_statistics`].
@@ -39,9 +38,6 @@ impl FewImages {
         weights: &[f32],
     ) -> Result<Option<FewImages>, StatisticsError> {
         network.check_statistics(weights)?;
-        if network.products().iter().any(|products| products.precision == Precision::Bf16) {
-            return Ok(None);
-        }
         Ok(build(isa, network, weights).map(FewImages))
     }
 
@@ -86,7 +82,7 @@ impl fmt::Debug for FewImages {
 
 /// The steps of a network with these weights.
 fn build(isa: Isa, network: &Network, weights: &[f32]) -> Option<Sequence> {
-    let mut steps = Steps::new(isa, weights, network.input);
+    let mut steps = Steps::new(isa, weights, network.input, network.precision());
     let Plan { passes, output, .. } = network.plan(false);
     let mut values = vec![None; network.nodes.len() + 1];
     values[0] = Some(steps.input());
@@ -164,12 +160,13 @@ fn normalised_convolution(
     steps.convolution(&convolution, x, &weights, Some(&shift), relu_if(relu))
 }
 
-/// A convolution, ReLU and the pool that halves; as on a tape in one pass only by im2col without padding
-/// and groups.
+/// A convolution, ReLU and the pool that halves; as on a tape in one pass only by im2col in `f32` without padding and
+/// groups.
 fn pooled_convolution(steps: &mut Steps<'_>, node: &Node, x: Value) -> Value {
     let (convolution, weights, bias) = parts(node, steps.weights(), x);
     let is_whole = !convolution.options().is_padded() && convolution.groups() == 1;
-    let one = is_whole && !Winograd::applies(&convolution);
+    let in_parts = steps.rounds(&convolution) || Winograd::applies(&convolution);
+    let one = is_whole && !in_parts;
     let full = steps.convolution(&convolution, x, weights, bias, relu_if(!one));
     let [channels, height, width] = full.shape;
     let y = match one {

@@ -16,16 +16,21 @@
 //! same kernel for both. Lanes beyond the last channel hold anything; weights of outputs beyond the last are
 //! zero, and no chain reads such a lane.
 //!
+//! In bfloat16 ([`ChannelConvolution::new_bf16`]) a lane of a vector of weights has those of two channels, and what is
+//! broadcast are pairs of activations: the steps of [`Convolution::forward_bf16`](crate::Convolution::forward_bf16).
+//!
 //! A call computes a [`Part`] of its output, whose floats are neighbours; who computes which part is
 //! decided elsewhere.
 
 mod groups;
+mod pairs;
 mod part;
 mod pointwise;
 mod product;
 mod regions;
 mod tile;
 
+pub use pairs::pack_channel_pairs;
 pub use part::Part;
 pub use pointwise::{
     channel_affine, flatten_channels, load_channels, place_channels, relu_max_pool_channels,

@@ -4,16 +4,17 @@ use super::regions::{Region, regions};
 use super::tile::{Chains, MOST, rectangle};
 use super::{Part, channel_layout};
 use crate::im2col::Tap;
-use crate::isa::{Isa, dispatch};
-use crate::simd::Simd;
-use crate::{Convolution, Epilogue, LANES, Layout};
+use crate::isa::{Isa, dispatch, dispatch_bf16};
+use crate::simd::{Arithmetic, Floats, Simd};
+use crate::{Convolution, Epilogue, LANES, Layout, Precision};
 use std::ops::Range;
 
 /// The plan of a convolution, or of a linear layer, with sixteen output channels to a vector.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChannelConvolution {
     pub(super) convolution: Convolution,
-    /// Those of one input channel.
+    precision: Precision,
+    /// Those of one input channel, or of a pair.
     taps: Vec<Tap>,
     regions: Vec<Region>,
     /// Whether pixel `j` of the output meets pixel `j` of the input alone: all pixels of all images are one row.
@@ -27,7 +28,7 @@ pub struct ChannelOperands<'a> {
     pub images: usize,
     /// Weights, as the plan lays them out.
     pub weights: &'a [f32],
-    /// The activations of all images.
+    /// The activations of all images; in bfloat16 as [`pack_channel_pairs`](crate::pack_channel_pairs) lays them out.
     pub x: &'a [f32],
     /// Where the chains of each output channel start, in whole panels; zero without it.
     pub bias: Option<&'a [f32]>,
@@ -42,11 +43,25 @@ impl ChannelConvolution {
         let plain = window.stride == [1, 1] && !convolution.options().is_padded();
         let pointwise = plain && window.taps() == 1 && convolution.groups() == 1;
         let (taps, regions) = regions(convolution);
-        ChannelConvolution { convolution: *convolution, taps, regions, pointwise }
+        let precision = Precision::F32;
+        ChannelConvolution { convolution: *convolution, precision, taps, regions, pointwise }
+    }
+
+    /// The same in bfloat16: the chains of [`forward_bf16`](Convolution::forward_bf16), to the bit.
+    ///
+    /// # Panics
+    /// If it has groups.
+    pub fn new_bf16(convolution: &Convolution) -> ChannelConvolution {
+        assert_eq!(convolution.groups(), 1, "groups of a convolution in bfloat16");
+        let mut plan = ChannelConvolution::new(convolution);
+        plan.precision = Precision::Bf16;
+        // A vector of pairs has half the floats.
+        plan.taps.iter_mut().for_each(|tap| tap.x /= 2);
+        plan
     }
 
     /// Floats of the weights, `[outputs / 16][inputs / groups][kernel rows][kernel columns][16]`: those of
-    /// [`pack_panels`](crate::pack_panels).
+    /// [`pack_panels`](crate::pack_panels); in bfloat16, of what [`pack_weights`](crate::pack_weights) gives.
     pub fn weights(&self) -> usize {
         self.panels() * self.panel_weights()
     }
@@ -65,10 +80,11 @@ impl ChannelConvolution {
         }
     }
 
-    /// Vectors of multiply-adds for an image.
+    /// Vectors of multiply-adds for an image, or of steps that do two.
     pub fn cost(&self) -> usize {
         let outputs = self.convolution.output().channels().max(1);
-        self.convolution.multiply_adds() / outputs * self.panels() * self.cost_of_product()
+        let vectors = self.convolution.multiply_adds() / outputs * self.panels();
+        vectors * self.cost_of_product() / self.numbers()
     }
 
     /// Where a part lies in the output of so many images, in floats.
@@ -93,14 +109,39 @@ impl ChannelConvolution {
     /// If a slice has not the length that the plan says.
     pub fn run(&self, isa: Isa, operands: &ChannelOperands<'_>, part: &Part, y: &mut [f32]) {
         let ChannelOperands { images, weights, x, bias, .. } = *operands;
-        assert_eq!(x.len(), self.input(images).len(), "input of a convolution");
+        let len = self.input(images).len() / self.numbers();
+        assert_eq!(x.len(), len, "input of a convolution");
         assert_eq!(weights.len(), self.weights(), "weights of a convolution in panels");
         if let Some(bias) = bias {
             assert_eq!(bias.len(), self.panels() * LANES, "bias of a convolution in panels");
         }
         assert!(part.panels.end <= self.panels() && part.lines.end <= self.lines(images));
         assert_eq!(y.len(), self.place(images, part).len(), "a part of an output");
-        dispatch!(isa, s => self.compute(s, operands, part, y))
+        match self.precision {
+            Precision::F32 => dispatch!(isa, s => {
+                if self.convolution.groups() > 1 {
+                    self.in_groups(s, operands, part, y)
+                } else {
+                    self.compute((s, Floats), operands, part, y)
+                }
+            }),
+            Precision::Bf16 => {
+                dispatch_bf16!(isa, (s, step) => self.compute((s, step), operands, part, y))
+            }
+        }
+    }
+
+    /// Numbers in a float of the operands.
+    fn numbers(&self) -> usize {
+        match self.precision {
+            Precision::F32 => 1,
+            Precision::Bf16 => 2,
+        }
+    }
+
+    /// Floats of a pixel's vector of channels.
+    fn vector(&self) -> usize {
+        LANES / self.numbers()
     }
 
     fn input(&self, images: usize) -> Layout {
@@ -114,13 +155,24 @@ impl ChannelConvolution {
     }
 
     fn panel_weights(&self) -> usize {
-        self.convolution.taps() * LANES
+        match self.precision {
+            Precision::F32 => self.convolution.taps() * LANES,
+            Precision::Bf16 => self.channels() * self.convolution.window().taps() * LANES,
+        }
     }
 
-    fn compute<S: Simd>(&self, s: S, operands: &ChannelOperands<'_>, part: &Part, y: &mut [f32]) {
-        if self.convolution.groups() > 1 {
-            return self.in_groups(s, operands, part, y);
-        }
+    /// Channels of the input, or pairs of them.
+    fn channels(&self) -> usize {
+        self.convolution.input().channels().div_ceil(self.numbers())
+    }
+
+    fn compute<S: Simd, A: Arithmetic<S>>(
+        &self,
+        s: (S, A),
+        operands: &ChannelOperands<'_>,
+        part: &Part,
+        y: &mut [f32],
+    ) {
         // A few panels at a time, whose weights stay in the caches.
         for first in part.panels.clone().step_by(MOST) {
             let panels = first..part.panels.end.min(first + MOST);
@@ -146,10 +198,10 @@ impl ChannelConvolution {
         let bias = operands.bias.map(|bias| bias[panels.start * LANES..].as_ptr());
         Chains {
             x: operands.x.as_ptr(),
-            x_row: stride_y.wrapping_mul(input.size()[1] * LANES),
-            x_step: stride_x.wrapping_mul(LANES),
-            x_group: input.block_len(),
-            channels: self.convolution.input().channels(),
+            x_row: stride_y.wrapping_mul(input.size()[1] * self.vector()),
+            x_step: stride_x.wrapping_mul(self.vector()),
+            x_group: input.block_len() / self.numbers(),
+            channels: self.channels(),
             taps: &self.taps,
             weights: operands.weights[panels.start * self.panel_weights()..].as_ptr(),
             w_panel: self.panel_weights(),
@@ -163,25 +215,26 @@ impl ChannelConvolution {
     }
 
     /// All pixels of all images as one row, `lines` of them.
-    fn one_row<S: Simd>(
+    fn one_row<S: Simd, A: Arithmetic<S>>(
         &self,
-        s: S,
+        s: (S, A),
         operands: &ChannelOperands<'_>,
         panels: Range<usize>,
         lines: Range<usize>,
         y: &mut [f32],
     ) {
         let chains = self.chains(operands, &panels, y);
-        let chains = Chains { x: chains.x.wrapping_add(lines.start * LANES), ..chains };
+        let x = chains.x.wrapping_add(lines.start * self.vector());
+        let chains = Chains { x, ..chains };
         // SAFETY: `run` asserted that x, weights and bias are those of the plan and y those of the part; lines are
         // vectors of a panel of the input as of the output, as no window shrinks it.
         unsafe { rectangle(s, chains, panels.len(), [1, lines.len()]) };
     }
 
     /// Rows of pixels, region after region.
-    fn rows<S: Simd>(
+    fn rows<S: Simd, A: Arithmetic<S>>(
         &self,
-        s: S,
+        s: (S, A),
         operands: &ChannelOperands<'_>,
         panels: Range<usize>,
         lines: Range<usize>,
@@ -191,7 +244,7 @@ impl ChannelConvolution {
         let chains = self.chains(operands, &panels, y);
         self.each_rectangle(operands.images, &lines, &output, |region, source, pixel, size| {
             let chains = Chains {
-                x: chains.x.wrapping_add(source),
+                x: chains.x.wrapping_add(source / self.numbers()),
                 taps: &self.taps[region.taps.clone()],
                 y: chains.y.wrapping_add(pixel),
                 ..chains

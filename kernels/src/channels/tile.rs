@@ -1,7 +1,7 @@
 //! Tiles: some panels of outputs at some pixels, one chain in a register each.
 
 use crate::im2col::Tap;
-use crate::simd::Simd;
+use crate::simd::{Arithmetic, Floats, Simd};
 use crate::tile::{split, with_size};
 use crate::{Epilogue, LANES};
 
@@ -10,18 +10,18 @@ use crate::{Epilogue, LANES};
 pub(crate) struct Chains<'a> {
     /// The input of the first tap of the first pixel.
     pub x: *const f32,
-    /// Floats from there to that of the pixel below, and from a pixel to the next of its row: sixteen, or
-    /// thirty-two, or anything where a tile has one column.
+    /// Floats from there to that of the pixel below, and from a pixel to the next of its row: once or twice the floats
+    /// of a pixel's vector of channels, or anything where a tile has one column.
     pub x_row: usize,
     pub x_step: usize,
     /// Floats from sixteen input channels to the next.
     pub x_group: usize,
-    /// Input channels.
+    /// Input channels, or pairs of them.
     pub channels: usize,
-    /// The taps of a channel.
+    /// The taps of a channel, or of a pair.
     pub taps: &'a [Tap],
     /// The weights of the first panel, and floats from there to those of the next panel, and from a channel's
-    /// to the next channel's.
+    /// (or a pair's) to the next.
     pub weights: *const f32,
     pub w_panel: usize,
     pub w_channel: usize,
@@ -70,8 +70,8 @@ fn panels_of<S: Simd>(pixels: usize) -> usize {
 /// # Safety
 /// For each of these pixels, panels, taps and channels, what `chains` says must be readable, and the outputs
 /// writable, with no other reference to them.
-pub(crate) unsafe fn rectangle<S: Simd>(
-    s: S,
+pub(crate) unsafe fn rectangle<S: Simd, A: Arithmetic<S>>(
+    (s, a): (S, A),
     chains: Chains<'_>,
     panels: usize,
     [rows, columns]: [usize; 2],
@@ -87,7 +87,7 @@ pub(crate) unsafe fn rectangle<S: Simd>(
             ..chains
         };
         // SAFETY: the caller's promise.
-        unsafe { pixels(s, chains, p, [rows, columns]) };
+        unsafe { pixels((s, a), chains, p, [rows, columns]) };
         panel += p;
     }
 }
@@ -99,14 +99,20 @@ pub(crate) unsafe fn rectangle<S: Simd>(
 /// As [`rectangle`].
 pub(crate) unsafe fn columns_of_tiles<S: Simd>(s: S, chains: Chains<'_>, p: usize, columns: usize) {
     // SAFETY: the caller's promise.
-    unsafe { rectangle(s, chains, p, [1, columns]) }
+    unsafe { rectangle((s, Floats), chains, p, [1, columns]) }
 }
 
 /// All tiles of `p` panels.
-unsafe fn pixels<S: Simd>(s: S, chains: Chains<'_>, p: usize, [rows, columns]: [usize; 2]) {
+unsafe fn pixels<S: Simd, A: Arithmetic<S>>(
+    (s, a): (S, A),
+    chains: Chains<'_>,
+    p: usize,
+    [rows, columns]: [usize; 2],
+) {
     let most = (chains_of::<S>(p) / p).max(1);
     // Tiles of several columns have a constant step between them.
-    let known = chains.x_step == LANES || chains.x_step == 2 * LANES;
+    let known = [1, 2].contains(&(chains.x_step / vector::<S, A>()))
+        && chains.x_step.is_multiple_of(vector::<S, A>());
     let widest = if known { most.min(MOST_COLUMNS) } else { 1 };
     let width = columns.div_ceil(columns.div_ceil(widest).max(1)).max(1);
     let tallest = power((most / width).max(1));
@@ -123,10 +129,10 @@ unsafe fn pixels<S: Simd>(s: S, chains: Chains<'_>, p: usize, [rows, columns]: [
                 N = n, of 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 =>
                 // SAFETY: the caller's promise.
                 unsafe {
-                    if chains.x_step == 2 * LANES {
-                        tile::<S, P, R, N, { 2 * LANES }>(s, place);
+                    if chains.x_step == 2 * vector::<S, A>() {
+                        tile::<S, A, P, R, N, 2>((s, a), place);
                     } else {
-                        tile::<S, P, R, N, LANES>(s, place);
+                        tile::<S, A, P, R, N, 1>((s, a), place);
                     }
                 }
             )));
@@ -135,23 +141,32 @@ unsafe fn pixels<S: Simd>(s: S, chains: Chains<'_>, p: usize, [rows, columns]: [
     }
 }
 
-unsafe fn tile<S: Simd, const P: usize, const R: usize, const N: usize, const STEP: usize>(
-    s: S,
+/// A tile whose neighbours in a row meet inputs `STRIDE` pixels apart.
+unsafe fn tile<
+    S: Simd,
+    A: Arithmetic<S>,
+    const P: usize,
+    const R: usize,
+    const N: usize,
+    const STRIDE: usize,
+>(
+    (s, a): (S, A),
     chains: Chains<'_>,
 ) {
     // Sizes that never occur on this path are not compiled for it.
     if const { P * R * N <= chains_of::<S>(P) || P * R * N == 1 } {
-        s.vectorize(
+        a.vectorize(
+            s,
             #[inline(always)]
             // SAFETY: the caller's promise.
             || unsafe {
                 let mut sums = [[[s.zero(); N]; R]; P];
                 if let Some(bias) = chains.bias {
                     for p in 0..P {
-                        sums[p] = [[s.load_at(bias.add(p * LANES)); N]; R];
+                        sums[p] = [[a.start(s, s.load_at(bias.add(p * LANES))); N]; R];
                     }
                 }
-                all_channels::<S, P, R, N, STEP>(s, &chains, &mut sums);
+                all_channels::<S, A, P, R, N, STRIDE>((s, a), &chains, &mut sums);
                 for p in 0..P {
                     for r in 0..R {
                         let y = chains.y.add(p * chains.y_panel + r * chains.y_row);
@@ -168,36 +183,42 @@ unsafe fn tile<S: Simd, const P: usize, const R: usize, const N: usize, const ST
     }
 }
 
-/// The heart of it: `P · R · N` chains, one fused multiply-add each per channel and tap.
+/// Floats of a pixel's vector of channels, or of pairs.
+const fn vector<S: Simd, A: Arithmetic<S>>() -> usize {
+    LANES / A::NUMBERS
+}
+
+/// The heart of it: `P · R · N` chains, one step each per channel, or pair, and tap.
 #[inline(always)]
 unsafe fn all_channels<
     S: Simd,
+    A: Arithmetic<S>,
     const P: usize,
     const R: usize,
     const N: usize,
-    const STEP: usize,
+    const STRIDE: usize,
 >(
-    s: S,
+    (s, a): (S, A),
     chains: &Chains<'_>,
     sums: &mut [[[S::Vector; N]; R]; P],
 ) {
     let (mut x, mut w, mut left) = (chains.x, chains.weights, chains.channels);
     while left > 0 {
-        let lanes = left.min(LANES);
+        let lanes = left.min(vector::<S, A>());
         // SAFETY: the caller's promise.
         unsafe {
             if let [tap] = chains.taps {
                 let x = x.add(tap.x as usize);
                 for lane in 0..lanes {
                     let w = w.add(tap.w as usize + lane * chains.w_channel);
-                    step::<S, P, R, N, STEP>(s, chains, [x.add(lane), w], sums);
+                    step::<S, A, P, R, N, STRIDE>((s, a), chains, [x.add(lane), w], sums);
                 }
             } else {
                 for lane in 0..lanes {
                     let (x, w) = (x.add(lane), w.add(lane * chains.w_channel));
                     for tap in chains.taps {
                         let at = [x.add(tap.x as usize), w.add(tap.w as usize)];
-                        step::<S, P, R, N, STEP>(s, chains, at, sums);
+                        step::<S, A, P, R, N, STRIDE>((s, a), chains, at, sums);
                     }
                 }
             }
@@ -214,10 +235,17 @@ const fn registers<S: Simd>() -> usize {
     if S::ACCUMULATORS < 12 { 2 } else { 1 }
 }
 
-/// One fused multiply-add of every chain.
+/// One step of every chain.
 #[inline(always)]
-unsafe fn step<S: Simd, const P: usize, const R: usize, const N: usize, const STEP: usize>(
-    s: S,
+unsafe fn step<
+    S: Simd,
+    A: Arithmetic<S>,
+    const P: usize,
+    const R: usize,
+    const N: usize,
+    const STRIDE: usize,
+>(
+    (s, a): (S, A),
     chains: &Chains<'_>,
     [x, w]: [*const f32; 2],
     sums: &mut [[[S::Vector; N]; R]; P],
@@ -229,14 +257,15 @@ unsafe fn step<S: Simd, const P: usize, const R: usize, const N: usize, const ST
             let mut values = [[s.zero(); N]; R];
             for r in 0..R {
                 for n in 0..N {
-                    values[r][n] = s.splat(*x.add(r * chains.x_row + n * STEP));
+                    values[r][n] =
+                        s.splat(*x.add(r * chains.x_row + n * STRIDE * vector::<S, A>()));
                 }
             }
             for p in 0..P {
                 let weight = s.load_at(w.add(p * chains.w_panel));
                 for r in 0..R {
                     for n in 0..N {
-                        sums[p][r][n] = s.mul_add(weight, values[r][n], sums[p][r][n]);
+                        sums[p][r][n] = a.step(s, weight, values[r][n], sums[p][r][n]);
                     }
                 }
             }
@@ -248,9 +277,9 @@ unsafe fn step<S: Simd, const P: usize, const R: usize, const N: usize, const ST
         }
         for r in 0..R {
             for n in 0..N {
-                let value = s.splat(*x.add(r * chains.x_row + n * STEP));
+                let value = s.splat(*x.add(r * chains.x_row + n * STRIDE * vector::<S, A>()));
                 for p in 0..P {
-                    sums[p][r][n] = s.mul_add(weights[p], value, sums[p][r][n]);
+                    sums[p][r][n] = a.step(s, weights[p], value, sums[p][r][n]);
                 }
             }
         }

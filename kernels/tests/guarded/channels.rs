@@ -6,12 +6,13 @@ use crate::chance::Chance;
 use kernels::{
     ChannelConvolution, ChannelOperands, ChannelStrip, ChannelWinograd, Convolution, Isa, LANES,
     Layout, Part, Window, channel_affine, channel_layout, flatten_channels, load_channels,
-    pack_panels, relu_max_pool_channels, rows_of_channels,
+    pack_channel_pairs, pack_panels, relu_max_pool_channels, rows_of_channels,
 };
 use std::ops::Range;
 
 pub const ALL: &[(&str, Call)] = &[
     ("ChannelConvolution::run", run),
+    ("ChannelConvolution::run, bf16", run_bf16),
     ("ChannelWinograd::pack", pack),
     ("ChannelWinograd::transform", transform),
     ("ChannelWinograd::product", product),
@@ -33,6 +34,11 @@ pub const ALL: &[(&str, Call)] = &[
         let values = [each(), each(), each()];
         let epilogue = c.epilogue();
         channel_affine(isa, &layout, values, epilogue, b.floats(c, layout.len()));
+    }),
+    ("pack_channel_pairs", |c, b, isa| {
+        let (channels, layout) = panels(c);
+        let x = b.floats(c, layout.len());
+        pack_channel_pairs(isa, &layout, c.near(channels), x, b.floats(c, layout.len() / 2));
     }),
     ("relu_max_pool_channels", |c, b, isa| {
         let (_, layout) = panels(c);
@@ -79,17 +85,33 @@ fn range(c: &mut Chance, count: usize) -> Range<usize> {
 }
 
 fn run(c: &mut Chance, b: &Buffers, isa: Isa) {
+    run_plan(c, b, isa, ChannelConvolution::new, 1);
+}
+
+fn run_bf16(c: &mut Chance, b: &Buffers, isa: Isa) {
+    run_plan(c, b, isa, ChannelConvolution::new_bf16, 2);
+}
+
+/// A part of a plan, of operands with so many numbers to a float.
+fn run_plan(
+    c: &mut Chance,
+    b: &Buffers,
+    isa: Isa,
+    plan: fn(&Convolution) -> ChannelConvolution,
+    numbers: usize,
+) {
     let window = c.window();
     let conv =
         Convolution::new(c.count(), c.size(), c.count(), window).expect("a window that fits");
     let most = conv.input().block_len().max(conv.output().block_len());
     assert!(most.max(conv.transposed_weights()) <= 1 << 16, "more than is tried");
-    let (plan, images) = (ChannelConvolution::new(&conv), c.below(4));
+    let (plan, images) = (plan(&conv), c.below(4));
     let mut part = Part { panels: range(c, plan.panels()), lines: range(c, plan.lines(images)) };
     if part.lines != (0..plan.lines(images)) && !c.once_in(10) {
         part.panels.end = part.panels.start.wrapping_add(1);
     }
-    let x = b.floats(c, channel_layout(images, conv.input().channels(), conv.input().size()).len());
+    let input = channel_layout(images, conv.input().channels(), conv.input().size());
+    let x = b.floats(c, input.len() / numbers);
     let weights = b.floats(c, plan.weights());
     let bias = b.floats(c, plan.panels() * LANES);
     let bias = if c.once_in(2) { Some(&*bias) } else { None };

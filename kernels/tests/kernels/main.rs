@@ -4,6 +4,7 @@ mod activation;
 mod batch_norm;
 mod batches;
 mod channels;
+mod channels_bf16;
 mod common;
 mod fused_pooling;
 mod gemm;

@@ -3,7 +3,7 @@
 use super::{Network, Pass, Planned};
 use crate::layers::Kind;
 use crate::layers::definition::Shape;
-use kernels::{Convolution, LANES, Layout, Winograd};
+use kernels::{Convolution, LANES, Layout, Precision, Winograd};
 use std::collections::HashMap;
 
 /// Whether images of this shape (channels, rows, columns) are large: a few of them fill the memory. They are trained on
@@ -78,8 +78,10 @@ impl Network {
     /// The floats of a convolution that is pooled in a pass of its own: see
     /// [`autograd::Tape::conv2d_relu_max_pool2d`].
     fn full(&self, planned: &Planned) -> Option<usize> {
+        let in_bf16 = self.precision == Precision::Bf16;
         let separate = |conv: &Convolution| {
-            conv.options().is_padded() || conv.groups() > 1 || Winograd::applies(conv)
+            let in_parts = in_bf16 && conv.suits_bf16() || Winograd::applies(conv);
+            conv.options().is_padded() || conv.groups() > 1 || in_parts
         };
         self.pooled(planned).filter(separate).map(|_| self.floats(planned.first + 1))
     }

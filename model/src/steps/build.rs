@@ -4,7 +4,7 @@ use super::{Kernel, Operation, Place, Sequence, Step, run::Inputs};
 use autograd::{BatchNorm, Buffer, Param};
 use kernels::{
     ChannelConvolution, ChannelWinograd, Convolution, Cores, Epilogue, Isa, LANES, Layout, Pool,
-    channel_layout, pack_panels,
+    Precision, channel_layout, pack_panels,
 };
 
 /// A value between steps.
@@ -26,6 +26,7 @@ pub(crate) struct Steps<'a> {
     input: Value,
     cost: usize,
     batch_cost: usize,
+    precision: Precision,
 }
 
 /// What is applied after an operation with a ReLU or without.
@@ -34,8 +35,8 @@ pub(crate) fn relu_if(relu: bool) -> Epilogue {
 }
 
 impl<'a> Steps<'a> {
-    /// No steps yet, for images of this shape and a network with these weights.
-    pub fn new(isa: Isa, weights: &'a [f32], input: [usize; 3]) -> Steps<'a> {
+    /// No steps yet, for images of this shape and a network with these weights, whose products are in this precision.
+    pub fn new(isa: Isa, weights: &'a [f32], input: [usize; 3], precision: Precision) -> Steps<'a> {
         let (constants, steps, slots, free) = (vec![], vec![], vec![], vec![]);
         let image = Value { slot: 0, shape: input };
         let mut new = Steps {
@@ -48,6 +49,7 @@ impl<'a> Steps<'a> {
             input: image,
             cost: 0,
             batch_cost: 0,
+            precision,
         };
         new.take_slot(input);
         new
@@ -140,6 +142,17 @@ impl<'a> Steps<'a> {
         let (outputs, [height, width]) = (layer.output().channels(), layer.output().size());
         let output = [outputs, height, width];
         let bias = bias.map(|bias| self.constant(bias));
+        if self.rounds(layer) {
+            let plan = ChannelConvolution::new_bf16(layer);
+            let mut pairs = vec![0.0; layer.forward_bf16().weights()];
+            kernels::pack_weights(self.isa, layer, weights, &mut pairs);
+            let place = self.room(plan.weights());
+            pack_panels(&pairs, outputs, &mut self.constants[place.clone()]);
+            self.cost += plan.cost();
+            self.batch_cost += layer.multiply_adds() / 2;
+            let operation = Operation::Bf16 { plan, weights: place, bias, epilogue };
+            return self.step(operation, &[x], output);
+        }
         if let Some(plan) = ChannelWinograd::new(layer) {
             let place = self.room(plan.weights());
             plan.pack(self.isa, weights, &mut self.constants[place.clone()]);
@@ -154,6 +167,11 @@ impl<'a> Steps<'a> {
         self.cost += plan.cost();
         self.batch_cost += layer.multiply_adds();
         self.step(Operation::Convolution { plan, weights: place, bias, epilogue }, &[x], output)
+    }
+
+    /// Whether the operands of a layer's products are rounded.
+    pub fn rounds(&self, layer: &Convolution) -> bool {
+        self.precision == Precision::Bf16 && layer.suits_bf16()
     }
 
     /// Batch norm, in place where the values are not wanted again.

@@ -44,6 +44,13 @@ enum Operation {
         bias: Option<Place>,
         epilogue: Epilogue,
     },
+    /// A convolution whose operands are rounded to bfloat16.
+    Bf16 {
+        plan: ChannelConvolution,
+        weights: Place,
+        bias: Option<Place>,
+        epilogue: Epilogue,
+    },
     Winograd {
         plan: ChannelWinograd,
         weights: Place,

@@ -5,7 +5,7 @@ use super::{Operation, Place, Sequence, Step, Value};
 use autograd::Buffer;
 use kernels::{
     ChannelConvolution, ChannelOperands, ChannelWinograd, Cores, Epilogue, Layout, Part,
-    channel_affine, channel_layout, rows_of_channels,
+    channel_affine, channel_layout, pack_channel_pairs, rows_of_channels,
 };
 
 /// Vectors of multiply-adds that a part should have: below, handing it out costs more than it saves.
@@ -15,7 +15,7 @@ const LEAST_PART: usize = 40_000;
 #[derive(Debug, Default)]
 pub struct Room {
     slots: Vec<Buffer>,
-    /// Transformed inputs and products of Winograd's method.
+    /// Transformed inputs and products of Winograd's method; packed inputs of products in bfloat16.
     scratch: [Buffer; 2],
 }
 
@@ -112,6 +112,13 @@ impl Run<'_> {
             }
             Operation::Convolution { plan, weights, bias, epilogue } => {
                 let operands = self.operands(weights, bias.as_ref(), x.values(0), *epilogue);
+                self.convolution(plan, &operands, y);
+            }
+            Operation::Bf16 { plan, weights, bias, epilogue } => {
+                let (layout, values) = (x.layout(0), x.values(0));
+                let pairs = at_least(&mut room.scratch[0], values.len() / 2);
+                pack_channel_pairs(self.cores, &layout, step.from[0].shape[0], values, pairs);
+                let operands = self.operands(weights, bias.as_ref(), pairs, *epilogue);
                 self.convolution(plan, &operands, y);
             }
             Operation::Winograd { plan, weights, bias, epilogue } => {
