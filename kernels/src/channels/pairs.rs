@@ -8,7 +8,7 @@ use crate::{LANES, Layout, pack_neighbours};
 /// is beyond it is of no meaning.
 ///
 /// # Panics
-/// If there are no channels, or a slice has not the length of the layout.
+/// If the layout is not one of so many channels, or a slice has not its length.
 pub fn pack_channel_pairs<'t>(
     cores: impl Into<Cores<'t>>,
     layout: &Layout,
