@@ -36,13 +36,16 @@ def run(words, isa):
 
 
 def flags(recipe, steps):
-    return ["--recipe", recipe, "--set", f"stop.iterations={steps}", "--validation", "none", "--quiet"]
+    """A published run is of a shipped recipe, or of one in bfloat16."""
+    name = recipe.removesuffix("-bf16")
+    precision = ["--precision", "bf16"] if name != recipe else []
+    return ["--recipe", name, *precision, "--set", f"stop.iterations={steps}", "--validation", "none", "--quiet"]
 
 
-def paths_of(place):
-    """The SIMD paths with fused multiply-add that this processor has."""
+def paths_of(place, recipe):
+    """The SIMD paths with fused multiply-add that this processor has, and that differ for the recipe."""
     found = []
-    for isa in ("avx512", "avx2"):
+    for isa in (*(["avx512bf16"] if recipe.endswith("-bf16") else []), "avx512", "avx2"):
         out = runs.fresh(place / "isa")
         run([PROGRAMS / "train", *flags("paper", 1), "--out", out / "run"], isa)
         if json.loads((out / "run/metrics.jsonl").open().readline())["isa"] == isa:
@@ -135,7 +138,7 @@ def prepare(long):
 
 def attack(recipe, place, pictures, long, seed):
     """All of a recipe; returns rows."""
-    paths = paths_of(place)
+    paths = paths_of(place, recipe)
     if not paths:
         row = Row(f"`{recipe}`: this processor has neither AVX-512 nor AVX2: nothing is promised")
         return [row]

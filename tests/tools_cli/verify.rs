@@ -14,7 +14,7 @@ fn a_published_run_has_the_same_bits() {
     let listed = succeeded(scratch.bobbin("verify", &["--list"]).output().unwrap());
     let first = listed.lines().next().unwrap();
     assert!(
-        listed.lines().count() == 6 && first.starts_with("paper     40 steps  8eeb8c70"),
+        listed.lines().count() == 7 && first.starts_with("paper        40 steps  8eeb8c70"),
         "{listed}"
     );
     let output = scratch.bobbin("verify", &["paper", "--threads", "3", "--json"]).output().unwrap();

@@ -1,4 +1,5 @@
-//! The published ledgers: short runs of the shipped recipes on the bundled Fashion-MNIST, the same on every machine.
+//! The published ledgers: short runs of the shipped recipes, and of one in bfloat16, on the bundled Fashion-MNIST, the
+//! same on every machine.
 //!
 //! They are files of the repository (`published/`), written by `train --ledger`. Whatever asks which bits a recipe
 //! leads to asks here: the tests, `bobbin verify`, and the table in `docs/trust.md`.
@@ -6,10 +7,10 @@
 use super::{End, Ledger, Line};
 use files::FileError;
 
-/// A short run of a shipped recipe: without validation, to a number of steps.
+/// A short run of a shipped recipe, or of one with other settings: without validation, to a number of steps.
 #[derive(Clone, Copy, Debug)]
 pub struct Published {
-    /// The recipe.
+    /// The recipe; after a hyphen, `bf16` where that is its `model.precision`.
     pub recipe: &'static str,
     text: &'static str,
 }
@@ -23,9 +24,9 @@ macro_rules! published {
     };
 }
 
-/// One run of each shipped recipe.
-pub fn published() -> [Published; 6] {
-    published!("paper" "fast" "li" "cnn-bn" "resnet" "vgg")
+/// One run of each shipped recipe, and `cnn-bn` in bfloat16.
+pub fn published() -> [Published; 7] {
+    published!("paper" "fast" "li" "cnn-bn" "cnn-bn-bf16" "resnet" "vgg")
 }
 
 impl Published {
