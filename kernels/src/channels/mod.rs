@@ -16,7 +16,7 @@
 //! same kernel for both. Lanes beyond the last channel hold anything; weights of outputs beyond the last are
 //! zero, and no chain reads such a lane.
 //!
-//! In bfloat16 ([`ChannelConvolution::new_bf16`]) a lane of a vector of weights has those of two channels, and what is
+//! In bfloat16 ([`ChannelConvolution::with_precision`]) a lane of a vector of weights has those of two channels, and what is
 //! broadcast are pairs of activations: the steps of [`Convolution::forward_bf16`](crate::Convolution::forward_bf16).
 //!
 //! A call computes a [`Part`] of its output, whose floats are neighbours; who computes which part is
@@ -30,6 +30,7 @@ mod product;
 mod regions;
 mod tile;
 
+pub(crate) use pairs::drop_odd;
 pub use pairs::pack_channel_pairs;
 pub use part::Part;
 pub use pointwise::{

@@ -19,9 +19,15 @@ pub fn pack_channel_pairs<'t>(
     assert_eq!(layout.blocks(), channels.div_ceil(LANES), "panels of {channels} channels");
     assert_eq!(x.len(), layout.len(), "activations to pack");
     pack_neighbours(cores, x, to);
+    let last = channels / LANES * layout.block_len() / 2;
+    drop_odd(channels, &mut to[last.min(to.len())..]);
+}
+
+/// Has zeros for the partners of an odd last channel, in the vectors of pairs of the last panel.
+pub(crate) fn drop_odd(channels: usize, panel: &mut [f32]) {
     if channels % 2 == 1 {
-        let (last, pair) = (channels / LANES * layout.block_len() / 2, channels % LANES / 2);
-        for pairs in to[last..].chunks_exact_mut(LANES / 2) {
+        let pair = channels % LANES / 2;
+        for pairs in panel.chunks_exact_mut(LANES / 2) {
             pairs[pair] = f32::from_bits(pairs[pair].to_bits() & 0xffff);
         }
     }

@@ -37,27 +37,27 @@ pub struct ChannelOperands<'a> {
 }
 
 impl ChannelConvolution {
-    /// The plan of a convolution, whose blocks are of no meaning.
+    /// The plan of a convolution, whose blocks are of no meaning, in `f32`.
     pub fn new(convolution: &Convolution) -> ChannelConvolution {
+        ChannelConvolution::with_precision(convolution, Precision::F32)
+    }
+
+    /// The plan of a convolution in this precision. In bfloat16 its chains are those of
+    /// [`forward_bf16`](Convolution::forward_bf16), to the bit.
+    ///
+    /// # Panics
+    /// If it has groups, in bfloat16.
+    pub fn with_precision(convolution: &Convolution, precision: Precision) -> ChannelConvolution {
         let window = convolution.window();
         let plain = window.stride == [1, 1] && !convolution.options().is_padded();
         let pointwise = plain && window.taps() == 1 && convolution.groups() == 1;
-        let (taps, regions) = regions(convolution);
-        let precision = Precision::F32;
+        let (mut taps, regions) = regions(convolution);
+        if precision == Precision::Bf16 {
+            assert_eq!(convolution.groups(), 1, "groups of a convolution in bfloat16");
+            // A vector of pairs has half the floats.
+            taps.iter_mut().for_each(|tap| tap.x /= 2);
+        }
         ChannelConvolution { convolution: *convolution, precision, taps, regions, pointwise }
-    }
-
-    /// The same in bfloat16: the chains of [`forward_bf16`](Convolution::forward_bf16), to the bit.
-    ///
-    /// # Panics
-    /// If it has groups.
-    pub fn new_bf16(convolution: &Convolution) -> ChannelConvolution {
-        assert_eq!(convolution.groups(), 1, "groups of a convolution in bfloat16");
-        let mut plan = ChannelConvolution::new(convolution);
-        plan.precision = Precision::Bf16;
-        // A vector of pairs has half the floats.
-        plan.taps.iter_mut().for_each(|tap| tap.x /= 2);
-        plan
     }
 
     /// Floats of the weights, `[outputs / 16][inputs / groups][kernel rows][kernel columns][16]`: those of

@@ -1,7 +1,7 @@
 //! Tiles: some panels of outputs at some pixels, one chain in a register each.
 
 use crate::im2col::Tap;
-use crate::simd::{Arithmetic, Floats, Simd};
+use crate::simd::{Arithmetic, Simd};
 use crate::tile::{split, with_size};
 use crate::{Epilogue, LANES};
 
@@ -97,9 +97,14 @@ pub(crate) unsafe fn rectangle<S: Simd, A: Arithmetic<S>>(
 ///
 /// # Safety
 /// As [`rectangle`].
-pub(crate) unsafe fn columns_of_tiles<S: Simd>(s: S, chains: Chains<'_>, p: usize, columns: usize) {
+pub(crate) unsafe fn columns_of_tiles<S: Simd, A: Arithmetic<S>>(
+    s: (S, A),
+    chains: Chains<'_>,
+    p: usize,
+    columns: usize,
+) {
     // SAFETY: the caller's promise.
-    unsafe { rectangle((s, Floats), chains, p, [1, columns]) }
+    unsafe { rectangle(s, chains, p, [1, columns]) }
 }
 
 /// All tiles of `p` panels.

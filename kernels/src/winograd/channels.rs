@@ -10,12 +10,14 @@
 
 use super::transform::{input_tiles, output_row};
 use super::{ELEMENTS, Piece, Tiles, Winograd, matrix, winograd_weights};
-use crate::channels::{Chains, columns_of_tiles};
+use crate::channels::{Chains, columns_of_tiles, drop_odd};
 use crate::im2col::Tap;
-use crate::isa::{Isa, dispatch};
-use crate::simd::Simd;
+use crate::isa::{Isa, dispatch, dispatch_bf16};
+use crate::simd::{Arithmetic, Bf16, Floats, Simd};
 use crate::team::Shared;
-use crate::{ChannelOperands, Convolution, Epilogue, LANES, Layout, channel_layout, pack_panels};
+use crate::{
+    ChannelOperands, Convolution, Epilogue, LANES, Layout, Precision, channel_layout, pack_panels,
+};
 use std::ops::Range;
 
 /// Floats that the transformed input of a strip should have at most, 1 MB: they stay in the second-level cache
@@ -32,6 +34,7 @@ const PANELS: usize = 4;
 #[derive(Clone, Debug, PartialEq)]
 pub struct ChannelWinograd {
     convolution: Convolution,
+    precision: Precision,
     /// Rows and columns of tiles of a plane.
     tiles: [usize; 2],
     /// A row of the input.
@@ -62,16 +65,25 @@ impl ChannelStrip {
 impl ChannelWinograd {
     /// The plan of a convolution to which Winograd's method applies, or `None`.
     pub fn new(convolution: &Convolution) -> Option<ChannelWinograd> {
+        ChannelWinograd::with_precision(convolution, Precision::F32)
+    }
+
+    /// The same, for products in this precision.
+    pub fn with_precision(
+        convolution: &Convolution,
+        precision: Precision,
+    ) -> Option<ChannelWinograd> {
         let tiles = convolution.output().size().map(|n| n.div_ceil(2));
         let zeros = vec![0.0; convolution.input().size()[1] * LANES];
         Winograd::applies(convolution).then_some(ChannelWinograd {
             convolution: *convolution,
+            precision,
             tiles,
             zeros,
         })
     }
 
-    /// Floats of the weights, `[outputs / 16][16][inputs][16]`.
+    /// Floats of the weights, `[outputs / 16][16][inputs][16]`; in bfloat16 with pairs for inputs.
     pub fn weights(&self) -> usize {
         self.panels() * self.panel_weights()
     }
@@ -82,12 +94,15 @@ impl ChannelWinograd {
     /// If a slice has not the length that the plan says.
     pub fn pack(&self, isa: Isa, weights: &[f32], to: &mut [f32]) {
         assert_eq!(to.len(), self.weights(), "weights in panels");
-        let plan = Winograd::new(&self.convolution).expect("checked when it was made");
+        let plan = Winograd::with_precision(&self.convolution, self.precision);
+        let plan = plan.expect("checked when it was made");
         let mut transformed = vec![0.0; plan.weights()];
         winograd_weights(isa, &plan, weights, &mut transformed);
-        let (inputs, outputs) = (self.inputs(), self.convolution.output().channels());
+        let (inputs, outputs) = (self.channels(), self.convolution.output().channels());
         let mut panels = vec![0.0; self.weights() / ELEMENTS];
-        for (element, matrix) in transformed.chunks_exact(inputs * outputs).enumerate() {
+        // In bfloat16, what follows the sixteen is for the data gradient.
+        let matrices = transformed.chunks_exact(inputs * outputs).take(ELEMENTS);
+        for (element, matrix) in matrices.enumerate() {
             pack_panels(matrix, outputs, &mut panels);
             let to = to.chunks_exact_mut(self.panel_weights());
             for (panel, to) in panels.chunks_exact(inputs * LANES).zip(to) {
@@ -106,9 +121,9 @@ impl ChannelWinograd {
         self.inputs().div_ceil(LANES)
     }
 
-    /// Vectors of multiply-adds for an image.
+    /// Vectors of multiply-adds for an image, or of steps that do two.
     pub fn cost(&self) -> usize {
-        ELEMENTS * self.tiles[0] * self.tiles[1] * self.inputs() * self.panels()
+        ELEMENTS * self.tiles[0] * self.tiles[1] * self.channels() * self.panels()
     }
 
     /// The strips of so many images.
@@ -129,12 +144,20 @@ impl ChannelWinograd {
         panels.min(PANELS) * strip.panel()
     }
 
-    /// The transform of one panel of the input of all images.
+    /// The transform of this panel of the input of all images, which is `x`.
     ///
     /// # Panics
-    /// If a slice has not the length that the plan says.
-    pub fn transform(&self, isa: Isa, strip: &ChannelStrip, x: &[f32], v: &mut [f32]) {
+    /// If there is no such panel, or a slice has not the length that the plan says.
+    pub fn transform(
+        &self,
+        isa: Isa,
+        strip: &ChannelStrip,
+        panel: usize,
+        x: &[f32],
+        v: &mut [f32],
+    ) {
         self.check(strip);
+        assert!(panel < self.input_panels(), "a panel of the input of a convolution");
         let input = self.convolution.input();
         let planes = Layout::new(1, strip.images, input.size());
         assert_eq!(x.len(), planes.len(), "a panel of the input of a convolution");
@@ -145,9 +168,15 @@ impl ChannelWinograd {
             strip: Piece { rows: strip.rows.clone(), columns: 0..self.tiles[1] },
             matrices: strip.matrices,
         };
-        let (images, v) = (0..strip.images, Shared::new(v));
+        let (images, all) = (0..strip.images, Shared::new(v));
         // SAFETY: `v` is borrowed for this call alone.
-        dispatch!(isa, s => unsafe { input_tiles(s, &tiles, images, [x, &self.zeros], v) });
+        dispatch!(isa, s => unsafe { input_tiles(s, &tiles, images, [x, &self.zeros], all) });
+        if self.precision == Precision::Bf16 {
+            dispatch_bf16!(isa, (s, a) => pack_in_place((s, a), v));
+            if panel + 1 == self.input_panels() {
+                drop_odd(self.inputs(), &mut v[..strip.panel() / 2]);
+            }
+        }
     }
 
     /// Y = epilogue(bias + W ∗ X) on a strip of some panels of outputs: `x` of the operands are all panels that
@@ -181,10 +210,15 @@ impl ChannelWinograd {
             let these = first..panels.end.min(first + PANELS);
             let y = &mut y[(first - panels.start) * output.len()..];
             let y = &mut y[..these.len() * output.len()];
-            dispatch!(isa, s => {
-                self.elements(s, strip, operands, &these, m);
-                self.outputs(s, strip, operands, &these, m, y);
-            });
+            match self.precision {
+                Precision::F32 => {
+                    dispatch!(isa, s => self.elements((s, Floats), strip, operands, &these, m));
+                }
+                Precision::Bf16 => {
+                    dispatch_bf16!(isa, (s, a) => self.elements((s, a), strip, operands, &these, m));
+                }
+            }
+            dispatch!(isa, s => self.outputs(s, strip, operands, &these, m, y));
         }
     }
 
@@ -200,14 +234,22 @@ impl ChannelWinograd {
         self.convolution.input().channels()
     }
 
+    /// Channels of the input, or pairs of them.
+    fn channels(&self) -> usize {
+        match self.precision {
+            Precision::F32 => self.inputs(),
+            Precision::Bf16 => self.inputs().div_ceil(2),
+        }
+    }
+
     fn panel_weights(&self) -> usize {
-        ELEMENTS * self.inputs() * LANES
+        ELEMENTS * self.channels() * LANES
     }
 
     /// The products of the sixteen elements, to `[panels][16][images][tiles]`.
-    fn elements<S: Simd>(
+    fn elements<S: Simd, A: Arithmetic<S>>(
         &self,
-        s: S,
+        s: (S, A),
         strip: &ChannelStrip,
         operands: &ChannelOperands<'_>,
         panels: &Range<usize>,
@@ -218,13 +260,13 @@ impl ChannelWinograd {
         let m = &mut m[..panels.len() * strip.panel()];
         for element in 0..ELEMENTS {
             let chains = Chains {
-                x: operands.x[element * stride..].as_ptr(),
+                x: operands.x[element * stride / A::NUMBERS..].as_ptr(),
                 x_row: 0,
-                x_step: LANES,
+                x_step: LANES / A::NUMBERS,
                 x_group: strip.panel(),
-                channels: self.inputs(),
+                channels: self.channels(),
                 taps: &[Tap { x: 0, w: 0 }],
-                weights: weights[element * self.inputs() * LANES..].as_ptr(),
+                weights: weights[element * self.channels() * LANES..].as_ptr(),
                 w_panel: self.panel_weights(),
                 w_channel: LANES,
                 bias: None,
@@ -286,4 +328,24 @@ impl ChannelWinograd {
             },
         );
     }
+}
+
+/// Rounds values to bfloat16, neighbours to a pair: the first half is as many vectors of eight pairs.
+fn pack_in_place<S: Simd, A: Bf16<S>>((s, a): (S, A), v: &mut [f32]) {
+    let vectors: &mut [[f32; LANES]] = v.as_chunks_mut().0;
+    a.vectorize(
+        s,
+        #[inline(always)]
+        || {
+            for i in 0..vectors.len().div_ceil(2) {
+                let first = s.load(&vectors[2 * i]);
+                let second = match vectors.get(2 * i + 1) {
+                    Some(second) => s.load(second),
+                    None => s.zero(),
+                };
+                // What is read is at or behind what is written.
+                s.store(&mut vectors[i], a.pack_neighbours(s, first, second));
+            }
+        },
+    );
 }

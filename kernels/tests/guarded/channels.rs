@@ -5,8 +5,8 @@ use crate::buffers::Buffers;
 use crate::chance::Chance;
 use kernels::{
     ChannelConvolution, ChannelOperands, ChannelStrip, ChannelWinograd, Convolution, Isa, LANES,
-    Layout, Part, Window, channel_affine, channel_layout, flatten_channels, load_channels,
-    pack_channel_pairs, pack_panels, relu_max_pool_channels, rows_of_channels,
+    Layout, Part, Precision, Window, channel_affine, channel_layout, flatten_channels,
+    load_channels, pack_channel_pairs, pack_panels, relu_max_pool_channels, rows_of_channels,
 };
 use std::ops::Range;
 
@@ -89,7 +89,7 @@ fn run(c: &mut Chance, b: &Buffers, isa: Isa) {
 }
 
 fn run_bf16(c: &mut Chance, b: &Buffers, isa: Isa) {
-    run_plan(c, b, isa, ChannelConvolution::new_bf16, 2);
+    run_plan(c, b, isa, |conv| ChannelConvolution::with_precision(conv, Precision::Bf16), 2);
 }
 
 /// A part of a plan, of operands with so many numbers to a float.
@@ -127,7 +127,8 @@ fn winograd(c: &mut Chance) -> (ChannelWinograd, Convolution, usize, ChannelStri
         let channels = [c.of(&[32, 33, 48, 64]), c.of(&[32, 32, 50])];
         let conv = Convolution::new(channels[0], c.size(), channels[1], window).expect("it fits");
         assert!(conv.input().block_len() <= 1 << 17, "more than is tried");
-        (ChannelWinograd::new(&conv).expect("enough channels"), conv)
+        let precision = c.of(&[Precision::F32, Precision::Bf16]);
+        (ChannelWinograd::with_precision(&conv, precision).expect("enough channels"), conv)
     };
     let ((own, conv), (other, _)) = (plan(c), plan(c));
     let images = 1 + c.below(3);
@@ -146,7 +147,13 @@ fn pack(c: &mut Chance, b: &Buffers, isa: Isa) {
 fn transform(c: &mut Chance, b: &Buffers, isa: Isa) {
     let (plan, conv, images, strip) = winograd(c);
     let x = b.floats(c, Layout::new(1, images, conv.input().size()).len());
-    plan.transform(isa, &strip, x, b.floats(c, strip.panel()));
+    plan.transform(
+        isa,
+        &strip,
+        c.near(c_below(plan.input_panels())),
+        x,
+        b.floats(c, strip.panel()),
+    );
 }
 
 fn product(c: &mut Chance, b: &Buffers, isa: Isa) {

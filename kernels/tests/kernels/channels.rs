@@ -142,10 +142,9 @@ fn by_winograd(
     let bias = in_panels(bias);
     for strip in plan.strips(images) {
         let mut v = Guarded::poisoned(strip.panel() * plan.input_panels());
-        for (x, v) in
-            x.chunks_exact(x.len() / plan.input_panels()).zip(v.chunks_exact_mut(strip.panel()))
-        {
-            plan.transform(isa, &strip, x, v);
+        let x = x.chunks_exact(x.len() / plan.input_panels());
+        for (panel, (x, v)) in x.zip(v.chunks_exact_mut(strip.panel())).enumerate() {
+            plan.transform(isa, &strip, panel, x, v);
         }
         v.assert_guards("transformed input");
         let operands = ChannelOperands {

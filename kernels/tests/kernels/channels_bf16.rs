@@ -5,7 +5,7 @@ use crate::batches::{Case, Guarded, any_cases};
 use crate::channels::{from_channels, to_channels};
 use crate::common::{assert_same_bits, relu_if};
 use kernels::{
-    ChannelConvolution, ChannelOperands, Convolution, Isa, LANES, Operands, Part, Start,
+    ChannelConvolution, ChannelOperands, Convolution, Isa, LANES, Operands, Part, Precision, Start,
     channel_layout, implicit_gemm, pack_channel_pairs, pack_pairs, pack_panels, pack_weights,
     round_to_bf16,
 };
@@ -47,7 +47,7 @@ fn by_channels(
     [weights, x, bias]: [&[f32]; 3],
     (activated, workers): (bool, usize),
 ) -> Vec<f32> {
-    let plan = ChannelConvolution::new_bf16(layer);
+    let plan = ChannelConvolution::with_precision(layer, Precision::Bf16);
     let mut panels = Guarded::poisoned(plan.weights());
     pack_panels(&pairs(isa, layer, weights), conv.outputs, &mut panels);
     let (images, channels) = (conv.images, conv.inputs);

@@ -142,8 +142,17 @@ impl<'a> Steps<'a> {
         let (outputs, [height, width]) = (layer.output().channels(), layer.output().size());
         let output = [outputs, height, width];
         let bias = bias.map(|bias| self.constant(bias));
-        if self.rounds(layer) {
-            let plan = ChannelConvolution::new_bf16(layer);
+        let precision = if self.rounds(layer) { Precision::Bf16 } else { Precision::F32 };
+        if let Some(plan) = ChannelWinograd::with_precision(layer, precision) {
+            let place = self.room(plan.weights());
+            plan.pack(self.isa, weights, &mut self.constants[place.clone()]);
+            self.cost += plan.cost();
+            self.batch_cost += plan.cost() / plan.panels() * outputs;
+            let operation = Operation::Winograd { plan, weights: place, bias, epilogue };
+            return self.step(operation, &[x], output);
+        }
+        let plan = ChannelConvolution::with_precision(layer, precision);
+        if precision == Precision::Bf16 {
             let mut pairs = vec![0.0; layer.forward_bf16().weights()];
             kernels::pack_weights(self.isa, layer, weights, &mut pairs);
             let place = self.room(plan.weights());
@@ -153,15 +162,6 @@ impl<'a> Steps<'a> {
             let operation = Operation::Bf16 { plan, weights: place, bias, epilogue };
             return self.step(operation, &[x], output);
         }
-        if let Some(plan) = ChannelWinograd::new(layer) {
-            let place = self.room(plan.weights());
-            plan.pack(self.isa, weights, &mut self.constants[place.clone()]);
-            self.cost += plan.cost();
-            self.batch_cost += plan.cost() / plan.panels() * outputs;
-            let operation = Operation::Winograd { plan, weights: place, bias, epilogue };
-            return self.step(operation, &[x], output);
-        }
-        let plan = ChannelConvolution::new(layer);
         let place = self.room(plan.weights());
         pack_panels(weights, outputs, &mut self.constants[place.clone()]);
         self.cost += plan.cost();

@@ -185,7 +185,7 @@ impl Run<'_> {
             run_pieces(self.cores, count, [v, &mut []], places, &|i, [v, _]| {
                 for (panel, v) in cut(i).zip(v.chunks_exact_mut(strip.panel())) {
                     let x = &operands.x[panel * x_panel..][..x_panel];
-                    plan.transform(isa, &strip, x, v);
+                    plan.transform(isa, &strip, panel, x, v);
                 }
             });
             let operands = ChannelOperands { x: v, ..*operands };
