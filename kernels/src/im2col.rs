@@ -15,7 +15,7 @@
 mod regions;
 mod size;
 
-use crate::{Convolution, LANES, Layout, Window};
+use crate::{Convolution, LANES, Layout, Precision, Window};
 use regions::Direction::{Backward, Forward};
 pub(crate) use regions::{Class, Direction, classes};
 use regions::{Rectangle, positions, weight_regions};
@@ -60,6 +60,8 @@ pub struct Im2col {
     pub(crate) weights: usize,
     /// How many groups there are; each has its planes after those of the one before.
     pub(crate) groups: usize,
+    /// Of the operands: in bfloat16 channels of the source are pairs.
+    pub(crate) precision: Precision,
     view: View,
 }
 
@@ -71,6 +73,8 @@ pub(crate) enum View {
     ForwardPooled,
     DataGradient,
     WeightGradient,
+    /// That of the forward product, for a weight gradient in bfloat16: pairs are neighbouring images.
+    Neighbours,
 }
 
 /// Where the rows of the weights lie.
@@ -92,6 +96,22 @@ impl Im2col {
     /// The layout of what a product writes, one block.
     pub fn target(&self) -> Layout {
         Layout::new(self.target.blocks(), self.groups * self.target.channels(), self.target.size())
+    }
+
+    /// The layout of what a product reads, one block.
+    pub fn source(&self) -> Layout {
+        Layout::new(self.source.blocks(), self.groups * self.source.channels(), self.source.size())
+    }
+
+    /// Floats, or pairs of bfloat16, of the weights.
+    pub fn weights(&self) -> usize {
+        self.groups * self.weights
+    }
+
+    /// The forward view, of pairs of neighbouring images.
+    pub(crate) fn of_neighbours(self) -> Im2col {
+        self.expect("a weight gradient in bfloat16", &[View::Forward]);
+        Im2col { precision: Precision::Bf16, view: View::Neighbours, ..self }
     }
 
     /// Panics unless the view is for the product of this name.
@@ -281,8 +301,9 @@ impl Convolution {
                 (Rows::Panels(panel), self.transposed_weights())
             }
         };
+        let (groups, precision) = (1, Precision::F32);
         let (taps, columns, regions) = (vec![], vec![], vec![]);
-        Im2col { taps, columns, regions, source, target, rows, weights, groups: 1, view }
+        Im2col { taps, columns, regions, source, target, rows, weights, groups, precision, view }
     }
 }
 

@@ -2,8 +2,10 @@
 
 use crate::simd::Portable;
 #[cfg(target_arch = "x86_64")]
-use crate::simd::{Avx2, Avx512};
+use crate::simd::{Avx2, Avx512, Avx512Bf16};
 use std::fmt;
+#[cfg(target_arch = "x86_64")]
+use std::sync::OnceLock;
 
 /// A SIMD path that this processor has.
 ///
@@ -15,13 +17,13 @@ pub struct Isa(pub(crate) Path);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Path {
     #[cfg(target_arch = "x86_64")]
-    Avx512(Avx512),
+    Avx512(Avx512, Option<Avx512Bf16>),
     #[cfg(target_arch = "x86_64")]
     Avx2(Avx2),
     Portable(Portable),
 }
 
-/// Lowers the path below what the processor has: `avx2` or `portable`.
+/// Lowers the path below what the processor has: `avx512` (without the instruction for bfloat16), `avx2` or `portable`.
 pub const ISA_VARIABLE: &str = "BOBBIN_ISA";
 
 /// A comma-separated list of paths that [`Isa::available`] must find; a missing one is a panic, so
@@ -34,7 +36,7 @@ pub struct UnknownIsa(String);
 
 impl fmt::Display for UnknownIsa {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{ISA_VARIABLE}={}: expected avx512, avx2 or portable", self.0)
+        write!(f, "{ISA_VARIABLE}={}: expected avx512bf16, avx512, avx2 or portable", self.0)
     }
 }
 
@@ -63,11 +65,24 @@ impl Isa {
             .find(|isa| NAMES.iter().position(|known| *known == isa.name()) >= Some(rank))
     }
 
-    /// Every path of this processor, widest first. For tests, which run on all of them.
+    /// Every path of this processor that computes `f32` in its own way, widest first. For tests, which run on all of
+    /// them.
     ///
     /// # Panics
     /// If `BOBBIN_REQUIRE_ISA` names a path that is not there.
     pub fn available() -> Vec<Isa> {
+        let mut found = Self::available_bf16();
+        // Without the instruction for bfloat16, the rest is the same.
+        let has_instruction = found[0].name() == "avx512bf16";
+        found.retain(|isa| !has_instruction || isa.name() != "avx512");
+        found
+    }
+
+    /// Every path of this processor that computes bfloat16 in its own way, widest first.
+    ///
+    /// # Panics
+    /// As [`Isa::available`].
+    pub fn available_bf16() -> Vec<Isa> {
         let found: Vec<Isa> = Self::detected().collect();
         let required = std::env::var(REQUIRED_VARIABLE).unwrap_or_default();
         for name in required.split(',').filter(|name| !name.is_empty()) {
@@ -81,17 +96,28 @@ impl Isa {
 
     fn detected() -> impl Iterator<Item = Isa> {
         #[cfg(target_arch = "x86_64")]
-        let wide = [Avx512::detect().map(Path::Avx512), Avx2::detect().map(Path::Avx2)];
+        let wide = {
+            static BF16: OnceLock<Option<Avx512Bf16>> = OnceLock::new();
+            let avx512 = Avx512::detect();
+            let bf16 = avx512.and_then(|s| *BF16.get_or_init(|| Avx512Bf16::agreeing(s)));
+            [
+                avx512.filter(|_| bf16.is_some()).map(|s| Path::Avx512(s, bf16)),
+                avx512.map(|s| Path::Avx512(s, None)),
+                Avx2::detect().map(Path::Avx2),
+            ]
+        };
         #[cfg(not(target_arch = "x86_64"))]
         let wide: [Option<Path>; 0] = [];
         wide.into_iter().flatten().chain([Path::Portable(Portable)]).map(Isa)
     }
 
-    /// `avx512`, `avx2` or `portable`.
+    /// `avx512bf16`, `avx512`, `avx2` or `portable`.
     pub fn name(self) -> &'static str {
         match self.0 {
             #[cfg(target_arch = "x86_64")]
-            Path::Avx512(_) => "avx512",
+            Path::Avx512(_, Some(_)) => "avx512bf16",
+            #[cfg(target_arch = "x86_64")]
+            Path::Avx512(_, None) => "avx512",
             #[cfg(target_arch = "x86_64")]
             Path::Avx2(_) => "avx2",
             Path::Portable(_) => "portable",
@@ -100,7 +126,7 @@ impl Isa {
 }
 
 /// From the widest path to the narrowest.
-const NAMES: [&str; 3] = ["avx512", "avx2", "portable"];
+const NAMES: [&str; 4] = ["avx512bf16", "avx512", "avx2", "portable"];
 
 impl fmt::Display for Isa {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -114,7 +140,7 @@ macro_rules! dispatch {
     ($isa:expr, $simd:ident => $body:expr) => {
         match $isa.0 {
             #[cfg(target_arch = "x86_64")]
-            $crate::isa::Path::Avx512($simd) => $body,
+            $crate::isa::Path::Avx512($simd, _) => $body,
             #[cfg(target_arch = "x86_64")]
             $crate::isa::Path::Avx2($simd) => $body,
             $crate::isa::Path::Portable($simd) => $body,
@@ -123,6 +149,31 @@ macro_rules! dispatch {
 }
 pub(crate) use dispatch;
 
+/// [`dispatch`] with `$step` bound to the arithmetic of bfloat16 besides.
+macro_rules! dispatch_bf16 {
+    ($isa:expr, ($simd:ident, $step:ident) => $body:expr) => {
+        match $isa.0 {
+            #[cfg(target_arch = "x86_64")]
+            $crate::isa::Path::Avx512($simd, Some($step)) => $body,
+            #[cfg(target_arch = "x86_64")]
+            $crate::isa::Path::Avx512($simd, None) => {
+                let $step = $crate::simd::Pairs;
+                $body
+            }
+            #[cfg(target_arch = "x86_64")]
+            $crate::isa::Path::Avx2($simd) => {
+                let $step = $crate::simd::Pairs;
+                $body
+            }
+            $crate::isa::Path::Portable($simd) => {
+                let $step = $crate::simd::Pairs;
+                $body
+            }
+        }
+    };
+}
+pub(crate) use dispatch_bf16;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -130,8 +181,9 @@ mod tests {
     #[test]
     fn variable_lowers_and_never_raises() {
         assert_eq!(Isa::at_most("portable").unwrap().name(), "portable");
-        assert_ne!(Isa::at_most("avx2").unwrap().name(), "avx512");
-        assert_eq!(Isa::at_most("avx512"), Some(Isa::detect()));
+        assert!(!Isa::at_most("avx2").unwrap().name().starts_with("avx512"));
+        assert_ne!(Isa::at_most("avx512").unwrap().name(), "avx512bf16");
+        assert_eq!(Isa::at_most("avx512bf16"), Some(Isa::detect()));
         assert_eq!(Isa::at_most("sse9"), None);
     }
 }

@@ -44,13 +44,14 @@ mod peak;
 mod simd;
 mod tile;
 pub use isa::{ISA_VARIABLE, Isa, REQUIRED_VARIABLE, UnknownIsa};
-pub use peak::fma_chains;
+pub use peak::{bf16_chains, fma_chains};
 
 // Parts of operations, and who does them.
 mod team;
 pub use team::{Cores, Cost, Team};
 
 // Products: of convolutions, linear layers and plain matrices.
+mod bf16;
 mod depthwise;
 mod gemm;
 mod implicit_gemm;
@@ -58,6 +59,9 @@ mod linear_weight_gradient;
 mod transpose;
 mod weight_gradient;
 mod winograd;
+pub use bf16::{
+    pack_neighbours, pack_pairs, pack_weights, pack_weights_transposed, round_to_bf16,
+};
 pub use depthwise::{Depthwise, DepthwiseTensors, depthwise, depthwise_gradients};
 pub use gemm::{Gemm, Matrix, MatrixMut, gemm};
 pub use implicit_gemm::{Operands, Start, implicit_gemm, implicit_gemm_pooled};

@@ -16,9 +16,12 @@
 //!     for each tile of rows          … against M rows of a
 //!       for column, for image        M · N chains in registers
 //! ```
+//!
+//! In [bfloat16](crate::bf16) a step is of two images, 2i and 2i + 1: b is rounded when it is transposed, a is
+//! [packed](crate::pack_neighbours), and a group has up to 2 · [`KC`] columns.
 
 use crate::isa::dispatch;
-use crate::simd::Simd;
+use crate::simd::{Arithmetic, Floats, Simd};
 use crate::team::{Cores, Cost};
 use crate::tile::{self, with_size};
 use crate::{LANES, Layout};
@@ -79,7 +82,7 @@ fn rank_k_update(cores: Cores<'_>, columns: usize, [a, b]: [Operand<'_>; 2], out
         // Loop 4: the sum in blocks of KC columns.
         for (first, len) in tile::split(columns, KC) {
             let group = Group::new((first..first + len).map(place));
-            dispatch!(cores.isa, s => group.run(s, (count, &row), a.floats, b, out));
+            dispatch!(cores.isa, s => group.run((s, Floats), (count, &row), a.floats, b, out));
         }
     });
 }
@@ -89,14 +92,14 @@ fn rows_of_a_tile(rows: usize) -> usize {
     rows.min(10)
 }
 
-/// The places of some columns in both operands.
+/// The places of some columns in both operands, at most [`KC`] for each number in a lane.
 pub(crate) struct Group {
-    a: [usize; KC],
-    b: [usize; KC],
+    a: [usize; 2 * KC],
+    b: [usize; 2 * KC],
     len: usize,
 }
 
-/// The features of every image of a group, `N` vectors each.
+/// The features of every image of a group, or pair of images, `N` vectors each.
 type Transposed<V, const N: usize> = [[MaybeUninit<V>; N]; KC * LANES];
 
 /// The most rows of a tile with this many vectors of features: a row is an address, and there are
@@ -117,7 +120,7 @@ const fn wide<S: Simd>() -> bool {
 
 impl Group {
     pub(crate) fn new(columns: impl Iterator<Item = [usize; 2]>) -> Group {
-        let mut group = Group { a: [0; KC], b: [0; KC], len: 0 };
+        let mut group = Group { a: [0; 2 * KC], b: [0; 2 * KC], len: 0 };
         for [a, b] in columns {
             (group.a[group.len], group.b[group.len]) = (a, b);
             group.len += 1;
@@ -127,24 +130,26 @@ impl Group {
 
     /// Adds the products of the group's columns. `row` tells where each of `count` rows lies in `a`,
     /// and where its sums lie in `out`, one after the other.
-    pub(crate) fn run<S: Simd>(
+    pub(crate) fn run<S: Simd, A: Arithmetic<S>>(
         &self,
-        s: S,
+        path: (S, A),
         (count, row): (usize, &impl Fn(usize) -> [usize; 2]),
         a: &[f32],
         Operand { floats: b, count: features, stride }: Operand<'_>,
         out: &mut [f32],
     ) {
-        let mut first = 0;
+        assert!(self.len <= KC * A::NUMBERS, "columns of a group");
+        let (s, mut first) = (path.0, 0);
         // Loops 5 and 2: NC = NR = N vectors of features.
         while first < features {
             let vectors = if wide::<S>() && features - first > LANES { 2 } else { 1 };
             let width = (features - first).min(vectors * LANES);
             with_size!(N = vectors, of 1 2 => {
                 let mut t: Transposed<S::Vector, N> = [[const { MaybeUninit::uninit() }; N]; _];
-                s.vectorize(
+                path.1.vectorize(
+                    s,
                     #[inline(always)]
-                    || self.transpose(s, &b[first * stride..], stride, width, &mut t),
+                    || self.transpose(path, &b[first * stride..], stride, width, &mut t),
                 );
                 // Loop 1: MR = M rows.
                 for (m, len) in tile::split(count, rows::<S>(N)) {
@@ -154,7 +159,7 @@ impl Group {
                             *place = row(m + i);
                             place[1] += first;
                         }
-                        self.tile::<S, M, N>(s, a, places, &t, width, out);
+                        self.tile::<S, A, M, N>(path, a, places, &t, width, out);
                     });
                 }
             });
@@ -162,11 +167,12 @@ impl Group {
         }
     }
 
-    /// Turns vectors of images into vectors of features; those beyond `width` are zero.
+    /// Turns vectors of images into vectors of features, of each image or pair of images; those beyond `width` are
+    /// zero.
     #[inline(always)]
-    fn transpose<S: Simd, const N: usize>(
+    fn transpose<S: Simd, A: Arithmetic<S>, const N: usize>(
         &self,
-        s: S,
+        (s, arithmetic): (S, A),
         b: &[f32],
         stride: usize,
         width: usize,
@@ -179,8 +185,11 @@ impl Group {
                     let vector = b[place + i * stride..].first_chunk();
                     *row = s.load(vector.expect("a whole vector"));
                 }
-                for (image, row) in s.transpose(rows).into_iter().enumerate() {
-                    to[column * LANES + image][n].write(row);
+                let images = s.transpose(rows);
+                for i in 0..LANES / A::NUMBERS {
+                    let [low, high] = [A::NUMBERS * i, A::NUMBERS * (i + 1) - 1];
+                    let features = arithmetic.pack(s, images[low], images[high]);
+                    to[column * (LANES / A::NUMBERS) + i][n].write(features);
                 }
             }
         }
@@ -188,9 +197,9 @@ impl Group {
 
     /// `M` rows at their places in `a` and `out`.
     #[inline(always)]
-    fn tile<S: Simd, const M: usize, const N: usize>(
+    fn tile<S: Simd, A: Arithmetic<S>, const M: usize, const N: usize>(
         &self,
-        s: S,
+        (s, arithmetic): (S, A),
         a: &[f32],
         places: [[usize; 2]; M],
         b: &Transposed<S::Vector, N>,
@@ -202,17 +211,18 @@ impl Group {
             unreachable!("a tile of {M} × {N} on this path");
         }
         let columns = &self.a[..self.len];
-        let end = columns.iter().max().map_or(0, |last| last + LANES);
+        let end = columns.iter().max().map_or(0, |last| last + LANES / A::NUMBERS);
         let mut rows = [a.as_ptr(); M];
         for (row, [place, _]) in rows.iter_mut().zip(places) {
             *row = a[place..][..end].as_ptr();
         }
-        s.vectorize(
+        arithmetic.vectorize(
+            s,
             #[inline(always)]
             || {
                 // SAFETY: each row was sliced above up to the end of its last column, and
                 // `transpose` wrote the images of every column of this group.
-                let sums = unsafe { chains(s, rows, columns, b) };
+                let sums = unsafe { chains((s, arithmetic), rows, columns, b) };
                 for (m, [_, place]) in places.into_iter().enumerate() {
                     let out = &mut out[place..][..width];
                     let (whole, rest) = out.as_chunks_mut();
@@ -231,17 +241,18 @@ impl Group {
 /// The heart of it: `M · N` chains over the images of some columns.
 ///
 /// # Safety
-/// `rows[m] + columns[j]` must be readable for sixteen floats, and `b` be written for every column.
+/// `rows[m] + columns[j]` must be readable for sixteen floats, or as many pairs as make sixteen numbers, and `b` be
+/// written for every column.
 #[inline(always)]
-unsafe fn chains<S: Simd, const M: usize, const N: usize>(
-    s: S,
+unsafe fn chains<S: Simd, A: Arithmetic<S>, const M: usize, const N: usize>(
+    (s, arithmetic): (S, A),
     rows: [*const f32; M],
     columns: &[usize],
     b: &Transposed<S::Vector, N>,
 ) -> [[S::Vector; N]; M] {
     let mut sums = [[s.zero(); N]; M];
-    for (column, b) in columns.iter().zip(b.as_chunks::<LANES>().0) {
-        for image in 0..LANES {
+    for (column, b) in columns.iter().zip(b.chunks_exact(LANES / A::NUMBERS)) {
+        for image in 0..LANES / A::NUMBERS {
             // SAFETY: the caller's promise.
             unsafe {
                 let mut v = [s.zero(); N];
@@ -251,7 +262,7 @@ unsafe fn chains<S: Simd, const M: usize, const N: usize>(
                 for m in 0..M {
                     let g = s.splat(*rows[m].add(column + image));
                     for n in 0..N {
-                        sums[m][n] = s.mul_add(g, v[n], sums[m][n]);
+                        sums[m][n] = arithmetic.step(s, g, v[n], sums[m][n]);
                     }
                 }
             }

@@ -16,6 +16,7 @@
 
 mod activation;
 mod batch_norm;
+mod bfloat16;
 mod classifier;
 mod compare;
 mod conv;
@@ -41,6 +42,7 @@ pub use activation::{
 pub use batch_norm::{
     BatchNorm, BatchNormGradients, batch_norm2d, batch_norm2d_backward, batch_norm2d_eval,
 };
+pub use bfloat16::bfloat16;
 pub use classifier::{ClassifierLoss, Outputs};
 pub use compare::{Difference, assert_close, compare, dot, dot_allowance, magnitude, norm, widen};
 pub use conv::{Conv, ConvGradients, conv2d, conv2d_backward};

@@ -5,7 +5,8 @@ use super::{BatchNorm, Epilogue, Operation, pieces};
 use crate::Tensor;
 use crate::tape::{Backward, Param, Part, Tape, Var};
 use kernels::{
-    Conv2dOptions, Convolution, DepthwiseTensors, Operands, Start, Store, Window, Winograd,
+    Conv2dOptions, Convolution, DepthwiseTensors, Operands, Precision, Start, Store, Window,
+    Winograd,
 };
 
 impl Tape<'_> {
@@ -30,7 +31,7 @@ impl Tape<'_> {
     }
 
     /// `max_pool2d(relu(conv2d(x)))` with a 2×2 window of stride 2: the same values and gradients bit
-    /// for bit, in one pass where the convolution has neither padding nor groups and is done by im2col.
+    /// for bit, in one pass where the convolution has neither padding nor groups and is done by im2col in `f32`.
     ///
     /// # Panics
     /// As [`Tape::conv2d`]; or if its output has less than two rows or columns.
@@ -43,7 +44,9 @@ impl Tape<'_> {
     ) -> Var {
         let options = options.into();
         let convolution = self.convolution(x, weight, options);
-        if options.is_padded() || options.groups > 1 || Winograd::applies(&convolution) {
+        let in_bf16 = self.precision() == Precision::Bf16 && convolution.suits_bf16();
+        let in_parts = in_bf16 || Winograd::applies(&convolution);
+        if options.is_padded() || options.groups > 1 || in_parts {
             let full = self.conv2d(x, weight, bias, options, true);
             let y = self.max_pool2d(full, Window::new([2, 2]).stride(2));
             self.done(full);
@@ -71,7 +74,7 @@ impl Tape<'_> {
         let convolution = self.convolution(x, weight, options.into());
         let index = self.workspace.plans.next();
         let mut plan = self.workspace.plans.take(index);
-        plan.prepare(convolution, false);
+        plan.prepare(convolution, false, self.precision());
         let (channels, size) = (convolution.output().channels(), convolution.output().size());
         let (y, mut out) = self.output(self.value(x).images(), channels, size);
         let mut scratch = std::mem::take(&mut self.workspace.scratch);
@@ -115,7 +118,7 @@ impl Tape<'_> {
         let (cores, params) = (self.cores, self.params);
         let index = self.workspace.plans.next();
         let mut plan = self.workspace.plans.take(index);
-        plan.prepare(convolution, epilogue == Epilogue::ReluMaxPool);
+        plan.prepare(convolution, epilogue == Epilogue::ReluMaxPool, self.precision());
         let images = self.value(x).images();
         let (channels, mut size) = (convolution.output().channels(), convolution.output().size());
         if epilogue == Epilogue::ReluMaxPool {

@@ -4,6 +4,7 @@ mod activation;
 mod add;
 mod arithmetic;
 mod batch_norm2d;
+mod bf16;
 mod concat;
 mod conv2d;
 mod dropout;

@@ -1,19 +1,24 @@
 //! The three products of a convolution, each by the method that suits its shape.
 
+use super::bf16::Bf16;
 use crate::{Buffer, Tensor};
-use kernels::{Convolution, Cores, Depthwise, DepthwiseTensors, Im2col, Operands, Store, Winograd};
+use kernels::{
+    Convolution, Cores, Depthwise, DepthwiseTensors, Im2col, Operands, Precision, Store, Winograd,
+};
 
 /// What a convolution keeps from step to step: the tables and transforms that its shape decides, and
 /// room for what its backward needs.
 #[derive(Default)]
 pub(crate) struct Plan {
-    key: Option<(Convolution, bool)>,
+    key: Option<(Convolution, bool, Precision)>,
     /// The offset tables of its im2col matrix; not made where it is done by transforms.
     tables: Tables,
     /// The transforms, with room for those of the weights.
     winograd: Option<(Winograd, Buffer)>,
     /// The plan of a depthwise convolution.
     depthwise: Option<Depthwise>,
+    /// The products in bfloat16.
+    bf16: Option<Bf16>,
     /// Which input of a pooling window won, by image.
     pub(super) masks: Vec<[u16; 4]>,
     /// The gradient before pooling.
@@ -30,14 +35,27 @@ struct Tables {
 }
 
 impl Plan {
-    pub(super) fn prepare(&mut self, convolution: Convolution, pooled: bool) {
-        if self.key == Some((convolution, pooled)) {
+    pub(super) fn prepare(
+        &mut self,
+        convolution: Convolution,
+        pooled: bool,
+        precision: Precision,
+    ) {
+        let key = Some((convolution, pooled, precision));
+        if self.key == key {
             return;
         }
-        *self = Plan { key: Some((convolution, pooled)), ..Plan::default() };
-        if let Some(winograd) = Winograd::new(&convolution) {
+        *self = Plan { key, ..Plan::default() };
+        let in_bf16 = precision == Precision::Bf16 && convolution.suits_bf16();
+        assert!(!in_bf16 || !pooled, "products in bfloat16 are not pooled in the same pass");
+        let precision = if in_bf16 { Precision::Bf16 } else { Precision::F32 };
+        if let Some(winograd) = Winograd::with_precision(&convolution, precision) {
             let weights = Buffer::zeros(winograd.weights());
             self.winograd = Some((winograd, weights));
+            return;
+        }
+        if in_bf16 {
+            self.bf16 = Some(Bf16::new(convolution));
             return;
         }
         self.depthwise = Depthwise::new(&convolution);
@@ -67,7 +85,9 @@ impl Plan {
         scratch: &mut Scratch,
         y: &mut [f32],
     ) {
-        if let Some((plan, transformed)) = &mut self.winograd {
+        if let Some(plan) = &self.bf16 {
+            plan.forward(cores, operands, scratch, y);
+        } else if let Some((plan, transformed)) = &mut self.winograd {
             kernels::winograd_weights(cores, plan, operands.weights, transformed);
             let operands = Operands { weights: transformed, ..operands };
             let room = scratch.at_least(plan.scratch_of(cores.most()));
@@ -122,6 +142,9 @@ impl Plan {
         dw: &mut [f32],
     ) {
         let convolution = self.convolution();
+        if let Some(plan) = &mut self.bf16 {
+            return plan.weight_gradient(cores, [x, dy], scratch, dw);
+        }
         if let Some((plan, _)) = &self.winograd {
             let room = scratch.at_least(plan.scratch_of(cores.most()));
             return kernels::winograd_weight_gradient(cores, plan, x, dy, room, dw);
@@ -147,6 +170,9 @@ impl Plan {
         y: &mut [f32],
     ) {
         let convolution = self.convolution();
+        if let Some(plan) = &mut self.bf16 {
+            return plan.data_gradient(cores, operands, scratch, y);
+        }
         if let Some((plan, transformed)) = &self.winograd {
             let operands = Operands { weights: transformed, ..operands };
             let room = scratch.at_least(plan.scratch_of(cores.most()));

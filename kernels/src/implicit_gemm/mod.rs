@@ -5,7 +5,8 @@
 //! ```
 //!
 //! Each output is one chain of fused multiply-adds from its start (bias, zero or the value already
-//! there) through its taps in order, whatever the tile: hence the bits depend on the layer alone.
+//! there) through its taps in order, whatever the tile: hence the bits depend on the layer alone. In
+//! [bfloat16](crate::bf16) taps are pairs of channels, and a step of a chain adds both products.
 //!
 //! ```text
 //! for each region                    taps × columns without holes
@@ -23,11 +24,11 @@ mod part;
 mod sink;
 
 use crate::im2col::{Column, Im2col, Rows, Tap, View};
-use crate::isa::{Isa, dispatch};
-use crate::simd::Simd;
+use crate::isa::{Isa, dispatch, dispatch_bf16};
+use crate::simd::{Arithmetic, Floats, Simd};
 use crate::team::{Cores, Cost, Shared};
 use crate::tile::{with_columns, with_rows};
-use crate::{Epilogue, LANES, tile};
+use crate::{Epilogue, LANES, Precision, tile};
 use part::Part;
 pub(crate) use part::level;
 use sink::{Plain, Pooled, Sink};
@@ -61,7 +62,9 @@ pub struct Operands<'a> {
 ///
 /// `weights` are row-major `[outputs][inputs / groups][kh][kw]` for [`forward`] and those of
 /// [`transpose_weights`](crate::transpose_weights) for [`data_gradient`]; `x` and `y` are whole batches
-/// in the layouts of the convolution.
+/// in the layouts of the convolution. In bfloat16 `weights` and `x` are pairs, as
+/// [`forward_bf16`](crate::Convolution::forward_bf16) and
+/// [`data_gradient_bf16`](crate::Convolution::data_gradient_bf16) say.
 ///
 /// [`forward`]: crate::Convolution::forward
 /// [`data_gradient`]: crate::Convolution::data_gradient
@@ -194,12 +197,26 @@ impl<'a> Product<'a> {
     }
 
     fn plain(&self, cores: Cores<'_>, y: Shared<'_, f32>) {
-        dispatch!(cores.isa, s => {
-            let grid = self.grid::<_, Plain>(s, cores);
-            cores.run(grid.parts(), |part| {
-                self.run(s, Plain { y: y.pointer() }, &grid.part(part));
-            });
-        })
+        match self.im2col.precision {
+            Precision::F32 => dispatch!(cores.isa, s => self.plain_parts(cores, (s, Floats), y)),
+            Precision::Bf16 => dispatch_bf16!(cores.isa, (s, step) => {
+                self.plain_parts(cores, (s, step), y);
+            }),
+        }
+    }
+
+    fn plain_parts<S: Simd, A: Arithmetic<S>>(
+        &self,
+        cores: Cores<'_>,
+        (s, arithmetic): (S, A),
+        y: Shared<'_, f32>,
+    ) where
+        (S, A): Sync,
+    {
+        let grid = self.grid::<_, Plain>(s, cores);
+        cores.run(grid.parts(), |part| {
+            self.run((s, arithmetic), Plain { y: y.pointer() }, &grid.part(part));
+        });
     }
 
     fn pooled(&self, cores: Cores<'_>, y: &mut [f32], masks: &mut [[u16; 4]], pixels: usize) {
@@ -208,7 +225,7 @@ impl<'a> Product<'a> {
             let grid = self.grid::<_, Pooled>(s, cores);
             cores.run(grid.parts(), |part| {
                 let sink = Pooled { y: y.pointer(), masks: masks.pointer(), pixels };
-                self.run(s, sink, &grid.part(part));
+                self.run((s, Floats), sink, &grid.part(part));
             });
         })
     }
@@ -218,7 +235,7 @@ impl<'a> Product<'a> {
         K::WIDTH.unwrap_or_else(|| tile::columns::<S>(S::ACCUMULATORS, self.rows.len(), count))
     }
 
-    fn run<S: Simd, K: Sink>(&self, s: S, sink: K, part: &Part) {
+    fn run<S: Simd, A: Arithmetic<S>, K: Sink>(&self, path: (S, A), sink: K, part: &Part) {
         let mut before = 0;
         for region in &self.im2col.regions {
             let taps = &self.im2col.taps[region.taps.clone()];
@@ -240,16 +257,16 @@ impl<'a> Product<'a> {
                         at += 1;
                         (block, table[at - 1])
                     };
-                    self.rows::<S, K, N>(s, sink, taps, std::array::from_fn(next), part);
+                    self.rows::<S, A, K, N>(path, sink, taps, std::array::from_fn(next), part);
                 });
             }
         }
     }
 
     /// All row tiles of `N` columns.
-    fn rows<S: Simd, K: Sink, const N: usize>(
+    fn rows<S: Simd, A: Arithmetic<S>, K: Sink, const N: usize>(
         &self,
-        s: S,
+        path: (S, A),
         sink: K,
         taps: &[Tap],
         columns: [(usize, Column); N],
@@ -258,7 +275,7 @@ impl<'a> Product<'a> {
         // Loop 1, MR = M. Loops 4 and 3 have one step each: neither taps nor rows are blocked.
         for (row, m) in self.row_tiles(tile::max_rows(S::ACCUMULATORS, N), part) {
             let place = Place { taps, columns, row };
-            with_rows!(M = m => self.tile::<S, K, M, N>(s, sink, &place));
+            with_rows!(M = m => self.tile::<S, A, K, M, N>(path, sink, &place));
         }
     }
 
@@ -286,15 +303,16 @@ impl<'a> Product<'a> {
     }
 
     #[inline(always)]
-    fn tile<S: Simd, K: Sink, const M: usize, const N: usize>(
+    fn tile<S: Simd, A: Arithmetic<S>, K: Sink, const M: usize, const N: usize>(
         &self,
-        s: S,
+        (s, arithmetic): (S, A),
         sink: K,
         place: &Place<'_, N>,
     ) {
         // Sizes that never occur on this path are not compiled for it.
         if const { M <= tile::max_rows(S::ACCUMULATORS, N) && fits::<S, K>(N) } {
-            s.vectorize(
+            arithmetic.vectorize(
+                s,
                 #[inline(always)]
                 // SAFETY: `Product::new` asserted that x is whole blocks of the source and the weights
                 // are those of the view, the public functions that y (and masks) are as many blocks of
@@ -309,7 +327,14 @@ impl<'a> Product<'a> {
                     }
                     let (weights, stride) = self.weights_of(place.row);
                     let mut sums: [[S::Vector; N]; M] = sink.start(s, self, place);
-                    chains(s, place.taps, weights, stride, x, &mut sums);
+                    if !matches!(self.operands.start, Start::Zero) {
+                        for m in 0..M {
+                            for n in 0..N {
+                                sums[m][n] = arithmetic.start(s, sums[m][n]);
+                            }
+                        }
+                    }
+                    chains((s, arithmetic), place.taps, weights, stride, x, &mut sums);
                     sink.finish(s, self, place, &sums);
                 },
             );
@@ -327,14 +352,14 @@ const fn fits<S: Simd, K: Sink>(columns: usize) -> bool {
     }
 }
 
-/// The heart of it: `M · N` chains, one fused multiply-add each per tap.
+/// The heart of it: `M · N` chains, one step each per tap.
 ///
 /// # Safety
 /// For every tap, `x[n] + tap.x` must be readable for sixteen floats and `weights + m · stride + tap.w`
 /// for one.
 #[inline(always)]
-unsafe fn chains<S: Simd, const M: usize, const N: usize>(
-    s: S,
+unsafe fn chains<S: Simd, A: Arithmetic<S>, const M: usize, const N: usize>(
+    (s, arithmetic): (S, A),
     taps: &[Tap],
     weights: *const f32,
     stride: usize,
@@ -351,7 +376,7 @@ unsafe fn chains<S: Simd, const M: usize, const N: usize>(
             for m in 0..M {
                 let w = s.splat(*weights.add(m * stride + tap.w as usize));
                 for n in 0..N {
-                    sums[m][n] = s.mul_add(w, v[n], sums[m][n]);
+                    sums[m][n] = arithmetic.step(s, w, v[n], sums[m][n]);
                 }
             }
         }

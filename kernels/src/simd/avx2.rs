@@ -2,6 +2,7 @@
 
 use super::{Simd, intrinsics, token};
 use crate::LANES;
+use crate::bf16::LEAST_BITS;
 use std::arch::x86_64::*;
 
 token!(Avx2, "AVX2 with FMA.", "avx2", "fma");
@@ -96,6 +97,26 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
+    fn pack_pairs(self, low: [Half; 2], high: [Half; 2]) -> [Half; 2] {
+        [pack_pairs(low[0], high[0]), pack_pairs(low[1], high[1])]
+    }
+    #[inline(always)]
+    fn pack_neighbours(self, first: [Half; 2], second: [Half; 2]) -> [Half; 2] {
+        [pack_neighbours(first), pack_neighbours(second)]
+    }
+    #[inline(always)]
+    fn unpack_pairs(self, pairs: [Half; 2]) -> [[Half; 2]; 2] {
+        intrinsics! {
+            let upper = _mm256_castsi256_ps(_mm256_set1_epi32(0xffff_0000_u32 as i32));
+            let raise = |pairs| {
+                _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_castps_si256(pairs)))
+            };
+            let odd = [_mm256_and_ps(pairs[0], upper), _mm256_and_ps(pairs[1], upper)];
+            [[raise(pairs[0]), raise(pairs[1])], odd]
+        }
+    }
+
+    #[inline(always)]
     fn gt(self, a: [Half; 2], b: [Half; 2]) -> [Half; 2] {
         intrinsics! {
             [_mm256_cmp_ps::<_CMP_GT_OQ>(a[0], b[0]), _mm256_cmp_ps::<_CMP_GT_OQ>(a[1], b[1])]
@@ -159,6 +180,49 @@ impl Simd for Avx2 {
         low.copy_from_slice(&r[..8]);
         high.copy_from_slice(&r[8..]);
         [sums8(low), sums8(high)]
+    }
+}
+
+/// The bits of a bfloat16 in the upper half of each lane, with anything in the lower half: rounded to nearest even.
+#[inline(always)]
+fn round(x: Half) -> __m256i {
+    intrinsics! {
+        let bits = _mm256_castps_si256(x);
+        let odd = _mm256_and_si256(_mm256_srli_epi32::<16>(bits), _mm256_set1_epi32(1));
+        let half = _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff));
+        let rounded = _mm256_castsi256_ps(_mm256_add_epi32(bits, half));
+        let nan = _mm256_cmp_ps::<_CMP_UNORD_Q>(x, x);
+        _mm256_castps_si256(_mm256_blendv_ps(rounded, _mm256_set1_ps(f32::NAN), nan))
+    }
+}
+
+/// Numbers of bfloat16 that are not too small to be kept.
+#[inline(always)]
+fn flush(numbers: __m256i) -> Half {
+    intrinsics! {
+        let magnitude = _mm256_and_si256(numbers, _mm256_set1_epi16(0x7fff));
+        let kept = _mm256_cmpgt_epi16(magnitude, _mm256_set1_epi16(LEAST_BITS as i16 - 1));
+        _mm256_castsi256_ps(_mm256_and_si256(numbers, kept))
+    }
+}
+
+#[inline(always)]
+fn pack_pairs(low: Half, high: Half) -> Half {
+    intrinsics! {
+        let low = _mm256_srli_epi32::<16>(round(low));
+        flush(_mm256_blend_epi16::<0b1010_1010>(low, round(high)))
+    }
+}
+
+#[inline(always)]
+fn pack_neighbours(x: [Half; 2]) -> Half {
+    intrinsics! {
+        let [low, high] = [
+            _mm256_srli_epi32::<16>(round(x[0])),
+            _mm256_srli_epi32::<16>(round(x[1])),
+        ];
+        // By halves of 128 bits, so the quarters are to be put in order.
+        flush(_mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_packus_epi32(low, high)))
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::{Simd, intrinsics, token};
 use crate::LANES;
+use crate::bf16::LEAST_BITS;
 use std::arch::x86_64::*;
 
 token!(
@@ -106,6 +107,34 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
+    fn pack_pairs(self, low: __m512, high: __m512) -> __m512 {
+        intrinsics! {
+            let upper = _mm512_set1_epi32(0xffff_0000_u32 as i32);
+            let low = _mm512_srli_epi32::<16>(round(low));
+            let pairs = _mm512_or_si512(low, _mm512_and_si512(round(high), upper));
+            let magnitude = _mm512_and_si512(pairs, _mm512_set1_epi16(0x7fff));
+            let kept = _mm512_cmpge_epu16_mask(magnitude, _mm512_set1_epi16(LEAST_BITS as i16));
+            _mm512_castsi512_ps(_mm512_maskz_mov_epi16(kept, pairs))
+        }
+    }
+    #[inline(always)]
+    fn pack_neighbours(self, first: __m512, second: __m512) -> __m512 {
+        intrinsics! {
+            let pairs = _mm512_castps_si512(self.pack_pairs(first, second));
+            let order = _mm512_loadu_si512(EVEN_THEN_ODD.as_ptr().cast());
+            _mm512_castsi512_ps(_mm512_permutexvar_epi16(order, pairs))
+        }
+    }
+    #[inline(always)]
+    fn unpack_pairs(self, pairs: __m512) -> [__m512; 2] {
+        intrinsics! {
+            let bits = _mm512_castps_si512(pairs);
+            let upper = _mm512_and_si512(bits, _mm512_set1_epi32(0xffff_0000_u32 as i32));
+            [_mm512_slli_epi32::<16>(bits), upper].map(_mm512_castsi512_ps)
+        }
+    }
+
+    #[inline(always)]
     fn gt(self, a: __m512, b: __m512) -> __mmask16 {
         intrinsics! { _mm512_cmp_ps_mask::<_CMP_GT_OQ>(a, b) }
     }
@@ -189,5 +218,29 @@ impl Simd for Avx512 {
             let order = _mm512_setr_epi32(0, 2, 1, 3, 8, 10, 9, 11, 4, 6, 5, 7, 12, 14, 13, 15);
             _mm512_permutexvar_ps(order, _mm512_add_ps(low, high))
         }
+    }
+}
+
+/// The numbers 0, 2, …, 30, then 1, 3, …, 31.
+const EVEN_THEN_ODD: [u16; 2 * LANES] = {
+    let mut order = [0; 2 * LANES];
+    let mut i = 0;
+    while i < 2 * LANES {
+        order[i] = (2 * (i % LANES) + i / LANES) as u16;
+        i += 1;
+    }
+    order
+};
+
+/// The bits of a bfloat16 in the upper half of each lane, with anything in the lower half: rounded to nearest even.
+#[inline(always)]
+fn round(x: __m512) -> __m512i {
+    intrinsics! {
+        let bits = _mm512_castps_si512(x);
+        let odd = _mm512_and_si512(_mm512_srli_epi32::<16>(bits), _mm512_set1_epi32(1));
+        let half = _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff));
+        let nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(x, x);
+        let quiet = _mm512_castps_si512(_mm512_set1_ps(f32::NAN));
+        _mm512_mask_mov_epi32(_mm512_add_epi32(bits, half), nan, quiet)
     }
 }

@@ -14,12 +14,16 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+mod bf16;
 mod portable;
 
 #[cfg(target_arch = "x86_64")]
 pub(crate) use avx2::Avx2;
 #[cfg(target_arch = "x86_64")]
 pub(crate) use avx512::Avx512;
+#[cfg(target_arch = "x86_64")]
+pub(crate) use bf16::Avx512Bf16;
+pub(crate) use bf16::{Arithmetic, Bf16, Floats, Pairs};
 pub(crate) use portable::Portable;
 
 use crate::LANES;
@@ -64,6 +68,13 @@ pub(crate) trait Simd: Copy {
     /// `(m, e)` with `x = m · 2ᵉ` and `1 ≤ m < 2`, for positive, finite, normal `x`.
     fn split(self, x: Self::Vector) -> (Self::Vector, Self::Vector);
 
+    /// Lanes that are pairs of [bfloat16](crate::bf16): `low` and `high` rounded, lane by lane, `low` in the lower half.
+    fn pack_pairs(self, low: Self::Vector, high: Self::Vector) -> Self::Vector;
+    /// The same numbers one after the other: neighbours of `first`, then of `second`, become pairs.
+    fn pack_neighbours(self, first: Self::Vector, second: Self::Vector) -> Self::Vector;
+    /// The lower and the upper numbers of pairs of bfloat16.
+    fn unpack_pairs(self, pairs: Self::Vector) -> [Self::Vector; 2];
+
     /// `a > b`, false where either is NaN.
     fn gt(self, a: Self::Vector, b: Self::Vector) -> Self::Mask;
     /// `a = b`, false where either is NaN.
@@ -95,6 +106,13 @@ pub(crate) trait Simd: Copy {
             }
         }
         lanes[0]
+    }
+
+    /// `x`, but zero where it is below `least` in magnitude; NaN stays NaN.
+    #[inline(always)]
+    fn flush(self, x: Self::Vector, least: f32) -> Self::Vector {
+        let magnitude = self.max(x, self.sub(self.zero(), x));
+        self.select(self.gt(self.splat(least), magnitude), self.zero(), x)
     }
 
     #[inline(always)]

@@ -3,7 +3,8 @@
 
 use super::Simd;
 use crate::LANES;
-use wide::{f32x8, i32x8};
+use crate::bf16::bf16_bits;
+use wide::{f32x8, i32x8, u32x8};
 
 /// What every processor of the target has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,6 +109,27 @@ impl Simd for Portable {
         let mantissa = bits.map(|b| (b & i32x8::splat(0x7f_ffff)) | i32x8::splat(0x3f80_0000));
         let exponent = bits.map(|b| f32x8::from_i32x8((b >> 23) - i32x8::splat(127)));
         (bytemuck::cast(mantissa), exponent)
+    }
+
+    #[inline(always)]
+    fn pack_pairs(self, low: Pair, high: Pair) -> Pair {
+        let [low, high]: [[f32; LANES]; 2] = [low, high].map(bytemuck::cast);
+        let pair = |i: usize| u32::from(bf16_bits(low[i])) | u32::from(bf16_bits(high[i])) << 16;
+        bytemuck::cast::<[u32; LANES], _>(std::array::from_fn(pair))
+    }
+    #[inline(always)]
+    fn pack_neighbours(self, first: Pair, second: Pair) -> Pair {
+        let numbers: [f32; 2 * LANES] = bytemuck::cast([first, second]);
+        let pair = |i: usize| {
+            u32::from(bf16_bits(numbers[2 * i])) | u32::from(bf16_bits(numbers[2 * i + 1])) << 16
+        };
+        bytemuck::cast::<[u32; LANES], _>(std::array::from_fn(pair))
+    }
+    #[inline(always)]
+    fn unpack_pairs(self, pairs: Pair) -> [Pair; 2] {
+        let bits: [u32x8; 2] = bytemuck::cast(pairs);
+        let upper = u32x8::splat(0xffff_0000);
+        [bits.map(|b| b << 16), bits.map(|b| b & upper)].map(bytemuck::cast)
     }
 
     #[inline(always)]

@@ -109,3 +109,30 @@ fn scaling_rounds_once_into_the_subnormals() {
         }));
     }
 }
+
+/// `VDPBF16PS` and the rounding of the processor that runs this are what two multiply-adds and integers make of them.
+#[test]
+fn the_instruction_is_its_replacement() {
+    #[cfg(target_arch = "x86_64")]
+    if let (Some(s), Some(own)) = (super::Avx512::detect(), super::Avx512Bf16::detect()) {
+        for seed in 0..20_000 {
+            assert_eq!(own.differs(s, seed), None, "steps, seed {seed}");
+            assert_eq!(own.rounds_differently(s, seed), None, "rounding, seed {seed}");
+        }
+        assert!(super::Avx512Bf16::agreeing(s).is_some());
+    }
+}
+
+#[test]
+fn small_numbers_are_flushed() {
+    for isa in Isa::available() {
+        dispatch!(isa, s => s.vectorize(#[inline(always)] || {
+            let x = [1.0, -1.0, 0.5, -0.5, 0.25, f32::INFINITY, -f32::INFINITY, 1e-40, 0.0];
+            let mut flushed = [0.0; 16];
+            s.store(&mut flushed, s.flush(s.load_partial(&x), 0.5));
+            assert_eq!(&flushed[..9], &[1.0, -1.0, 0.5, -0.5, 0.0, x[5], x[6], 0.0, 0.0]);
+            s.store(&mut flushed, s.flush(s.splat(f32::NAN), 0.5));
+            assert!(flushed.iter().all(|x| x.is_nan()));
+        }));
+    }
+}

@@ -2,11 +2,11 @@
 
 use super::taps_of;
 use crate::im2col::{Im2col, View};
-use crate::isa::dispatch;
+use crate::isa::{dispatch, dispatch_bf16};
 use crate::linear_weight_gradient::{Group, KC, Operand};
-use crate::simd::Simd;
+use crate::simd::{Floats, Simd};
 use crate::team::{Cores, Cost, Shared, share};
-use crate::{Convolution, LANES, tile};
+use crate::{Convolution, LANES, Precision, tile};
 use std::ops::Range;
 
 impl Convolution {
@@ -18,13 +18,25 @@ impl Convolution {
         let filled = 4 * outputs >= 3 * outputs.next_multiple_of(2 * LANES);
         filled && self.groups() == 1 && self.taps() >= 4 * LANES && self.window().stride == [1, 1]
     }
+
+    /// The view by which [`weight_gradient_transposed`] multiplies in [bfloat16](crate::round_to_bf16), of `x` as
+    /// [`pack_neighbours`](crate::pack_neighbours) lays it out.
+    ///
+    /// # Panics
+    /// If it has groups.
+    #[must_use]
+    pub fn weight_gradient_bf16(&self) -> Im2col {
+        assert_eq!(self.groups(), 1, "groups of a convolution in bfloat16");
+        self.forward().of_neighbours()
+    }
 }
 
 /// Adds the weight gradient of a convolution to `dw`, row-major `[outputs][inputs][kh][kw]`, as
 /// [`weight_gradient`](crate::weight_gradient) does, but with vectors of outputs: rows are the taps of a region,
 /// columns its pixels.
 ///
-/// `im2col` is that of [`forward`](crate::Convolution::forward), `x` is the input and `dy` the
+/// `im2col` is that of [`forward`](crate::Convolution::forward), or of
+/// [`weight_gradient_bf16`](crate::Convolution::weight_gradient_bf16), `x` is the input and `dy` the
 /// gradient of the output, whole batches; lanes without an image must be zero in `dy` and finite in
 /// `x`. `scratch` is room for [`Im2col::transposed_gradient`] floats.
 ///
@@ -37,10 +49,14 @@ pub fn weight_gradient_transposed<'t>(
     scratch: &mut [f32],
     dw: &mut [f32],
 ) {
-    let block = im2col.source.block_len();
+    let view = match im2col.precision {
+        Precision::F32 => View::Forward,
+        Precision::Bf16 => View::Neighbours,
+    };
+    im2col.expect("a transposed weight gradient", &[view]);
+    let block = x_block(im2col);
     assert!(block > 0 && x.len().is_multiple_of(block), "input of a weight gradient");
     let (target, blocks) = (&im2col.target, x.len() / block);
-    im2col.expect("a transposed weight gradient", &[View::Forward]);
     assert_eq!(im2col.groups, 1, "groups of a transposed weight gradient");
     assert_eq!(dy.len(), target.with_blocks(blocks).len(), "output gradient of a weight gradient");
     assert_eq!(dw.len(), im2col.weights, "weight gradient");
@@ -48,6 +64,19 @@ pub fn weight_gradient_transposed<'t>(
     if !dw.is_empty() {
         run_parts(cores.into(), im2col, [x, dy], scratch, dw);
     }
+}
+
+/// Numbers in a float of x.
+fn numbers(im2col: &Im2col) -> usize {
+    match im2col.precision {
+        Precision::F32 => 1,
+        Precision::Bf16 => 2,
+    }
+}
+
+/// Floats of a block of x.
+fn x_block(im2col: &Im2col) -> usize {
+    im2col.source.block_len() / numbers(im2col)
 }
 
 /// A part has some weights of every output.
@@ -58,11 +87,11 @@ fn run_parts(
     scratch: &mut [f32],
     dw: &mut [f32],
 ) {
-    let blocks = inputs[0].len() / im2col.source.block_len();
+    let blocks = inputs[0].len() / x_block(im2col);
     let outputs = im2col.target.channels();
     let (taps, width) = (dw.len() / outputs, outputs.next_multiple_of(LANES));
     let products = im2col.regions.iter().map(|r| r.taps.len() * r.columns.len());
-    let work = products.sum::<usize>() * blocks * width;
+    let work = products.sum::<usize>() * blocks * width / numbers(im2col);
     let parts = cores.parts(taps.div_ceil(10), Cost::products(work));
     let (scratch, dw) = (Shared::new(scratch), Shared::new(dw));
     cores.run(parts, |part| {
@@ -86,21 +115,31 @@ fn add_regions(
     weights: &Range<usize>,
     sums: &mut [f32],
 ) {
-    let (source, target) = (&im2col.source, &im2col.target);
+    let (target, x_block, numbers) = (&im2col.target, x_block(im2col), numbers(im2col));
     let (outputs, width) = (target.channels(), target.channels().next_multiple_of(LANES));
     for region in &im2col.regions {
         let taps = &im2col.taps[region.taps.clone()][taps_of(im2col, region, weights)];
         let columns = &im2col.columns[region.columns.clone()];
-        let row = |m: usize| [taps[m].x as usize, (taps[m].w as usize - weights.start) * width];
-        for block in 0..x.len() / source.block_len() {
-            let x = &x[block * source.block_len()..][..source.block_len()];
+        let row = |m: usize| {
+            [taps[m].x as usize / numbers, (taps[m].w as usize - weights.start) * width]
+        };
+        for block in 0..x.len() / x_block {
+            let x = &x[block * x_block..][..x_block];
             let dy = &dy[block * target.block_len()..][..target.block_len()];
-            for (first, len) in tile::split(columns.len(), KC) {
+            for (first, len) in tile::split(columns.len(), KC * numbers) {
                 let columns = &columns[first..first + len];
-                let group = Group::new(columns.iter().map(|c| [c.x as usize, c.y as usize]));
+                let places = columns.iter().map(|c| [c.x as usize / numbers, c.y as usize]);
+                let group = Group::new(places);
                 let stride = target.plane() * LANES;
-                let dy = Operand { floats: dy, count: outputs, stride };
-                dispatch!(cores.isa, s => group.run(s, (taps.len(), &row), x, dy, sums));
+                let (rows, dy) = ((taps.len(), &row), Operand { floats: dy, count: outputs, stride });
+                match im2col.precision {
+                    Precision::F32 => {
+                        dispatch!(cores.isa, s => group.run((s, Floats), rows, x, dy, sums));
+                    }
+                    Precision::Bf16 => {
+                        dispatch_bf16!(cores.isa, (s, step) => group.run((s, step), rows, x, dy, sums));
+                    }
+                }
             }
         }
     }

@@ -3,13 +3,15 @@
 //! Parts share the transforms of as many strips as there are parts, then the sixteen elements of the
 //! products over them: an element's sum is one part's, strip after strip.
 
+use super::pairs::gradient_pairs;
 use super::transform::{gradient_tiles, input_tiles};
 use super::{ELEMENTS, Strips, Winograd, matrix, weights};
 use crate::im2col::Im2col;
-use crate::isa::dispatch;
+use crate::isa::{dispatch, dispatch_bf16};
 use crate::linear_weight_gradient::{Group, KC, Operand};
+use crate::simd::Floats;
 use crate::team::{Cores, Cost, Shared, share};
-use crate::{LANES, Layout, tile};
+use crate::{LANES, Precision, tile};
 use std::ops::Range;
 
 /// dW += dY · Xᵀ: [`weight_gradient`](crate::weight_gradient) of the same convolution, but for rounding. Lanes
@@ -27,8 +29,8 @@ pub fn winograd_weight_gradient<'t>(
     dw: &mut [f32],
 ) {
     plan.check(x.len(), dy.len(), scratch.len());
-    let (cores, strips) = (cores.into(), &plan.forward);
-    let (du, scratch) = scratch.split_at_mut(plan.weights());
+    let (cores, strips) = (cores.into(), &plan.weight);
+    let (du, scratch) = scratch.split_at_mut(ELEMENTS * plan.channels());
     let (zeros, room) = scratch.split_at_mut(strips.zeros());
     zeros.fill(0.0);
     let blocks = x.len() / plan.convolution.input().block_len().max(1);
@@ -38,7 +40,7 @@ pub fn winograd_weight_gradient<'t>(
     if count == 0 {
         return;
     }
-    let gradient = Gradient { strips, x, dy, zeros: &*zeros };
+    let gradient = Gradient { strips, precision: plan.precision, x, dy, zeros: &*zeros };
     for first in (0..count).step_by(parts) {
         let numbers = first..count.min(first + parts);
         gradient.transform(cores, parts, numbers.clone(), room);
@@ -49,6 +51,7 @@ pub fn winograd_weight_gradient<'t>(
 
 struct Gradient<'a> {
     strips: &'a Strips,
+    precision: Precision,
     x: &'a [f32],
     dy: &'a [f32],
     zeros: &'a [f32],
@@ -77,12 +80,21 @@ impl Gradient<'_> {
                 let x = &self.x[block * input.block_len()..][..input.block_len()];
                 let dy = &self.dy[block * output.block_len()..][..output.block_len()];
                 let (tiles_of_x, tiles_of_dy) = (strips.input(&strip), strips.output(&strip));
+                let [v, g] = [room.from(at), room.from(at + v_len)];
                 // SAFETY: each plane of each strip is one part's.
                 dispatch!(cores.isa, s => unsafe {
-                    let [v, g] = [room.from(at), room.from(at + v_len)];
-                    input_tiles(s, &tiles_of_x, of_x.clone(), [x, self.zeros], v);
-                    gradient_tiles(s, &tiles_of_dy, of_dy.clone(), dy, g);
+                    input_tiles(s, &tiles_of_x, of_x, [x, self.zeros], v);
                 });
+                match self.precision {
+                    // SAFETY: as above.
+                    Precision::F32 => dispatch!(cores.isa, s => unsafe {
+                        gradient_tiles(s, &tiles_of_dy, of_dy, dy, g);
+                    }),
+                    // SAFETY: as above.
+                    Precision::Bf16 => dispatch_bf16!(cores.isa, (s, a) => unsafe {
+                        gradient_pairs((s, a), &tiles_of_dy, of_dy, dy, g);
+                    }),
+                }
             }
         });
     }
@@ -119,20 +131,28 @@ impl Gradient<'_> {
                     let strip = strips.strip(number % strips.count());
                     let Im2col { source, target, .. } = strips.product(&strip);
                     let at = i * (v_len + g_len);
-                    let v = &room[at + element * matrix(source)..];
-                    let g = &room[at + v_len + element * matrix(target)..];
-                    let g = &g[rows.start * target.plane() * LANES..];
-                    let operand = |floats, count, layout: &Layout| Operand {
-                        floats,
-                        count,
-                        stride: layout.plane() * LANES,
+                    let floats = &room[at + element * matrix(source)..];
+                    let v = Operand { floats, count: inputs, stride: source.plane() * LANES };
+                    // Of dY, images are in pairs.
+                    let vector = match self.precision {
+                        Precision::F32 => LANES,
+                        Precision::Bf16 => LANES / 2,
                     };
-                    let g = operand(g, rows.len(), target);
-                    let v = operand(v, inputs, source);
+                    let stride = target.plane() * vector;
+                    let g = &room[at + v_len + element * matrix(target) / LANES * vector..];
+                    let g = &g[rows.start * stride..];
+                    let row = |m: usize| [m * stride, m * inputs];
                     for group in self.groups(&strip.columns) {
-                        let group = Group::new(group.map(|tile| [tile * LANES; 2]));
-                        let row = |m: usize| [m * g.stride, m * inputs];
-                        dispatch!(cores.isa, s => group.run(s, (g.count, &row), g.floats, v, du));
+                        let group = Group::new(group.map(|tile| [tile * vector, tile * LANES]));
+                        let rows = (rows.len(), &row);
+                        match self.precision {
+                            Precision::F32 => {
+                                dispatch!(cores.isa, s => group.run((s, Floats), rows, g, v, du));
+                            }
+                            Precision::Bf16 => {
+                                dispatch_bf16!(cores.isa, (s, a) => group.run((s, a), rows, g, v, du));
+                            }
+                        }
                     }
                 }
             }

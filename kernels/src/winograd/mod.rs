@@ -25,11 +25,16 @@
 //!   for each of the sixteen elements  implicit_gemm over channels
 //!   transform the strip's output      to 2×2 tiles
 //! ```
+//! In [bfloat16](crate::bf16) the transforms are those of `f32`, and the sixteen elements, of the weights too, are
+//! rounded when they are written: pairs of channels for the forward product and the data gradient, pairs of images for
+//! the weight gradient.
+//!
 //! The sum over channels is in their order, that over tiles (weight gradient) in groups whose bounds
 //! follow from the shape, so the bits depend on the layer and the batch alone.
 
 mod channels;
 mod gradient;
+mod pairs;
 mod product;
 mod transform;
 mod weights;
@@ -37,7 +42,7 @@ mod weights;
 use crate::im2col::Im2col;
 use crate::linear_weight_gradient::KC;
 use crate::team::share;
-use crate::{Convolution, LANES, Layout, PaddingMode, Window};
+use crate::{Convolution, LANES, Layout, PaddingMode, Precision, Window};
 pub use channels::{ChannelStrip, ChannelWinograd};
 pub use gradient::winograd_weight_gradient;
 pub use product::{winograd, winograd_data_gradient};
@@ -62,8 +67,10 @@ const LEAST_CHANNELS: usize = 32;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Winograd {
     convolution: Convolution,
+    precision: Precision,
     forward: Strips,
     data: Strips,
+    weight: Strips,
 }
 
 /// A product and how it is cut into strips.
@@ -204,6 +211,11 @@ impl Winograd {
 
     /// The plan of a convolution to which it [applies](Winograd::applies), or `None`.
     pub fn new(convolution: &Convolution) -> Option<Winograd> {
+        Winograd::with_precision(convolution, Precision::F32)
+    }
+
+    /// The same, for products in this precision.
+    pub fn with_precision(convolution: &Convolution, precision: Precision) -> Option<Winograd> {
         if !Winograd::applies(convolution) {
             return None;
         }
@@ -214,16 +226,48 @@ impl Winograd {
             let product = Convolution::new(inputs, [1, tiles], outputs, one);
             product.expect("a window of one pixel fits")
         };
-        Some(Winograd {
-            convolution: *convolution,
-            forward: Strips::new(*convolution, |tiles| element(tiles).forward()),
-            data: Strips::new(backward, |tiles| element(tiles).data_gradient()),
-        })
+        let (forward, data) = match precision {
+            Precision::F32 => (
+                Strips::new(*convolution, |tiles| element(tiles).forward()),
+                Strips::new(backward, |tiles| element(tiles).data_gradient()),
+            ),
+            Precision::Bf16 => (
+                Strips::new(*convolution, |tiles| element(tiles).forward_bf16()),
+                Strips::new(backward, |tiles| element(tiles).data_gradient_bf16()),
+            ),
+        };
+        let weight = Strips::new(*convolution, |tiles| element(tiles).forward());
+        Some(Winograd { convolution: *convolution, precision, forward, data, weight })
     }
 
-    /// Floats of the transformed weights.
+    /// Floats of the transformed weights: in bfloat16, of pairs of inputs, then of pairs of outputs.
     pub fn weights(&self) -> usize {
-        ELEMENTS * self.channels()
+        match self.precision {
+            Precision::F32 => ELEMENTS * self.channels(),
+            Precision::Bf16 => self.pairs_of_inputs() + self.pairs_of_outputs(),
+        }
+    }
+
+    /// Floats of the transformed weights in pairs of inputs, for the forward product.
+    fn pairs_of_inputs(&self) -> usize {
+        let (input, output) = (self.convolution.input(), self.convolution.output());
+        ELEMENTS * output.channels() * input.pairs().channels()
+    }
+
+    /// Floats of those in pairs of outputs, for the data gradient.
+    fn pairs_of_outputs(&self) -> usize {
+        let (input, output) = (self.convolution.input(), self.convolution.output());
+        ELEMENTS * output.pairs().channels() * input.channels()
+    }
+
+    /// Those of the transformed weights that a product meets.
+    fn weights_of<'a>(&self, weights: &'a [f32], backward: bool) -> &'a [f32] {
+        assert_eq!(weights.len(), self.weights(), "transformed weights");
+        match (self.precision, backward) {
+            (Precision::F32, _) => weights,
+            (Precision::Bf16, false) => &weights[..self.pairs_of_inputs()],
+            (Precision::Bf16, true) => &weights[self.pairs_of_inputs()..],
+        }
     }
 
     /// Floats of room that each of the products needs to be done in one part.
@@ -234,7 +278,8 @@ impl Winograd {
     /// Floats of room for a product in as many parts.
     pub fn scratch_of(&self, parts: usize) -> usize {
         let of = |strips: &Strips| strips.zeros() + parts * strips.matrices().iter().sum::<usize>();
-        of(&self.data).max(of(&self.forward) + self.weights())
+        let of_weight = of(&self.weight) + ELEMENTS * self.channels();
+        of(&self.data).max(of(&self.forward)).max(of_weight)
     }
 
     /// How many parts there is room for.

@@ -3,12 +3,13 @@
 //! Strips are independent, so each part takes as many whole ones as the others. What remains is cut by
 //! sixteens of output channels: the strip's input is then transformed by each part that needs it.
 
+use super::pairs::input_pairs;
 use super::transform::{input_tiles, output_tiles};
 use super::{ELEMENTS, SIDE, Strips, Winograd, matrix};
 use crate::implicit_gemm::implicit_gemm_rows;
-use crate::isa::dispatch;
+use crate::isa::{dispatch, dispatch_bf16};
 use crate::team::{Cores, Cost, Shared, share};
-use crate::{Epilogue, LANES, Operands, Start};
+use crate::{Epilogue, LANES, Operands, Precision, Start};
 use std::ops::Range;
 
 /// Y = epilogue(start + W ∗ X): [`implicit_gemm`](crate::implicit_gemm) on the forward im2col matrix of the
@@ -25,7 +26,7 @@ pub fn winograd<'t>(
     y: &mut [f32],
 ) {
     plan.check(operands.x.len(), y.len(), scratch.len());
-    assert_eq!(operands.weights.len(), plan.weights(), "transformed weights");
+    let operands = Operands { weights: plan.weights_of(operands.weights, false), ..operands };
     let parts = plan.parts(&plan.forward, scratch.len());
     Product { strips: &plan.forward, operands, flipped: false, parts }.run(
         cores.into(),
@@ -47,7 +48,7 @@ pub fn winograd_data_gradient<'t>(
     dx: &mut [f32],
 ) {
     plan.check(dx.len(), operands.x.len(), scratch.len());
-    assert_eq!(operands.weights.len(), plan.weights(), "transformed weights");
+    let operands = Operands { weights: plan.weights_of(operands.weights, true), ..operands };
     let parts = plan.parts(&plan.data, scratch.len());
     Product { strips: &plan.data, operands, flipped: true, parts }.run(cores.into(), scratch, dx);
 }
@@ -140,10 +141,18 @@ impl Product<'_> {
             let x_block = strips.convolution.input().block_len();
             let x = &self.operands.x[block * x_block..][..x_block];
             let from = strips.input(&strip);
-            let all = 0..from.planes.channels();
+            let all = 0..from.matrices.channels();
             let v = Shared::new(v);
-            // SAFETY: `v` is this part's alone.
-            dispatch!(cores.isa, s => unsafe { input_tiles(s, &from, all, [x, zeros], v) });
+            match product.precision {
+                // SAFETY: `v` is this part's alone.
+                Precision::F32 => {
+                    dispatch!(cores.isa, s => unsafe { input_tiles(s, &from, all, [x, zeros], v) })
+                }
+                // SAFETY: as above.
+                Precision::Bf16 => dispatch_bf16!(cores.isa, (s, a) => unsafe {
+                    input_pairs((s, a), &from, all, [x, zeros], v);
+                }),
+            }
         }
         for element in 0..ELEMENTS {
             let v = &v[element * v_matrix..][..product.source.block_len()];

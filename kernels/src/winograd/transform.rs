@@ -7,29 +7,37 @@ use crate::team::Shared;
 use crate::{Epilogue, LANES, Operands, Start};
 use std::ops::Range;
 
-/// Where the elements of the tiles of a strip lie: vectors from one element to the next.
-struct Elements<'a> {
+/// Where the elements of the tiles of a strip lie.
+pub(super) struct Elements<'a> {
     first: Shared<'a, f32>,
-    stride: usize,
-    tiles: &'a Tiles,
+    /// Floats of an element: of sixteen images, or of eight pairs.
+    pub(super) vector: usize,
+    /// Elements from one matrix to the next.
+    pub(super) stride: usize,
+    pub(super) tiles: &'a Tiles,
 }
 
 impl<'a> Elements<'a> {
     fn new(tiles: &'a Tiles, to: Shared<'a, f32>) -> Self {
+        Elements::of_vectors(tiles, LANES, to)
+    }
+
+    /// Elements of so many floats.
+    pub(super) fn of_vectors(tiles: &'a Tiles, vector: usize, to: Shared<'a, f32>) -> Self {
         let stride = matrix(&tiles.matrices) / LANES;
-        let last = ((ELEMENTS - 1) * stride) * LANES + tiles.matrices.block_len();
-        assert!(last <= to.len(), "room for the transforms of a strip");
+        let last = (ELEMENTS - 1) * stride + tiles.matrices.block_len() / LANES;
+        assert!(last * vector <= to.len(), "room for the transforms of a strip");
         assert!(tiles.strip.tiles() <= tiles.matrices.pixels(), "room for the tiles of a strip");
-        Elements { first: to, stride, tiles }
+        Elements { first: to, vector, stride, tiles }
     }
 
     /// The first element of the first tile of a row of a channel.
     #[inline(always)]
-    fn row(&self, channel: usize, n: usize) -> *mut f32 {
+    pub(super) fn row(&self, channel: usize, n: usize) -> *mut f32 {
         assert!(channel < self.tiles.matrices.channels() && n < self.tiles.strip.rows.len());
         let row = channel * self.tiles.matrices.plane() + n * self.tiles.strip.columns.len();
-        // SAFETY: `new` asserted room for the planes of all channels, and in each for the tiles of the strip.
-        unsafe { self.first.pointer().add(row * LANES) }
+        // SAFETY: `of_vectors` asserted room for the planes of all channels, and in each for the tiles of the strip.
+        unsafe { self.first.pointer().add(row * self.vector) }
     }
 }
 
@@ -45,7 +53,6 @@ pub(super) unsafe fn input_tiles<S: Simd>(
     [x, zeros]: [&[f32]; 2],
     v: Shared<'_, f32>,
 ) {
-    let [height, width] = tiles.planes.size();
     let elements = Elements::new(tiles, v);
     s.vectorize(
         #[inline(always)]
@@ -54,18 +61,31 @@ pub(super) unsafe fn input_tiles<S: Simd>(
             for channel in channels {
                 let plane = &x[channel * tiles.planes.plane()..][..tiles.planes.pixels()];
                 for (n, row) in tiles.strip.rows.clone().enumerate() {
-                    let mut lines = [zeros; SIDE];
-                    for (i, line) in lines.iter_mut().enumerate() {
-                        let y = (2 * row + i).wrapping_sub(tiles.padding[0]);
-                        *line = if y < height { &plane[y * width..] } else { zeros };
-                        *line = &line[..width];
-                    }
+                    let lines = lines_of(tiles, plane, zeros, row);
                     // SAFETY: the caller's promise.
                     unsafe { input_row(s, &elements, lines, elements.row(channel, n)) };
                 }
             }
         },
     );
+}
+
+/// The four rows of a plane that a row of tiles sees.
+#[inline(always)]
+pub(super) fn lines_of<'a>(
+    tiles: &Tiles,
+    plane: &'a [Vector],
+    zeros: &'a [Vector],
+    row: usize,
+) -> [&'a [Vector]; SIDE] {
+    let [height, width] = tiles.planes.size();
+    let mut lines = [zeros; SIDE];
+    for (i, line) in lines.iter_mut().enumerate() {
+        let y = (2 * row + i).wrapping_sub(tiles.padding[0]);
+        *line = if y < height { &plane[y * width..] } else { zeros };
+        *line = &line[..width];
+    }
+    lines
 }
 
 /// One row of tiles. Neighbours share two columns, so a column is transformed once.
@@ -103,7 +123,7 @@ unsafe fn input_row<S: Simd>(
 
 /// `Bᵀ d` of a column; zeros outside of the plane.
 #[inline(always)]
-fn column<S: Simd>(s: S, lines: [&[Vector]; SIDE], x: usize) -> [S::Vector; SIDE] {
+pub(super) fn column<S: Simd>(s: S, lines: [&[Vector]; SIDE], x: usize) -> [S::Vector; SIDE] {
     if x >= lines[0].len() {
         return [s.zero(); SIDE];
     }
@@ -247,13 +267,13 @@ unsafe fn gradient_row<S: Simd>(s: S, elements: &Elements<'_>, lines: &[Vector],
 
 /// `A` times a column of two.
 #[inline(always)]
-fn spread<S: Simd>(s: S, a: S::Vector, b: S::Vector) -> [S::Vector; SIDE] {
+pub(super) fn spread<S: Simd>(s: S, a: S::Vector, b: S::Vector) -> [S::Vector; SIDE] {
     [a, s.add(a, b), s.sub(a, b), s.sub(s.zero(), b)]
 }
 
 /// A pixel of a row; zero outside of it.
 #[inline(always)]
-fn pixel<S: Simd>(s: S, line: &[Vector], x: usize) -> S::Vector {
+pub(super) fn pixel<S: Simd>(s: S, line: &[Vector], x: usize) -> S::Vector {
     match line.get(x) {
         Some(vector) => s.load(vector),
         None => s.zero(),

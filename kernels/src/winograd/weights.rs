@@ -1,14 +1,15 @@
 //! The transform of weights, and its transpose for their gradient.
 
 use super::{ELEMENTS, Winograd};
-use crate::isa::dispatch;
-use crate::simd::Simd;
+use crate::isa::{dispatch, dispatch_bf16};
+use crate::simd::{Bf16, Simd};
 use crate::team::{Cores, Cost, Shared};
-use crate::{Convolution, LANES};
+use crate::{Convolution, LANES, Precision};
 
 const TAPS: usize = 9;
 
-/// `G g Gᵀ` of every kernel: from `[outputs][inputs][3][3]` to `[16][outputs][inputs]`.
+/// `G g Gᵀ` of every kernel: from `[outputs][inputs][3][3]` to `[16][outputs][inputs]`; in bfloat16 to
+/// `[16][outputs][⌈inputs / 2⌉]`, pairs of inputs, followed by `[16][⌈outputs / 2⌉][inputs]`, pairs of outputs.
 ///
 /// # Panics
 /// If a slice has not the length that the plan says.
@@ -20,7 +21,57 @@ pub fn winograd_weights<'t>(
 ) {
     assert_eq!(weights.len(), plan.convolution.weights(), "weights to transform");
     assert_eq!(to.len(), plan.weights(), "transformed weights");
-    transform_all(cores.into(), plan, weights, to);
+    match plan.precision {
+        Precision::F32 => transform_all(cores.into(), plan, weights, to),
+        Precision::Bf16 => transform_pairs(cores.into(), plan, weights, to),
+    }
+}
+
+/// Those of two outputs at a time, of two vectors of inputs.
+fn transform_pairs(cores: Cores<'_>, plan: &Winograd, weights: &[f32], to: &mut [f32]) {
+    let [inputs, outputs] =
+        [plan.convolution.input(), plan.convolution.output()].map(|l| l.channels());
+    let cost = Cost::floats(weights.len() + to.len());
+    let (of_inputs, of_outputs) = to.split_at_mut(plan.pairs_of_inputs());
+    let matrices = [of_inputs.len() / ELEMENTS, of_outputs.len() / ELEMENTS];
+    let [of_inputs, of_outputs] = [of_inputs, of_outputs].map(Shared::new);
+    cores.each_range(outputs.div_ceil(2), cost, |range| {
+        dispatch_bf16!(cores.isa, (s, a) => a.vectorize(s, #[inline(always)] || {
+            for pair in range {
+                let both = 2 * pair..outputs.min(2 * pair + 2);
+                for first in (0..inputs).step_by(2 * LANES) {
+                    let last = inputs.min(first + 2 * LANES);
+                    let mut elements = [[[s.zero(); ELEMENTS]; 2]; 2];
+                    for (o, elements) in both.clone().zip(&mut elements) {
+                        let kernels = &weights[(o * inputs + first) * TAPS..(o * inputs + last) * TAPS];
+                        for (elements, kernels) in elements.iter_mut().zip(kernels.chunks(LANES * TAPS)) {
+                            *elements = transform(s, load_kernels(s, kernels));
+                        }
+                        let row = o * inputs.div_ceil(2);
+                        let place = row + first / 2..row + last.div_ceil(2);
+                        for element in 0..ELEMENTS {
+                            let [low, high] = [elements[0][element], elements[1][element]];
+                            let at = element * matrices[0];
+                            // SAFETY: each output is one part's.
+                            let to = unsafe { of_inputs.slice(at + place.start..at + place.end) };
+                            s.store_partial(to, a.pack_neighbours(s, low, high));
+                        }
+                    }
+                    for half in 0..2 {
+                        let [from, until] = [0, 1].map(|i| last.min(first + (half + i) * LANES));
+                        let row = pair * inputs;
+                        for element in 0..ELEMENTS {
+                            let [low, high] = [elements[0][half][element], elements[1][half][element]];
+                            let at = element * matrices[1] + row;
+                            // SAFETY: each pair of outputs is one part's.
+                            let to = unsafe { of_outputs.slice(at + from..at + until) };
+                            s.store_partial(to, a.pack(s, low, high));
+                        }
+                    }
+                }
+            }
+        }));
+    });
 }
 
 fn transform_all(cores: Cores<'_>, plan: &Winograd, weights: &[f32], to: &mut [f32]) {

@@ -3,6 +3,7 @@
 mod activation;
 mod batch_norm;
 mod batches;
+mod bf16;
 mod channels;
 mod channels_bf16;
 mod common;

@@ -49,6 +49,7 @@ impl<'a> Layer<'a> {
             values,
             magnitudes: (!case.exact).then(magnitudes),
             roundings: (terms + ROUNDINGS) as f64 / 2.0,
+            in_bf16: false,
         };
         let tiles = conv.images * crate::tiles::tiles(conv.output().size).count();
         Layer {

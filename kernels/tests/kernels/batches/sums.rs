@@ -1,7 +1,7 @@
 //! Sums of products beside those of the reference, from every start.
 
 use super::{Case, GARBAGE, Guarded};
-use crate::common::results_on_every_path;
+use crate::common::results_on;
 use kernels::{Isa, Layout, Start};
 use proptest::prelude::*;
 use reference::{assert_close, relu};
@@ -14,9 +14,16 @@ pub struct Sums {
     pub magnitudes: Option<Vec<f64>>,
     /// By how many ε a term may be off.
     pub roundings: f64,
+    /// Whether they are computed in bfloat16, of which there is a path more.
+    pub in_bf16: bool,
 }
 
 impl Sums {
+    /// The paths that compute them, each in its own way.
+    fn paths(&self) -> Vec<Isa> {
+        if self.in_bf16 { Isa::available_bf16() } else { Isa::available() }
+    }
+
     /// What each sum may be off by when it starts at zero.
     pub fn allowances(&self) -> Vec<f64> {
         let unit = self.roundings * f64::from(f32::EPSILON);
@@ -59,7 +66,7 @@ impl Sums {
             Begin::Output => case.values(7, self.values.len()),
         };
         let guarded = Guarded::new(&bias);
-        let results = results_on_every_path(&what, |isa| {
+        let results = results_on(self.paths(), &what, |isa| {
             let (start, mut y) = match begin {
                 Begin::Zero => (Start::Zero, Guarded::poisoned(layout.len())),
                 Begin::Bias => (Start::Bias(&guarded), Guarded::poisoned(layout.len())),
@@ -77,7 +84,7 @@ impl Sums {
     /// Runs a kernel that adds these sums, the gradient of weights, to what is there.
     pub fn check_added(&self, what: &str, case: &Case, kernel: impl Fn(Isa, &mut [f32])) {
         let old = case.values(6, self.values.len());
-        let results = results_on_every_path(what, |isa| {
+        let results = results_on(self.paths(), what, |isa| {
             let mut dw = Guarded::new(&old);
             kernel(isa, &mut dw);
             dw.assert_guards(what);

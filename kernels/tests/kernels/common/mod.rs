@@ -17,7 +17,17 @@ pub const EPSILON: f64 = f32::EPSILON as f64;
 /// bit.
 #[track_caller]
 pub fn results_on_every_path(what: &str, run: impl Fn(Isa) -> Vec<f32>) -> Vec<(Isa, Vec<f32>)> {
-    let results: Vec<_> = Isa::available().into_iter().map(|isa| (isa, run(isa))).collect();
+    results_on(Isa::available(), what, run)
+}
+
+/// [`results_on_every_path`], on these.
+#[track_caller]
+pub fn results_on(
+    paths: Vec<Isa>,
+    what: &str,
+    run: impl Fn(Isa) -> Vec<f32>,
+) -> Vec<(Isa, Vec<f32>)> {
+    let results: Vec<_> = paths.into_iter().map(|isa| (isa, run(isa))).collect();
     let fused = results.iter().filter(|(isa, _)| isa.name() != "portable");
     for ((a, x), (b, y)) in fused.clone().zip(fused.skip(1)) {
         assert_same_bits(&format!("{what}: {b} beside {a}"), y, x);
