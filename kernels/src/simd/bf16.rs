@@ -186,7 +186,8 @@ impl Avx512Bf16 {
                 s.store(&mut packed[1], Pairs.pack(s, low, high));
             },
         );
-        let halves = |i: usize, shift: u32| packed.map(|p| f32::from_bits(p[i].to_bits() >> shift << 16));
+        let halves =
+            |i: usize, shift: u32| packed.map(|p| f32::from_bits(p[i].to_bits() >> shift << 16));
         let same = |[a, b]: [f32; 2]| a.to_bits() == b.to_bits() || a.is_nan() && b.is_nan();
         (0..LANES).find(|&i| !same(halves(i, 0)) || !same(halves(i, 16)))
     }

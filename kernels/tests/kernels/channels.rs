@@ -4,10 +4,10 @@ use crate::batches::{Case, Guarded, any_cases, cases};
 use crate::common::{assert_same_bits, relu_if};
 use kernels::{
     BatchNorm, ChannelConvolution, ChannelOperands, ChannelWinograd, Convolution, Epilogue, Isa,
-    LANES, Layout, Operands, Part, Start, Statistics, Window, Winograd, batch_norm_evaluate,
-    channel_affine, channel_layout, flatten_channels, implicit_gemm, implicit_gemm_pooled,
-    load_channels, load_images, pack_panels, relu_max_pool_channels, rows_of_channels, winograd,
-    winograd_weights,
+    LANES, Layout, Operands, Part, Precision, Start, Statistics, Window, Winograd,
+    batch_norm_evaluate, channel_affine, channel_layout, flatten_channels, implicit_gemm,
+    implicit_gemm_pooled, load_channels, load_images, pack_panels, relu_max_pool_channels,
+    rows_of_channels, winograd, winograd_weights,
 };
 use proptest::prelude::*;
 use reference::{
@@ -125,14 +125,16 @@ fn by_channels(
     from_channels(&y, &conv.output())
 }
 
-fn by_winograd(
-    isa: Isa,
+/// The outputs of Winograd's method with sixteen channels to a vector, in parts for so many workers.
+pub fn by_winograd(
+    (isa, precision): (Isa, Precision),
     conv: &Conv,
     layer: &Convolution,
     [weights, x, bias]: [&[f32]; 3],
     (activated, workers): (bool, usize),
 ) -> Vec<f32> {
-    let plan = ChannelWinograd::new(layer).expect("a layer for Winograd's method");
+    let plan = ChannelWinograd::with_precision(layer, precision);
+    let plan = plan.expect("a layer for Winograd's method");
     let mut packed = Guarded::poisoned(plan.weights());
     plan.pack(isa, weights, &mut packed);
     let x = to_channels(x, &conv.input());
@@ -232,7 +234,7 @@ proptest! {
         }
         let operands = [&weights[..], &x, &bias];
         for isa in Isa::available() {
-            let y = by_winograd(isa, &conv, &layer, operands, (activated, workers));
+            let y = by_winograd((isa, Precision::F32), &conv, &layer, operands, (activated, workers));
             let expected = by_images(isa, &conv, &layer, operands, activated);
             assert_same_bits(&format!("{isa}"), &y, &expected);
             if !activated && !not_finite {
@@ -254,7 +256,7 @@ fn strips_of_large_planes() {
         let (weights, x) = (uniform::<f32>(conv.weights(), 1), uniform(conv.input().len(), 2));
         let operands = [&weights[..], &x, &uniform::<f32>(outputs, 3)];
         for isa in Isa::available() {
-            let y = by_winograd(isa, &conv, &layer, operands, (true, 2));
+            let y = by_winograd((isa, Precision::F32), &conv, &layer, operands, (true, 2));
             assert_same_bits(isa.name(), &y, &by_images(isa, &conv, &layer, operands, true));
         }
     }

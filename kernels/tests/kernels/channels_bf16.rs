@@ -2,15 +2,15 @@
 //! every path the same.
 
 use crate::batches::{Case, Guarded, any_cases};
-use crate::channels::{from_channels, to_channels};
+use crate::channels::{by_winograd, from_channels, to_channels};
 use crate::common::{assert_same_bits, relu_if};
 use kernels::{
     ChannelConvolution, ChannelOperands, Convolution, Isa, LANES, Operands, Part, Precision, Start,
-    channel_layout, implicit_gemm, pack_channel_pairs, pack_pairs, pack_panels, pack_weights,
-    round_to_bf16,
+    Window, Winograd, channel_layout, implicit_gemm, pack_channel_pairs, pack_pairs, pack_panels,
+    pack_weights, round_to_bf16, winograd, winograd_weights,
 };
 use proptest::prelude::*;
-use reference::{Conv, assert_close, conv2d, dot_allowance, from_lanes, to_lanes};
+use reference::{Conv, assert_close, conv2d, dot_allowance, from_lanes, to_lanes, uniform};
 
 /// Weights as both forms take them: pairs of inputs.
 fn pairs(isa: Isa, layer: &Convolution, weights: &[f32]) -> Vec<f32> {
@@ -118,6 +118,60 @@ proptest! {
             assert_close(isa.name(), &y, &of(|value| value), |i| {
                 dot_allowance(terms, sums[i], 1.0)
             });
+        }
+    }
+}
+
+/// Winograd's method with sixteen images to a vector.
+fn winograd_by_images(
+    isa: Isa,
+    conv: &Conv,
+    layer: &Convolution,
+    [weights, x, bias]: [&[f32]; 3],
+    activated: bool,
+) -> Vec<f32> {
+    let blocks = conv.images.div_ceil(LANES);
+    let lanes = to_lanes(x, conv.images, &layer.input().with_blocks(blocks));
+    let layout = layer.output().with_blocks(blocks);
+    let plan = Winograd::with_precision(layer, Precision::Bf16).unwrap();
+    let mut transformed = vec![f32::NAN; plan.weights()];
+    winograd_weights(isa, &plan, weights, &mut transformed);
+    let mut scratch = vec![f32::NAN; plan.scratch()];
+    let (start, epilogue) = (Start::Bias(bias), relu_if(activated));
+    let operands = Operands { weights: &transformed, x: &lanes, start, epilogue };
+    let mut y = vec![f32::NAN; layout.len()];
+    winograd(isa, &plan, operands, &mut scratch, &mut y);
+    from_lanes(&y, conv.images, &layout)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(60))]
+
+    #[test]
+    fn winograd_has_the_bits_of_a_batch(
+        channels in [32..=70usize, 32..=70],
+        (images, size) in (1..=5usize, [1..=11usize, 1..=11]),
+        padding in [0..=2usize, 0..=2],
+        activated in any::<bool>(),
+        (workers, seed) in (1..=5usize, any::<u64>()),
+    ) {
+        let window = Window { padding, ..Window::new([3, 3]) };
+        let [inputs, outputs] = channels;
+        let Some(layer) = Convolution::new(inputs, size, outputs, window) else { return Ok(()) };
+        let conv = Conv { images, inputs, outputs, size, options: window.into() };
+        let [weights, x, bias] = [conv.weights(), conv.input().len(), outputs].map(|len| {
+            uniform::<f32>(len, seed.wrapping_add(len as u64))
+        });
+        let operands = [&weights[..], &x, &bias];
+        let mut first: Option<Vec<f32>> = None;
+        for isa in Isa::available_bf16() {
+            let path = (isa, Precision::Bf16);
+            let y = by_winograd(path, &conv, &layer, operands, (activated, workers));
+            let expected = winograd_by_images(isa, &conv, &layer, operands, activated);
+            assert_same_bits(isa.name(), &y, &expected);
+            if isa.name() != "portable" {
+                assert_same_bits(isa.name(), &y, first.get_or_insert_with(|| y.clone()));
+            }
         }
     }
 }
