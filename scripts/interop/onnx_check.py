@@ -3,7 +3,8 @@
     onnx_check.py MODEL.onnx WEIGHTS.safetensors LOGITS
 
 LOGITS is what the example `logits` printed of 1,000 test images. The file must pass ONNX's checker, say what
-the weights say, and in ONNX Runtime, in batches of 1, 7 and 1,000, give the same logits (1e-4) and classes.
+the weights say, and in ONNX Runtime, in batches of 1, 7 and 1,000, give the same logits (1e-4) and classes; of a model
+in bfloat16 nearly the same, as the file is in float32.
 """
 
 import json
@@ -14,7 +15,7 @@ import onnx
 import onnxruntime
 from safetensors import safe_open
 
-from fashion import test_images, worst
+from fashion import allowed, test_images, worst
 
 TOLERANCE, IMAGES = 1e-4, 1000
 
@@ -30,7 +31,7 @@ def run(path, weights, logits):
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     (image,), (output,) = session.get_inputs(), session.get_outputs()
     assert (image.name, image.shape[0], output.name, output.shape[0]) == ("image", "batch", "logits", "batch")
-    check_metadata(session.get_modelmeta().custom_metadata_map, weights, image.shape[1:], output.shape[1])
+    about = check_metadata(session.get_modelmeta().custom_metadata_map, weights, image.shape[1:], output.shape[1])
 
     x, expected = test_images(IMAGES), np.loadtxt(logits, dtype=np.float32)
     found = session.run(["logits"], {"image": x})[0]
@@ -40,7 +41,8 @@ def run(path, weights, logits):
         assert error <= TOLERANCE, f"batches of {batch} are off by {error}"
     error, others = worst(found, expected)
     print(f"{path}: {IMAGES} images in ONNX Runtime, logits within {error:.1e}, {others} other classes")
-    assert error <= TOLERANCE and others == 0
+    most, most_others = allowed(about)
+    assert error <= most and others <= most_others
     # What the batch norms of the graph come after.
     return {made_by.get(norm.input[0]) for norm in norms}
 
@@ -50,12 +52,13 @@ def check_metadata(metadata, weights, shape, classes):
         about = file.metadata() or {}
     if "model" in about:
         assert json.loads(metadata["classes"]) == json.loads(about["classes"])
-        for key in ("model", "input", "normalize.mean", "normalize.std"):
-            assert metadata[key] == about[key], f"{key}: {metadata[key]}, not {about[key]}"
+        for key in ("model", "input", "normalize.mean", "normalize.std", "precision"):
+            assert metadata.get(key) == about.get(key), f"{key}: {metadata.get(key)}, not {about.get(key)}"
     assert metadata["input"] == ",".join(str(n) for n in shape)
     assert len(json.loads(metadata["classes"])) == classes
     for key in ("normalize.mean", "normalize.std"):
         assert all(np.isfinite(float(number)) for number in metadata[key].split(","))
+    return about
 
 
 if __name__ == "__main__":
