@@ -59,9 +59,7 @@ mod linear_weight_gradient;
 mod transpose;
 mod weight_gradient;
 mod winograd;
-pub use bf16::{
-    pack_neighbours, pack_pairs, pack_weights, pack_weights_transposed, round_to_bf16,
-};
+pub use bf16::{pack_neighbours, pack_pairs, pack_weights, pack_weights_transposed, round_to_bf16};
 pub use depthwise::{Depthwise, DepthwiseTensors, depthwise, depthwise_gradients};
 pub use gemm::{Gemm, Matrix, MatrixMut, gemm};
 pub use implicit_gemm::{Operands, Start, implicit_gemm, implicit_gemm_pooled};

@@ -35,12 +35,7 @@ struct Tables {
 }
 
 impl Plan {
-    pub(super) fn prepare(
-        &mut self,
-        convolution: Convolution,
-        pooled: bool,
-        precision: Precision,
-    ) {
+    pub(super) fn prepare(&mut self, convolution: Convolution, pooled: bool, precision: Precision) {
         let key = Some((convolution, pooled, precision));
         if self.key == key {
             return;

@@ -33,7 +33,12 @@ pub fn pack_pairs<'t>(cores: impl Into<Cores<'t>>, layout: Layout, x: &[f32], to
 
 /// The pixels of a pair of planes; the second may be empty, for zeros.
 #[inline(always)]
-fn pack_plane<S: Simd, A: Bf16<S>>((s, a): (S, A), [even, odd]: [&[Vector]; 2], to: &mut [f32], pixels: usize) {
+fn pack_plane<S: Simd, A: Bf16<S>>(
+    (s, a): (S, A),
+    [even, odd]: [&[Vector]; 2],
+    to: &mut [f32],
+    pixels: usize,
+) {
     let to: &mut [Vector] = to.as_chunks_mut().0;
     if odd.is_empty() {
         for (to, even) in to[..pixels].iter_mut().zip(even) {

@@ -120,9 +120,8 @@ fn add_regions(
     for region in &im2col.regions {
         let taps = &im2col.taps[region.taps.clone()][taps_of(im2col, region, weights)];
         let columns = &im2col.columns[region.columns.clone()];
-        let row = |m: usize| {
-            [taps[m].x as usize / numbers, (taps[m].w as usize - weights.start) * width]
-        };
+        let row =
+            |m: usize| [taps[m].x as usize / numbers, (taps[m].w as usize - weights.start) * width];
         for block in 0..x.len() / x_block {
             let x = &x[block * x_block..][..x_block];
             let dy = &dy[block * target.block_len()..][..target.block_len()];
@@ -131,7 +130,8 @@ fn add_regions(
                 let places = columns.iter().map(|c| [c.x as usize / numbers, c.y as usize]);
                 let group = Group::new(places);
                 let stride = target.plane() * LANES;
-                let (rows, dy) = ((taps.len(), &row), Operand { floats: dy, count: outputs, stride });
+                let (rows, dy) =
+                    ((taps.len(), &row), Operand { floats: dy, count: outputs, stride });
                 match im2col.precision {
                     Precision::F32 => {
                         dispatch!(cores.isa, s => group.run((s, Floats), rows, x, dy, sums));

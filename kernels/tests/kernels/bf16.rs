@@ -151,8 +151,7 @@ fn dot(isa: Isa, weights: &[f32], x: &[f32], start: f32) -> f32 {
     let layer = Convolution::linear(x.len(), 1);
     let (im2col, input) = (layer.forward_bf16(), layer.input());
     let x: Vec<f32> = x.iter().flat_map(|x| [*x; LANES]).collect();
-    let (mut pairs, mut packed) =
-        (vec![0.0; input.pairs().len()], vec![0.0; im2col.weights()]);
+    let (mut pairs, mut packed) = (vec![0.0; input.pairs().len()], vec![0.0; im2col.weights()]);
     pack_pairs(isa, input, &x, &mut pairs);
     pack_weights(isa, &layer, weights, &mut packed);
     let mut y = [start; LANES];
@@ -162,7 +161,6 @@ fn dot(isa: Isa, weights: &[f32], x: &[f32], start: f32) -> f32 {
     assert_same_bits("images", &y, &[y[0]; LANES]);
     y[0]
 }
-
 
 /// What the instruction would take for zero never occurs: subnormal starts are zero on every path, and the smallest
 /// operands make products and differences that are normal.

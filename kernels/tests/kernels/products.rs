@@ -44,13 +44,12 @@ impl<'a> Layer<'a> {
             None => [None, None, None],
         };
         // The start is a term too.
-        let sums =
-            |values, magnitudes, terms| Sums {
-                values,
-                magnitudes,
-                roundings: terms as f64 + 1.0,
-                in_bf16: false,
-            };
+        let sums = |values, magnitudes, terms| Sums {
+            values,
+            magnitudes,
+            roundings: terms as f64 + 1.0,
+            in_bf16: false,
+        };
         // The outputs that see a pixel of the input; twice along an axis where it is mirrored.
         let mirrored = conv.options.padding_mode == PaddingMode::Reflect;
         let met = conv.outputs / conv.options.groups * conv.window().taps();
