@@ -14,6 +14,9 @@ use std::arch::x86_64::*;
 pub(crate) trait Arithmetic<S: Simd>: Copy + Send + Sync {
     /// Numbers in a lane of an operand.
     const NUMBERS: usize;
+    /// How many vectors a tile may keep in registers as accumulators, and the most columns that it should have.
+    const ACCUMULATORS: usize = S::ACCUMULATORS;
+    const COLUMNS: usize = S::COLUMNS;
 
     /// [`Simd::vectorize`] with the instructions of the step besides.
     fn vectorize<R>(self, s: S, f: impl FnOnce() -> R) -> R;
@@ -65,6 +68,9 @@ pub(crate) struct Pairs;
 
 impl<S: Simd> Arithmetic<S> for Pairs {
     const NUMBERS: usize = 2;
+    // Beside the pairs of a column are their halves.
+    const ACCUMULATORS: usize = S::ACCUMULATORS * 5 / 6;
+    const COLUMNS: usize = if S::COLUMNS > 4 { 4 } else { S::COLUMNS };
 
     #[inline(always)]
     fn vectorize<R>(self, s: S, f: impl FnOnce() -> R) -> R {
