@@ -210,9 +210,7 @@ impl<'a> Product<'a> {
         cores: Cores<'_>,
         (s, arithmetic): (S, A),
         y: Shared<'_, f32>,
-    ) where
-        (S, A): Sync,
-    {
+    ) {
         let grid = self.grid::<S, A, Plain>((s, arithmetic), cores);
         cores.run(grid.parts(), |part| {
             self.run((s, arithmetic), Plain { y: y.pointer() }, &grid.part(part));

@@ -127,7 +127,8 @@ impl Arithmetic<Avx512> for Avx512Bf16 {
     fn step(self, _: Avx512, a: __m512, b: __m512, c: __m512) -> __m512 {
         intrinsics! {
             // The same 512 bits under the type that the intrinsic asks for.
-            let [a, b] = [a, b].map(|v| std::mem::transmute::<__m512, __m512bh>(v));
+            let a = std::mem::transmute::<__m512, __m512bh>(a);
+            let b = std::mem::transmute::<__m512, __m512bh>(b);
             _mm512_dpbf16_ps(c, a, b)
         }
     }

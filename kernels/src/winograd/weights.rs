@@ -2,7 +2,7 @@
 
 use super::{ELEMENTS, Winograd};
 use crate::isa::{dispatch, dispatch_bf16};
-use crate::simd::{Bf16, Simd};
+use crate::simd::{Arithmetic, Bf16, Simd};
 use crate::team::{Cores, Cost, Shared};
 use crate::{Convolution, LANES, Precision};
 use std::ops::Range;
