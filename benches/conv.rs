@@ -1,13 +1,15 @@
 //! Every convolution of the presets: forward, data-gradient, weight-gradient, one thread, two blocks
 //! of sixteen images. Everything that a call costs is counted, the transposing of weights for the
-//! data-gradient included. Products with padding are not counted as work, nor done.
+//! data-gradient included, and the packing of all operands in bfloat16, of layers that suit it: those are shares of the
+//! bf16 peak. Products with padding are not counted as work, nor done.
 
 mod measure;
 
+use Precision::{Bf16, F32};
 use autograd::Buffer;
 use criterion::{Criterion, criterion_group, criterion_main};
-use kernels::{Convolution, Epilogue, Isa, LANES, Operands, Start, Window, Winograd};
-use measure::{Contestant, Peak, compare, measuring};
+use kernels::{Convolution, Epilogue, Isa, LANES, Operands, Precision, Start, Window, Winograd};
+use measure::{Contestant, compare_precisions, measuring};
 use std::time::Duration;
 
 const BLOCKS: usize = 2;
@@ -51,22 +53,29 @@ fn layers(criterion: &mut Criterion) {
         });
         if selected && measuring() {
             let contestants = works.into_contestants();
-            compare(Peak::of_a_core(isa), name, flops, contestants);
+            compare_precisions(isa, name, flops, contestants);
         }
     }
 }
 
-/// The three products of a layer, by im2col and, where it applies, by Winograd's transforms.
+/// The three products of a layer, by im2col and, where it applies, by Winograd's transforms; in bfloat16 too.
 struct Works(Vec<Work>);
 
-type Work = (&'static str, Box<dyn FnMut()>);
+type Work = (String, Precision, Box<dyn FnMut()>);
 
 impl Works {
     fn new(isa: Isa, convolution: Convolution) -> Works {
         let mut works = Works(vec![]);
         works.im2col(isa, convolution);
-        if let Some(plan) = Winograd::new(&convolution) {
-            works.winograd(isa, convolution, plan);
+        let mut precisions = vec![Precision::F32];
+        if convolution.suits_bf16() {
+            works.im2col_bf16(isa, convolution);
+            precisions.push(Precision::Bf16);
+        }
+        for precision in precisions {
+            if let Some(plan) = Winograd::with_precision(&convolution, precision) {
+                works.winograd(isa, convolution, plan, precision);
+            }
         }
         works
     }
@@ -75,11 +84,11 @@ impl Works {
         let Buffers { x, dy, w, mut y, mut dx, mut dw } = Buffers::new(&convolution);
         let mut transposed = numbers(convolution.transposed_weights());
         let (im2col, input, weights) = (convolution.forward(), x.clone(), w.clone());
-        self.push("forward", move || {
+        self.push("forward", F32, move || {
             kernels::implicit_gemm(isa, &im2col, product(&weights, &input), &mut y)
         });
         let (im2col, output) = (convolution.data_gradient(), dy.clone());
-        self.push("data-gradient", move || {
+        self.push("data-gradient", F32, move || {
             let weights = if convolution.window().taps() == 1 {
                 &w
             } else {
@@ -89,41 +98,77 @@ impl Works {
             kernels::implicit_gemm(isa, &im2col, product(weights, &output), &mut dx);
         });
         let im2col = convolution.weight_gradient();
-        self.push("weight-gradient", move || {
+        self.push("weight-gradient", F32, move || {
             kernels::weight_gradient(isa, &im2col, &x, &dy, &mut dw)
         });
     }
 
+    fn im2col_bf16(&mut self, isa: Isa, convolution: Convolution) {
+        let Buffers { x, dy, w, mut y, mut dx, mut dw } = Buffers::new(&convolution);
+        let [input, output] =
+            [convolution.input(), convolution.output()].map(|layout| layout.with_blocks(BLOCKS));
+        let [mut x_pairs, mut dy_pairs] =
+            [input, output].map(|layout| numbers(layout.pairs().len()));
+        let (im2col, from, weights) = (convolution.forward_bf16(), x.clone(), w.clone());
+        let mut packed = numbers(im2col.weights());
+        self.push("forward", Bf16, move || {
+            kernels::pack_pairs(isa, input, &from, &mut x_pairs);
+            kernels::pack_weights(isa, &convolution, &weights, &mut packed);
+            kernels::implicit_gemm(isa, &im2col, product(&packed, &x_pairs), &mut y);
+        });
+        let (im2col, from) = (convolution.data_gradient_bf16(), dy.clone());
+        let mut packed = numbers(im2col.weights());
+        self.push("data-gradient", Bf16, move || {
+            kernels::pack_pairs(isa, output, &from, &mut dy_pairs);
+            kernels::pack_weights_transposed(isa, &convolution, &w, &mut packed);
+            kernels::implicit_gemm(isa, &im2col, product(&packed, &dy_pairs), &mut dx);
+        });
+        let im2col = convolution.weight_gradient_bf16();
+        let (mut pairs, mut room) = (numbers(x.len() / 2), numbers(im2col.transposed_gradient()));
+        self.push("weight-gradient", Bf16, move || {
+            kernels::pack_neighbours(isa, &x, &mut pairs);
+            kernels::weight_gradient_transposed(isa, &im2col, [&pairs, &dy], &mut room, &mut dw);
+        });
+    }
+
     /// As the tape does it: the weights are transformed once, by the forward product.
-    fn winograd(&mut self, isa: Isa, convolution: Convolution, plan: Winograd) {
+    fn winograd(
+        &mut self,
+        isa: Isa,
+        convolution: Convolution,
+        plan: Winograd,
+        precision: Precision,
+    ) {
         let Buffers { x, dy, w, mut y, mut dx, mut dw } = Buffers::new(&convolution);
         let mut u = numbers(plan.weights());
         let [mut scratch, mut scratch2, mut scratch3] = [(); 3].map(|()| numbers(plan.scratch()));
         let (p, input, mut weights) = (plan.clone(), x.clone(), u.clone());
         kernels::winograd_weights(isa, &plan, &w, &mut u);
-        self.push("forward, Winograd", move || {
+        self.push("forward, Winograd", precision, move || {
             kernels::winograd_weights(isa, &p, &w, &mut weights);
             kernels::winograd(isa, &p, product(&weights, &input), &mut scratch, &mut y);
         });
         let (p, output) = (plan.clone(), dy.clone());
-        self.push("data-gradient, Winograd", move || {
+        self.push("data-gradient, Winograd", precision, move || {
             kernels::winograd_data_gradient(isa, &p, product(&u, &output), &mut scratch2, &mut dx);
         });
-        self.push("weight-gradient, Winograd", move || {
+        self.push("weight-gradient, Winograd", precision, move || {
             kernels::winograd_weight_gradient(isa, &plan, &x, &dy, &mut scratch3, &mut dw);
         });
     }
 
-    fn push(&mut self, name: &'static str, work: impl FnMut() + 'static) {
-        self.0.push((name, Box::new(work)));
+    fn push(&mut self, name: &str, precision: Precision, work: impl FnMut() + 'static) {
+        let name = if precision == Bf16 { format!("{name}, bf16") } else { name.to_owned() };
+        self.0.push((name, precision, Box::new(work)));
     }
 
     fn all(&mut self) {
-        self.0.iter_mut().for_each(|(_, work)| work());
+        self.0.iter_mut().for_each(|(_, _, work)| work());
     }
 
     fn into_contestants(self) -> Vec<Contestant<'static>> {
-        self.0.into_iter().map(|(name, work)| Contestant::new(name, work)).collect()
+        let works = self.0.into_iter();
+        works.map(|(name, how, work)| Contestant::new(name, work).in_precision(how)).collect()
     }
 }
 

@@ -95,7 +95,7 @@ fn row(cores: Cores<'_>, [channels, size, stride]: [usize; 3], blocks: usize) {
             });
         };
         let bytes = |floats: usize| floats * size_of::<f32>();
-        let peak = Peak { flops: bytes(2 * x), work: Box::new(&mut copied) };
+        let peak = Peak { flops: bytes(2 * x), work: Box::new(&mut copied), name: "copy" };
         let mut contestants = vec![Contestant::new("", work)];
         let bandwidth = rounds(peak, &mut contestants);
         let seconds = contestants[0].best();

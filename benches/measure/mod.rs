@@ -1,4 +1,4 @@
-//! Contestants on the same work, in alternation, against the FMA peak.
+//! Contestants on the same work, in alternation, against the FMA peak, or that of bfloat16.
 //!
 //! A machine is rarely quiet, and its clock rate wanders. So every round gives one slice of time to
 //! each contestant and one to [`fma_chains`]: what slows one slows its neighbours. Reported are the
@@ -10,7 +10,7 @@
 
 pub mod steps;
 
-use kernels::{Isa, fma_chains};
+use kernels::{Isa, Precision, bf16_chains, fma_chains};
 use std::io::Write;
 use std::time::{Duration, Instant};
 use trainer::Workers;
@@ -29,6 +29,8 @@ const PEAK_STEPS: usize = 1000;
 pub struct Contestant<'a> {
     name: String,
     work: Box<dyn FnMut() + 'a>,
+    /// Which peak it is measured against.
+    precision: Precision,
     /// Calls to a slice.
     calls: usize,
     /// Seconds per call in each round.
@@ -38,7 +40,13 @@ pub struct Contestant<'a> {
 impl<'a> Contestant<'a> {
     /// A contestant that does the work once per call.
     pub fn new(name: impl Into<String>, work: impl FnMut() + 'a) -> Contestant<'a> {
-        Contestant { name: name.into(), work: Box::new(work), calls: 1, seconds: Vec::new() }
+        let (name, work, precision) = (name.into(), Box::new(work), Precision::F32);
+        Contestant { name, work, precision, calls: 1, seconds: Vec::new() }
+    }
+
+    /// The same, whose products are in this precision.
+    pub fn in_precision(self, precision: Precision) -> Contestant<'a> {
+        Contestant { precision, ..self }
     }
 
     /// What it is called.
@@ -83,16 +91,26 @@ pub struct Peak<'a> {
     /// Floating-point operations of one call.
     pub flops: usize,
     pub work: Box<dyn FnMut() + 'a>,
+    pub name: &'static str,
 }
 
 impl Peak<'_> {
     /// The FMA peak of one core.
     pub fn of_a_core(isa: Isa) -> Self {
-        let flops = fma_chains(isa, PEAK_STEPS);
-        let work = move || {
-            fma_chains(isa, PEAK_STEPS);
-        };
-        Peak { flops, work: Box::new(work) }
+        Peak::of_chains("FMA peak", move || fma_chains(isa, PEAK_STEPS))
+    }
+
+    /// The bf16 peak of one core.
+    pub fn of_a_core_in_bf16(isa: Isa) -> Self {
+        Peak::of_chains("bf16 peak", move || bf16_chains(isa, PEAK_STEPS))
+    }
+
+    fn of_chains(name: &'static str, chains: impl Fn() -> usize + 'static) -> Self {
+        let flops = chains();
+        let work = Box::new(move || {
+            chains();
+        });
+        Peak { flops, work, name }
     }
 }
 
@@ -110,22 +128,48 @@ impl<'a> Peak<'a> {
         let work = move || {
             run();
         };
-        Peak { flops: run(), work: Box::new(work) }
+        Peak { flops: run(), work: Box::new(work), name: "FMA peak" }
     }
 }
 
 /// Measures the contestants and prints a table, the first of them compared with each of the others.
 /// `flops` are the floating-point operations of one call, two for a multiply-add.
 pub fn compare<'a>(peak: Peak<'a>, work: &str, flops: usize, mut contestants: Vec<Contestant<'a>>) {
-    let peak = rounds(peak, &mut contestants);
-    print(work, flops as f64, peak, &contestants);
-    save(work, flops as f64 / peak, &contestants);
+    let peaks = rounds_of(vec![peak], &mut contestants);
+    print(work, flops as f64, &peaks, &contestants);
+    save(work, flops as f64, &peaks, &contestants);
+}
+
+/// [`compare`] on one core, where those in bfloat16 are measured against the peak of that.
+pub fn compare_precisions<'a>(
+    isa: Isa,
+    work: &str,
+    flops: usize,
+    mut contestants: Vec<Contestant<'a>>,
+) {
+    let peaks = vec![Peak::of_a_core(isa), Peak::of_a_core_in_bf16(isa)];
+    let peaks = rounds_of(peaks, &mut contestants);
+    print(work, flops as f64, &peaks, &contestants);
+    save(work, flops as f64, &peaks, &contestants);
+}
+
+/// The operations per second of a peak, with its name.
+type Rate = (&'static str, f64);
+
+/// The peak that a contestant is measured against.
+fn peak_of(one: &Contestant<'_>, peaks: &[Rate]) -> f64 {
+    let in_bf16 = one.precision == Precision::Bf16;
+    peaks[usize::from(in_bf16).min(peaks.len() - 1)].1
 }
 
 /// Measures the contestants in rounds; returns the operations per second of the peak.
 pub fn rounds<'a>(peak: Peak<'a>, contestants: &mut Vec<Contestant<'a>>) -> f64 {
-    let peak_flops = peak.flops as f64;
-    contestants.push(Contestant::new("FMA peak", peak.work));
+    rounds_of(vec![peak], contestants)[0].1
+}
+
+fn rounds_of<'a>(peaks: Vec<Peak<'a>>, contestants: &mut Vec<Contestant<'a>>) -> Vec<Rate> {
+    let known: Vec<_> = peaks.iter().map(|peak| (peak.name, peak.flops as f64)).collect();
+    contestants.extend(peaks.into_iter().map(|peak| Contestant::new(peak.name, peak.work)));
     for one in contestants.iter_mut() {
         one.slice();
         one.calls = (SLICE.as_secs_f64() / one.slice()).ceil().max(1.0) as usize;
@@ -141,13 +185,13 @@ pub fn rounds<'a>(peak: Peak<'a>, contestants: &mut Vec<Contestant<'a>>) -> f64 
         }
         rounds += 1;
     }
-    let peak = contestants.pop().expect("pushed above");
-    peak_flops / peak.best()
+    let peaks = contestants.split_off(contestants.len() - known.len());
+    let rates = known.iter().zip(peaks).map(|((name, flops), peak)| (*name, flops / peak.best()));
+    rates.collect()
 }
 
-/// Appends a line for each contestant to the file that the variable names, if it names one; `ideal`
-/// is the time of the work at the peak.
-fn save(work: &str, ideal: f64, contestants: &[Contestant<'_>]) {
+/// Appends a line for each contestant to the file that the variable names, if it names one.
+fn save(work: &str, flops: f64, peaks: &[Rate], contestants: &[Contestant<'_>]) {
     let Some(file) = std::env::var_os(SAVE_VARIABLE) else { return };
     let file = std::fs::File::options().create(true).append(true).open(file);
     let mut file = file.expect("the file can be written");
@@ -158,15 +202,18 @@ fn save(work: &str, ideal: f64, contestants: &[Contestant<'_>]) {
             "bench": env!("CARGO_CRATE_NAME"),
             "work": work,
             "name": one.name,
-            "share": 100.0 * ideal / one.best(),
+            "share": 100.0 * flops / peak_of(one, peaks) / one.best(),
         });
         writeln!(file, "{line}").expect("the file can be written");
     }
 }
 
-fn print(work: &str, flops: f64, peak: f64, contestants: &[Contestant<'_>]) {
-    let rounds = contestants[0].seconds.len();
-    println!("\n{work}: {rounds} rounds, FMA peak {:.1} GFLOP/s", peak / 1e9);
+fn print(work: &str, flops: f64, peaks: &[Rate], contestants: &[Contestant<'_>]) {
+    print!("\n{work}: {} rounds", contestants[0].seconds.len());
+    for (name, rate) in peaks {
+        print!(", {name} {:.1} GFLOP/s", rate / 1e9);
+    }
+    println!();
     println!(
         "  {:26}{:>12}{:>12}{:>10}{:>11}{:>8}",
         "", "median µs", "best µs", "GFLOP/s", "% of peak", "ratio"
@@ -179,7 +226,7 @@ fn print(work: &str, flops: f64, peak: f64, contestants: &[Contestant<'_>]) {
             one.median() * 1e6,
             one.best() * 1e6,
             rate / 1e9,
-            100.0 * rate / peak,
+            100.0 * rate / peak_of(one, peaks),
             one.ratio(&contestants[0])
         );
     }

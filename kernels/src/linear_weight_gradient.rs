@@ -104,8 +104,8 @@ type Transposed<V, const N: usize> = [[MaybeUninit<V>; N]; KC * LANES];
 
 /// The most rows of a tile with this many vectors of features: a row is an address, and there are
 /// fewer registers for addresses than for sums.
-const fn rows<S: Simd>(vectors: usize) -> usize {
-    let most = S::ACCUMULATORS / vectors;
+const fn rows<S: Simd, A: Arithmetic<S>>(vectors: usize) -> usize {
+    let most = A::ACCUMULATORS / vectors;
     match vectors {
         2 if !wide::<S>() => 0,
         _ if most > 10 => 10,
@@ -152,7 +152,7 @@ impl Group {
                     || self.transpose(path, &b[first * stride..], stride, width, &mut t),
                 );
                 // Loop 1: MR = M rows.
-                for (m, len) in tile::split(count, rows::<S>(N)) {
+                for (m, len) in tile::split(count, rows::<S, A>(N)) {
                     with_size!(M = len, of 1 2 3 4 5 6 7 8 9 10 => {
                         let mut places = [[0; 2]; M];
                         for (i, place) in places.iter_mut().enumerate() {
@@ -207,7 +207,7 @@ impl Group {
         out: &mut [f32],
     ) {
         // Sizes that `split` never gives on this path are not compiled for it.
-        if const { M > rows::<S>(N) } {
+        if const { M > rows::<S, A>(N) } {
             unreachable!("a tile of {M} × {N} on this path");
         }
         let columns = &self.a[..self.len];

@@ -72,11 +72,21 @@ pub(crate) const fn max_rows(accumulators: usize, columns: usize) -> usize {
 /// busy, the larger of equals. For 16 rows on AVX-512 that is 6 (tiles of 4 × 6), for 6 rows 4
 /// (6 × 4).
 pub(crate) fn columns<S: Simd>(accumulators: usize, rows: usize, columns: usize) -> usize {
+    columns_up_to(S::COLUMNS, accumulators, rows, columns)
+}
+
+/// [`columns`], of which a tile has at most `widest`.
+pub(crate) fn columns_up_to(
+    widest: usize,
+    accumulators: usize,
+    rows: usize,
+    columns: usize,
+) -> usize {
     let busy = |n: usize| {
         let tiles = rows.div_ceil(max_rows(accumulators, n)).max(1);
         rows.div_ceil(tiles) * n
     };
-    let widest = S::COLUMNS.min(columns);
+    let widest = widest.min(columns);
     if widest <= 1 { 1 } else { (1..=widest).max_by_key(|&n| busy(n)).unwrap_or(1) }
 }
 

@@ -2,6 +2,7 @@
 //! SIMD path, over random shapes.
 
 mod accumulation;
+mod bf16;
 mod convolution;
 mod cross_entropy;
 mod dropout;

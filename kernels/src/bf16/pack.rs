@@ -2,7 +2,7 @@
 
 use crate::isa::dispatch_bf16;
 use crate::planes::Vector;
-use crate::simd::{Bf16, Simd};
+use crate::simd::{Arithmetic, Bf16, Simd};
 use crate::team::{Cores, Cost};
 use crate::{Convolution, LANES, Layout};
 
@@ -24,7 +24,7 @@ pub fn pack_pairs<'t>(cores: impl Into<Cores<'t>>, layout: Layout, x: &[f32], to
             for (i, to) in to.chunks_exact_mut(plane).enumerate() {
                 let (block, pair) = ((first + i) / pairs.channels(), (first + i) % pairs.channels());
                 let x = &x[block * layout.block_len() + 2 * pair * plane..];
-                let odd = if 2 * pair + 1 < layout.channels() { &x[plane..2 * plane] } else { &[] };
+                let odd: &[f32] = if 2 * pair + 1 < layout.channels() { &x[plane..2 * plane] } else { &[] };
                 pack_plane((s, a), [&x[..plane], odd].map(|x| &x.as_chunks().0[..]), to, layout.pixels());
             }
         }));

@@ -210,10 +210,8 @@ impl<'a> Product<'a> {
         cores: Cores<'_>,
         (s, arithmetic): (S, A),
         y: Shared<'_, f32>,
-    ) where
-        (S, A): Sync,
-    {
-        let grid = self.grid::<_, Plain>(s, cores);
+    ) {
+        let grid = self.grid::<S, A, Plain>((s, arithmetic), cores);
         cores.run(grid.parts(), |part| {
             self.run((s, arithmetic), Plain { y: y.pointer() }, &grid.part(part));
         });
@@ -222,7 +220,7 @@ impl<'a> Product<'a> {
     fn pooled(&self, cores: Cores<'_>, y: &mut [f32], masks: &mut [[u16; 4]], pixels: usize) {
         let (y, masks) = (Shared::new(y), Shared::new(masks));
         dispatch!(cores.isa, s => {
-            let grid = self.grid::<_, Pooled>(s, cores);
+            let grid = self.grid::<_, _, Pooled>((s, Floats), cores);
             cores.run(grid.parts(), |part| {
                 let sink = Pooled { y: y.pointer(), masks: masks.pointer(), pixels };
                 self.run((s, Floats), sink, &grid.part(part));
@@ -231,8 +229,9 @@ impl<'a> Product<'a> {
     }
 
     /// How many columns the tiles of a region have that has so many.
-    fn width<S: Simd, K: Sink>(&self, count: usize) -> usize {
-        K::WIDTH.unwrap_or_else(|| tile::columns::<S>(S::ACCUMULATORS, self.rows.len(), count))
+    fn width<S: Simd, A: Arithmetic<S>, K: Sink>(&self, count: usize) -> usize {
+        let columns = || tile::columns_up_to(A::COLUMNS, A::ACCUMULATORS, self.rows.len(), count);
+        K::WIDTH.unwrap_or_else(columns)
     }
 
     fn run<S: Simd, A: Arithmetic<S>, K: Sink>(&self, path: (S, A), sink: K, part: &Part) {
@@ -240,7 +239,7 @@ impl<'a> Product<'a> {
         for region in &self.im2col.regions {
             let taps = &self.im2col.taps[region.taps.clone()];
             let table = &self.im2col.columns[region.columns.clone()];
-            let width = self.width::<S, K>(table.len() * self.blocks);
+            let width = self.width::<S, A, K>(table.len() * self.blocks);
             let columns = self.columns_of(region, before, width, part);
             before += self.work(region);
             if columns.is_empty() {
@@ -273,7 +272,7 @@ impl<'a> Product<'a> {
         part: &Part,
     ) {
         // Loop 1, MR = M. Loops 4 and 3 have one step each: neither taps nor rows are blocked.
-        for (row, m) in self.row_tiles(tile::max_rows(S::ACCUMULATORS, N), part) {
+        for (row, m) in self.row_tiles(tile::max_rows(A::ACCUMULATORS, N), part) {
             let place = Place { taps, columns, row };
             with_rows!(M = m => self.tile::<S, A, K, M, N>(path, sink, &place));
         }
@@ -310,7 +309,7 @@ impl<'a> Product<'a> {
         place: &Place<'_, N>,
     ) {
         // Sizes that never occur on this path are not compiled for it.
-        if const { M <= tile::max_rows(S::ACCUMULATORS, N) && fits::<S, K>(N) } {
+        if const { M <= tile::max_rows(A::ACCUMULATORS, N) && fits::<S, A, K>(N) } {
             arithmetic.vectorize(
                 s,
                 #[inline(always)]
@@ -345,10 +344,10 @@ impl<'a> Product<'a> {
 }
 
 /// Whether tiles of so many columns occur.
-const fn fits<S: Simd, K: Sink>(columns: usize) -> bool {
+const fn fits<S: Simd, A: Arithmetic<S>, K: Sink>(columns: usize) -> bool {
     match K::WIDTH {
         Some(width) => columns == width,
-        None => tile::occurs::<S>(S::ACCUMULATORS, 1, columns),
+        None => tile::occurs::<S>(A::ACCUMULATORS, 1, columns) && columns <= A::COLUMNS,
     }
 }
 

@@ -3,7 +3,7 @@
 use super::Product;
 use super::sink::Sink;
 use crate::im2col::{Region, Rows};
-use crate::simd::Simd;
+use crate::simd::{Arithmetic, Simd};
 use crate::team::{Cores, Cost, share};
 use crate::{LANES, tile};
 use std::ops::Range;
@@ -48,7 +48,11 @@ const ENDS: usize = 4;
 
 impl Product<'_> {
     /// How the product is cut for a team.
-    pub(super) fn grid<S: Simd, K: Sink>(&self, _: S, cores: Cores<'_>) -> Grid {
+    pub(super) fn grid<S: Simd, A: Arithmetic<S>, K: Sink>(
+        &self,
+        _: (S, A),
+        cores: Cores<'_>,
+    ) -> Grid {
         if cores.size() == 1 {
             return Grid { columns: 1, rows: 1, work: 0 };
         }
@@ -57,12 +61,12 @@ impl Product<'_> {
         for region in &self.im2col.regions {
             work += self.work(region);
             let count = region.columns.len() * self.blocks;
-            let of_region = self.width::<S, K>(count);
+            let of_region = self.width::<S, A, K>(count);
             tiles += count.div_ceil(of_region);
             width = width.max(of_region);
         }
         let height = match self.im2col.rows {
-            Rows::Strided(_) => tile::max_rows(S::ACCUMULATORS, width),
+            Rows::Strided(_) => tile::max_rows(A::ACCUMULATORS, width),
             Rows::Panels(_) => LANES,
         };
         let row_tiles = rows.div_ceil(height);

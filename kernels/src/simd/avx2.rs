@@ -108,9 +108,6 @@ impl Simd for Avx2 {
     fn unpack_pairs(self, pairs: [Half; 2]) -> [[Half; 2]; 2] {
         intrinsics! {
             let upper = _mm256_castsi256_ps(_mm256_set1_epi32(0xffff_0000_u32 as i32));
-            let raise = |pairs| {
-                _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_castps_si256(pairs)))
-            };
             let odd = [_mm256_and_ps(pairs[0], upper), _mm256_and_ps(pairs[1], upper)];
             [[raise(pairs[0]), raise(pairs[1])], odd]
         }
@@ -194,6 +191,12 @@ fn round(x: Half) -> __m256i {
         let nan = _mm256_cmp_ps::<_CMP_UNORD_Q>(x, x);
         _mm256_castps_si256(_mm256_blendv_ps(rounded, _mm256_set1_ps(f32::NAN), nan))
     }
+}
+
+/// The lower number of each pair.
+#[inline(always)]
+fn raise(pairs: Half) -> Half {
+    intrinsics! { _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_castps_si256(pairs))) }
 }
 
 /// Numbers of bfloat16 that are not too small to be kept.

@@ -130,7 +130,7 @@ impl Simd for Avx512 {
         intrinsics! {
             let bits = _mm512_castps_si512(pairs);
             let upper = _mm512_and_si512(bits, _mm512_set1_epi32(0xffff_0000_u32 as i32));
-            [_mm512_slli_epi32::<16>(bits), upper].map(_mm512_castsi512_ps)
+            [_mm512_castsi512_ps(_mm512_slli_epi32::<16>(bits)), _mm512_castsi512_ps(upper)]
         }
     }
 

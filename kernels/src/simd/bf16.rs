@@ -14,6 +14,9 @@ use std::arch::x86_64::*;
 pub(crate) trait Arithmetic<S: Simd>: Copy + Send + Sync {
     /// Numbers in a lane of an operand.
     const NUMBERS: usize;
+    /// How many vectors a tile may keep in registers as accumulators, and the most columns that it should have.
+    const ACCUMULATORS: usize = S::ACCUMULATORS;
+    const COLUMNS: usize = S::COLUMNS;
 
     /// [`Simd::vectorize`] with the instructions of the step besides.
     fn vectorize<R>(self, s: S, f: impl FnOnce() -> R) -> R;
@@ -65,6 +68,9 @@ pub(crate) struct Pairs;
 
 impl<S: Simd> Arithmetic<S> for Pairs {
     const NUMBERS: usize = 2;
+    // Beside the pairs of a column are their halves.
+    const ACCUMULATORS: usize = S::ACCUMULATORS * 5 / 6;
+    const COLUMNS: usize = if S::COLUMNS > 4 { 4 } else { S::COLUMNS };
 
     #[inline(always)]
     fn vectorize<R>(self, s: S, f: impl FnOnce() -> R) -> R {
@@ -121,7 +127,8 @@ impl Arithmetic<Avx512> for Avx512Bf16 {
     fn step(self, _: Avx512, a: __m512, b: __m512, c: __m512) -> __m512 {
         intrinsics! {
             // The same 512 bits under the type that the intrinsic asks for.
-            let [a, b] = [a, b].map(|v| std::mem::transmute::<__m512, __m512bh>(v));
+            let a = std::mem::transmute::<__m512, __m512bh>(a);
+            let b = std::mem::transmute::<__m512, __m512bh>(b);
             _mm512_dpbf16_ps(c, a, b)
         }
     }
@@ -175,7 +182,12 @@ impl Avx512Bf16 {
     /// A lane where random numbers of any size are rounded to others than by [`Pairs`], or to a NaN by one alone.
     pub(crate) fn rounds_differently(self, s: Avx512, seed: u32) -> Option<usize> {
         let mut next = random(seed);
-        let [low, high] = [(); 2].map(|()| [(); LANES].map(|()| f32::from_bits(next())));
+        // Every fourth is halfway between two.
+        let mut number = || match next() {
+            bits if bits & 3 == 0 => f32::from_bits(bits & 0xffff_0000 | 0x8000),
+            bits => f32::from_bits(bits),
+        };
+        let [low, high] = [(); 2].map(|()| [(); LANES].map(|()| number()));
         let mut packed = [[0.0; LANES]; 2];
         self.vectorize(
             s,
@@ -197,10 +209,10 @@ impl Avx512Bf16 {
     pub(crate) fn differs(self, s: Avx512, seed: u32) -> Option<usize> {
         const STEPS: usize = 8;
         let mut next = random(seed);
-        // Sign and seven bits at random, exponents from −4 to 3.
+        // Sign and seven bits at random, exponents from −8 to 7.
         let mut number = || {
             let bits = next();
-            (bits & 0x8000_0000 | (123 + (bits >> 16 & 7)) << 23 | (bits & 0x7f) << 16) as u64
+            (bits & 0x8000_0000 | (119 + (bits >> 16 & 15)) << 23 | (bits & 0x7f) << 16) as u64
         };
         let mut pairs = || [(); LANES].map(|()| f32::from_bits((number() | number() >> 16) as u32));
         let operands = [(); STEPS].map(|()| [pairs(), pairs()]);
@@ -225,7 +237,7 @@ impl Avx512Bf16 {
 /// Random bits, the same for each seed (Marsaglia's xorshift).
 #[cfg(target_arch = "x86_64")]
 fn random(seed: u32) -> impl FnMut() -> u32 {
-    let mut state = seed.wrapping_mul(0x9e37_79b9) ^ 0x5eed;
+    let mut state = seed.wrapping_mul(0x9e37_79b9) | 1;
     move || {
         state ^= state << 13;
         state ^= state >> 17;

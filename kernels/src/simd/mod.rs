@@ -29,7 +29,7 @@ pub(crate) use portable::Portable;
 use crate::LANES;
 
 /// The operations that kernels are made of. A method is added with its first caller.
-pub(crate) trait Simd: Copy {
+pub(crate) trait Simd: Copy + Sync {
     /// Sixteen `f32`.
     type Vector: Copy;
     /// Sixteen booleans.

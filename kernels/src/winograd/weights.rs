@@ -2,9 +2,10 @@
 
 use super::{ELEMENTS, Winograd};
 use crate::isa::{dispatch, dispatch_bf16};
-use crate::simd::{Bf16, Simd};
+use crate::simd::{Arithmetic, Bf16, Simd};
 use crate::team::{Cores, Cost, Shared};
 use crate::{Convolution, LANES, Precision};
+use std::ops::Range;
 
 const TAPS: usize = 9;
 
@@ -27,7 +28,10 @@ pub fn winograd_weights<'t>(
     }
 }
 
-/// Those of two outputs at a time, of two vectors of inputs.
+/// Kernels of an output that are transformed at a time: those of two vectors of inputs.
+const KERNELS: usize = 2 * LANES;
+
+/// Those of two outputs at a time, so that both kinds of pairs are there.
 fn transform_pairs(cores: Cores<'_>, plan: &Winograd, weights: &[f32], to: &mut [f32]) {
     let [inputs, outputs] =
         [plan.convolution.input(), plan.convolution.output()].map(|l| l.channels());
@@ -37,41 +41,77 @@ fn transform_pairs(cores: Cores<'_>, plan: &Winograd, weights: &[f32], to: &mut 
     let [of_inputs, of_outputs] = [of_inputs, of_outputs].map(Shared::new);
     cores.each_range(outputs.div_ceil(2), cost, |range| {
         dispatch_bf16!(cores.isa, (s, a) => a.vectorize(s, #[inline(always)] || {
-            for pair in range {
-                let both = 2 * pair..outputs.min(2 * pair + 2);
-                for first in (0..inputs).step_by(2 * LANES) {
-                    let last = inputs.min(first + 2 * LANES);
-                    let mut elements = [[[s.zero(); ELEMENTS]; 2]; 2];
-                    for (o, elements) in both.clone().zip(&mut elements) {
-                        let kernels = &weights[(o * inputs + first) * TAPS..(o * inputs + last) * TAPS];
-                        for (elements, kernels) in elements.iter_mut().zip(kernels.chunks(LANES * TAPS)) {
-                            *elements = transform(s, load_kernels(s, kernels));
-                        }
-                        let row = o * inputs.div_ceil(2);
-                        let place = row + first / 2..row + last.div_ceil(2);
-                        for element in 0..ELEMENTS {
-                            let [low, high] = [elements[0][element], elements[1][element]];
-                            let at = element * matrices[0];
-                            // SAFETY: each output is one part's.
-                            let to = unsafe { of_inputs.slice(at + place.start..at + place.end) };
-                            s.store_partial(to, a.pack_neighbours(s, low, high));
-                        }
-                    }
-                    for half in 0..2 {
-                        let [from, until] = [0, 1].map(|i| last.min(first + (half + i) * LANES));
-                        let row = pair * inputs;
-                        for element in 0..ELEMENTS {
-                            let [low, high] = [elements[0][half][element], elements[1][half][element]];
-                            let at = element * matrices[1] + row;
-                            // SAFETY: each pair of outputs is one part's.
-                            let to = unsafe { of_outputs.slice(at + from..at + until) };
-                            s.store_partial(to, a.pack(s, low, high));
-                        }
-                    }
+            for (pair, first) in range.flat_map(|pair| (0..inputs).step_by(KERNELS).map(move |i| (pair, i))) {
+                let last = inputs.min(first + KERNELS);
+                let mut both = [[[s.zero(); ELEMENTS]; 2]; 2];
+                for (o, elements) in (2 * pair..outputs).zip(&mut both) {
+                    let kernels = &weights[(o * inputs + first) * TAPS..(o * inputs + last) * TAPS];
+                    *elements = elements_of(s, kernels);
+                    let row = o * inputs.div_ceil(2);
+                    let place = row + first / 2..row + last.div_ceil(2);
+                    // SAFETY: each output is one part's.
+                    unsafe { store_inputs((s, a), elements, matrices[0], place, of_inputs) };
+                }
+                for half in 0..2 {
+                    let [from, until] = [0, 1].map(|i| last.min(first + (half + i) * LANES));
+                    let place = pair * inputs + from..pair * inputs + until;
+                    let elements = [&both[0][half], &both[1][half]];
+                    // SAFETY: each pair of outputs is one part's.
+                    unsafe { store_outputs((s, a), elements, matrices[1], place, of_outputs) };
                 }
             }
         }));
     });
+}
+
+/// The elements of up to [`KERNELS`] kernels, of which the later half may be missing.
+#[inline(always)]
+fn elements_of<S: Simd>(s: S, kernels: &[f32]) -> [[S::Vector; ELEMENTS]; 2] {
+    let mut elements = [[s.zero(); ELEMENTS]; 2];
+    for (elements, kernels) in elements.iter_mut().zip(kernels.chunks(LANES * TAPS)) {
+        *elements = transform(s, load_kernels(s, kernels));
+    }
+    elements
+}
+
+/// Elements of one output in pairs of inputs, to a place in each matrix.
+///
+/// # Safety
+/// Nothing else may use these places.
+#[inline(always)]
+unsafe fn store_inputs<S: Simd, A: Bf16<S>>(
+    (s, a): (S, A),
+    elements: &[[S::Vector; ELEMENTS]; 2],
+    matrix: usize,
+    place: Range<usize>,
+    to: Shared<'_, f32>,
+) {
+    for i in 0..ELEMENTS {
+        let packed = a.pack_neighbours(s, elements[0][i], elements[1][i]);
+        // SAFETY: the caller's promise.
+        let to = unsafe { to.slice(i * matrix + place.start..i * matrix + place.end) };
+        s.store_partial(to, packed);
+    }
+}
+
+/// Elements of two outputs in pairs, to a place in each matrix.
+///
+/// # Safety
+/// Nothing else may use these places.
+#[inline(always)]
+unsafe fn store_outputs<S: Simd, A: Bf16<S>>(
+    (s, a): (S, A),
+    [even, odd]: [&[S::Vector; ELEMENTS]; 2],
+    matrix: usize,
+    place: Range<usize>,
+    to: Shared<'_, f32>,
+) {
+    for i in 0..ELEMENTS {
+        let packed = a.pack(s, even[i], odd[i]);
+        // SAFETY: the caller's promise.
+        let to = unsafe { to.slice(i * matrix + place.start..i * matrix + place.end) };
+        s.store_partial(to, packed);
+    }
 }
 
 fn transform_all(cores: Cores<'_>, plan: &Winograd, weights: &[f32], to: &mut [f32]) {

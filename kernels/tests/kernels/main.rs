@@ -4,6 +4,7 @@ mod activation;
 mod batch_norm;
 mod batches;
 mod bf16;
+mod bf16_winograd;
 mod channels;
 mod channels_bf16;
 mod common;

@@ -4,7 +4,7 @@
 use kernels::{
     BatchNorm, BatchNormGradients, Conv2dOptions, Convolution, Cores, Depthwise, DepthwiseTensors,
     Epilogue, ImageNorm, ImageNormGradients, Isa, LANES, Layout, NormSets, Operands, PaddingMode,
-    PooledTensors, Start, Statistics, Store, Team, Window, Winograd,
+    PooledTensors, Precision, Start, Statistics, Store, Team, Window, Winograd,
 };
 use proptest::prelude::*;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -134,6 +134,7 @@ proptest! {
             kernels::weight_gradient_transposed(cores, &im2col, [&x, &dy], &mut room, &mut dw);
             dw
         })?;
+        same_by_teams("products in bfloat16", &|cores| in_bf16(cores, &layer, [&x, &dy, &w], start, poison))?;
         if let Some(im2col) = layer.forward_pooled() {
             same_by_teams("pooled forward", &|cores| {
                 let pooled = im2col.target().with_blocks(blocks);
@@ -243,6 +244,43 @@ proptest! {
     }
 }
 
+/// The three products in bfloat16, packed by the team too: y, dx and dw.
+fn in_bf16(
+    cores: Cores<'_>,
+    layer: &Convolution,
+    [x, dy, w]: [&[f32]; 3],
+    start: Start<'_>,
+    poison: f32,
+) -> Vec<f32> {
+    let blocks = x.len() / layer.input().len();
+    let [input, output] = [layer.input(), layer.output()].map(|l| l.with_blocks(blocks));
+    let packed = |layout: Layout, x: &[f32]| {
+        let mut pairs = vec![POISON; layout.pairs().len()];
+        kernels::pack_pairs(cores, layout, x, &mut pairs);
+        pairs
+    };
+    let (mut y, mut dx, mut dw) =
+        (vec![poison; output.len()], vec![POISON; input.len()], vec![0.5; w.len()]);
+    let im2col = layer.forward_bf16();
+    let mut weights = vec![POISON; im2col.weights()];
+    kernels::pack_weights(cores, layer, w, &mut weights);
+    let x_pairs = packed(input, x);
+    let operands = Operands { weights: &weights, x: &x_pairs, start, epilogue: Epilogue::Relu };
+    kernels::implicit_gemm(cores, &im2col, operands, &mut y);
+    let im2col = layer.data_gradient_bf16();
+    let mut weights = vec![POISON; im2col.weights()];
+    kernels::pack_weights_transposed(cores, layer, w, &mut weights);
+    let (dy_pairs, start, epilogue) = (packed(output, dy), Start::Zero, Epilogue::None);
+    let operands = Operands { weights: &weights, x: &dy_pairs, start, epilogue };
+    kernels::implicit_gemm(cores, &im2col, operands, &mut dx);
+    let im2col = layer.weight_gradient_bf16();
+    let (mut pairs, mut room) =
+        (vec![POISON; x.len() / 2], vec![POISON; im2col.transposed_gradient()]);
+    kernels::pack_neighbours(cores, x, &mut pairs);
+    kernels::weight_gradient_transposed(cores, &im2col, [&pairs, dy], &mut room, &mut dw);
+    [y, dx, dw].concat()
+}
+
 /// Channels in groups: fewer than the team has threads, and more; and with kernels of their own.
 #[test]
 fn groups() {
@@ -290,20 +328,32 @@ fn groups_by_teams(blocks: usize, layer: Convolution) -> Result<(), TestCaseErro
 
 fn winograd_by_teams(blocks: usize, layer: Convolution, seed: u32) -> Result<(), TestCaseError> {
     let [x, dy, w] = tensors(&(blocks, layer), seed);
-    let plan = Winograd::new(&layer).expect("a layer for this method");
+    for precision in [Precision::F32, Precision::Bf16] {
+        winograd_in(precision, blocks, layer, [&x, &dy, &w])?;
+    }
+    Ok(())
+}
+
+fn winograd_in(
+    precision: Precision,
+    blocks: usize,
+    layer: Convolution,
+    [x, dy, w]: [&[f32]; 3],
+) -> Result<(), TestCaseError> {
+    let plan = Winograd::with_precision(&layer, precision).expect("a layer for this method");
     let (start, epilogue) = (Start::Zero, Epilogue::None);
     same_by_teams("Winograd's products", &|cores| {
         let mut weights = vec![POISON; plan.weights()];
-        kernels::winograd_weights(cores, &plan, &w, &mut weights);
+        kernels::winograd_weights(cores, &plan, w, &mut weights);
         let mut room = vec![POISON; plan.scratch_of(cores.most())];
         let mut y = vec![POISON; layer.output().with_blocks(blocks).len()];
-        let operands = Operands { weights: &weights, x: &x, start, epilogue };
+        let operands = Operands { weights: &weights, x, start, epilogue };
         kernels::winograd(cores, &plan, operands, &mut room, &mut y);
         let mut dx = vec![POISON; layer.input().with_blocks(blocks).len()];
-        let operands = Operands { weights: &weights, x: &dy, start, epilogue };
+        let operands = Operands { weights: &weights, x: dy, start, epilogue };
         kernels::winograd_data_gradient(cores, &plan, operands, &mut room, &mut dx);
         let mut dw = vec![0.5; layer.weights()];
-        kernels::winograd_weight_gradient(cores, &plan, &x, &dy, &mut room, &mut dw);
+        kernels::winograd_weight_gradient(cores, &plan, x, dy, &mut room, &mut dw);
         [y, dx, dw].concat()
     })
 }

@@ -8,8 +8,9 @@ use crate::batches::{Batch, Case, GARBAGE, Guarded, batches, winograd_layer};
 use crate::common::{operands, relu_if, results_on_every_path};
 use crate::tiles::{WINOGRAD, magnitudes};
 use kernels::{
-    Convolution, Epilogue, Isa, Operands, Window, Winograd, implicit_gemm, transpose_weights,
-    winograd, winograd_data_gradient, winograd_weight_gradient, winograd_weights,
+    Convolution, Epilogue, Isa, Operands, Precision, Window, Winograd, implicit_gemm,
+    transpose_weights, winograd, winograd_data_gradient, winograd_weight_gradient,
+    winograd_weights,
 };
 use proptest::prelude::*;
 use reference::{
@@ -25,6 +26,10 @@ use reference::{
 /// product, and one more makes up for what is not of first order.
 const ROUNDINGS: usize = 4 + 2 + 1 + 4 + 1 + 1;
 
+/// By how many ε/2 more a term may be off whose factors are rounded to bfloat16: by 2⁻⁹ each, and a little for what is
+/// not of first order.
+const IN_BF16: usize = (1 << 16) + (1 << 10);
+
 /// A layer with its operands, and its products by the reference.
 struct Layer<'a> {
     case: &'a Case,
@@ -39,6 +44,11 @@ struct Layer<'a> {
 
 impl<'a> Layer<'a> {
     fn new(case: &'a Case) -> Layer<'a> {
+        Layer::in_precision(case, Precision::F32)
+    }
+
+    fn in_precision(case: &'a Case, precision: Precision) -> Layer<'a> {
+        let in_bf16 = precision == Precision::Bf16;
         let conv = case.reference();
         let (x, weights, dy) = (case.x(), case.weights(), case.dy());
         let y = conv2d(&conv, &widen(&x), &widen(&weights), None);
@@ -48,13 +58,14 @@ impl<'a> Layer<'a> {
         let sums = |values, terms, magnitudes: &dyn Fn() -> Vec<f64>| Sums {
             values,
             magnitudes: (!case.exact).then(magnitudes),
-            roundings: (terms + ROUNDINGS) as f64 / 2.0,
-            in_bf16: false,
+            roundings: (terms + ROUNDINGS + if in_bf16 { IN_BF16 } else { 0 }) as f64 / 2.0,
+            in_bf16,
         };
         let tiles = conv.images * crate::tiles::tiles(conv.output().size).count();
         Layer {
             case,
-            plan: Winograd::new(&case.layer).expect("a layer for Winograd's method"),
+            plan: Winograd::with_precision(&case.layer, precision)
+                .expect("a layer for this method"),
             forward: sums(y, conv.inputs, &|| magnitudes().forward(&conv, &aw, &ax)),
             data_gradient: sums(dx, conv.outputs, &|| magnitudes().data_gradient(&conv, &aw, &ady)),
             weight_gradient: sums(dw, tiles, &|| magnitudes().weight_gradient(&conv, &ax, &ady)),
@@ -149,12 +160,14 @@ fn cases() -> impl Strategy<Value = Case> {
         .prop_map(|(layer, batch, exact, seed)| Case { layer, batch, exact, seed })
 }
 
+const PRECISIONS: [Precision; 2] = [Precision::F32, Precision::Bf16];
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(60))]
 
     #[test]
-    fn random_layers(case in cases(), begin in begins(), activated in any::<bool>()) {
-        Layer::new(&case).check(begin, activated);
+    fn random_layers(case in cases(), begin in begins(), [activated, bf16] in any::<[bool; 2]>()) {
+        Layer::in_precision(&case, PRECISIONS[usize::from(bf16)]).check(begin, activated);
     }
 }
 
@@ -176,7 +189,10 @@ fn every_kind_of_plane() {
             let batch = Batch { blocks: 2, slots };
             let case = Case { layer, batch, exact: n % 2 == at % 2, seed: n as u64 };
             println!("{layer:?}, exact: {}", case.exact);
-            Layer::new(&case).check(BEGINS[(at + n) % 3], n % 2 == 1);
+            for precision in PRECISIONS {
+                let layer = Layer::in_precision(&case, precision);
+                layer.check(BEGINS[(at + n) % 3], n % 2 == 1);
+            }
         }
     }
 }
@@ -198,7 +214,9 @@ fn layers_of_the_presets() {
         let layer = winograd_layer(channels, [size, size], [1, 1]).unwrap();
         let batch = Batch { blocks: 2, slots: (0..images).map(|i| 5 * i % 32).collect() };
         let case = Case { layer, batch, exact: true, seed: 1 };
-        Layer::new(&case).check(Begin::Zero, false);
+        for precision in PRECISIONS {
+            Layer::in_precision(&case, precision).check(Begin::Zero, false);
+        }
     }
 }
 

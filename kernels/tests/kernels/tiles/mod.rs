@@ -7,7 +7,7 @@
 //! `|Aᵀ| [ Σ (|G| |g| |Gᵀ|) ⊙ (|Bᵀ| |d| |B|) ] |A|`, or the like for a gradient.
 
 use kernels::Window;
-use reference::{Conv, Planes};
+use reference::{Conv, Planes, bfloat16};
 
 type Matrix<const R: usize, const C: usize> = [[f64; C]; R];
 
@@ -16,18 +16,24 @@ pub struct Algebra {
     b: Matrix<4, 4>,
     g: Matrix<4, 3>,
     a: Matrix<2, 4>,
+    /// Whether elements are rounded to bfloat16.
+    in_bf16: bool,
 }
 
 pub const WINOGRAD: Algebra = Algebra {
     b: [[1.0, 0.0, -1.0, 0.0], [0.0, 1.0, 1.0, 0.0], [0.0, -1.0, 1.0, 0.0], [0.0, 1.0, 0.0, -1.0]],
     g: [[1.0, 0.0, 0.0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0.0, 0.0, 1.0]],
     a: [[1.0, 1.0, 1.0, 0.0], [0.0, 1.0, -1.0, -1.0]],
+    in_bf16: false,
 };
+
+/// The same with elements in bfloat16.
+pub const IN_BF16: Algebra = Algebra { in_bf16: true, ..WINOGRAD };
 
 /// For operands that are absolute values themselves.
 pub fn magnitudes() -> Algebra {
-    let Algebra { b, g, a } = WINOGRAD;
-    Algebra { b: absolute(b), g: absolute(g), a: absolute(a) }
+    let Algebra { b, g, a, in_bf16 } = WINOGRAD;
+    Algebra { b: absolute(b), g: absolute(g), a: absolute(a), in_bf16 }
 }
 
 fn absolute<const R: usize, const C: usize>(m: Matrix<R, C>) -> Matrix<R, C> {
@@ -79,10 +85,17 @@ pub fn tiles([rows, columns]: [usize; 2]) -> impl Iterator<Item = [usize; 2]> {
 }
 
 impl Algebra {
+    /// A transformed tile as it is multiplied.
+    fn elements<const R: usize>(&self, m: &Matrix<4, R>, x: &Matrix<R, R>) -> Matrix<4, 4> {
+        let elements: Matrix<4, 4> = around(m, x);
+        let round = |x: f64| if self.in_bf16 { f64::from(bfloat16(x as f32)) } else { x };
+        elements.map(|row| row.map(round))
+    }
+
     /// `G g Gᵀ` of every kernel.
     pub fn weights(&self, w: &[f64]) -> Vec<Matrix<4, 4>> {
         let kernel = |g: &[f64; 9]| std::array::from_fn(|i| std::array::from_fn(|j| g[3 * i + j]));
-        w.as_chunks().0.iter().map(|g| around(&self.g, &kernel(g))).collect()
+        w.as_chunks().0.iter().map(|g| self.elements(&self.g, &kernel(g))).collect()
     }
 
     /// `y = w ∗ x`.
@@ -93,7 +106,7 @@ impl Algebra {
         for image in 0..conv.images {
             for [row, column] in tiles(output.size) {
                 let v = |channel| square(&input, x, [image, channel], [row, column], padding);
-                let v: Vec<_> = (0..conv.inputs).map(|c| around(&self.b, &v(c))).collect();
+                let v: Vec<_> = (0..conv.inputs).map(|c| self.elements(&self.b, &v(c))).collect();
                 for (channel, u) in u.chunks_exact(conv.inputs).enumerate() {
                     let mut m = [[0.0; 4]; 4];
                     u.iter().zip(&v).for_each(|(u, v)| add_products(&mut m, u, v));
@@ -128,12 +141,12 @@ impl Algebra {
         let mut sums = vec![[[0.0; 4]; 4]; conv.outputs * conv.inputs];
         for image in 0..conv.images {
             for at in tiles(output.size) {
-                let v =
-                    |channel| around(&self.b, &square(&input, x, [image, channel], at, padding));
+                let square_of = |channel| square(&input, x, [image, channel], at, padding);
+                let v = |channel| self.elements(&self.b, &square_of(channel));
                 let v: Vec<_> = (0..conv.inputs).map(v).collect();
                 for (o, sums) in sums.chunks_exact_mut(conv.inputs).enumerate() {
                     let dy: Matrix<2, 2> = square(&output, dy, [image, o], at, [0, 0]);
-                    let dy = around(&transposed(&self.a), &dy);
+                    let dy = self.elements(&transposed(&self.a), &dy);
                     sums.iter_mut().zip(&v).for_each(|(sum, v)| add_products(sum, &dy, v));
                 }
             }
