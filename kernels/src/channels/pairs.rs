@@ -20,7 +20,7 @@ pub fn pack_channel_pairs<'t>(
     assert_eq!(x.len(), layout.len(), "activations to pack");
     pack_neighbours(cores, x, to);
     let last = channels / LANES * layout.block_len() / 2;
-    drop_odd(channels, &mut to[last.min(to.len())..]);
+    drop_odd(channels, &mut to[last..]);
 }
 
 /// Has zeros for the partners of an odd last channel, in the vectors of pairs of the last panel.
