@@ -108,10 +108,15 @@ impl Im2col {
         self.groups * self.weights
     }
 
+    /// The view of pairs of bfloat16: channels of the source are pairs.
+    pub(crate) fn in_bf16(self) -> Im2col {
+        Im2col { precision: Precision::Bf16, ..self }
+    }
+
     /// The forward view, of pairs of neighbouring images.
     pub(crate) fn of_neighbours(self) -> Im2col {
         self.expect("a weight gradient in bfloat16", &[View::Forward]);
-        Im2col { precision: Precision::Bf16, view: View::Neighbours, ..self }
+        Im2col { view: View::Neighbours, ..self.in_bf16() }
     }
 
     /// Panics unless the view is for the product of this name.

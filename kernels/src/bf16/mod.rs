@@ -25,7 +25,7 @@ mod pack;
 
 pub use pack::{pack_neighbours, pack_pairs, pack_weights, pack_weights_transposed};
 
-use crate::{Convolution, Im2col, Layout, Precision};
+use crate::{Convolution, Im2col, Layout};
 
 /// The bits of 2⁻⁵⁰ as a bfloat16: what is smaller is flushed.
 pub(crate) const LEAST_BITS: u16 = (127 - 50) << 7;
@@ -57,7 +57,7 @@ impl Convolution {
     /// If it has groups.
     #[must_use]
     pub fn forward_bf16(&self) -> Im2col {
-        Im2col { precision: Precision::Bf16, ..self.between_pairs(true).forward() }
+        self.between_pairs(true).forward().in_bf16()
     }
 
     /// [`Convolution::data_gradient`] in bfloat16: `x` of the operands is dY as [`pack_pairs`] lays it out, the weights
@@ -67,7 +67,7 @@ impl Convolution {
     /// If it has groups.
     #[must_use]
     pub fn data_gradient_bf16(&self) -> Im2col {
-        Im2col { precision: Precision::Bf16, ..self.between_pairs(false).data_gradient() }
+        self.between_pairs(false).data_gradient().in_bf16()
     }
 
     /// The same convolution with pairs for the channels of its input, or of its output.

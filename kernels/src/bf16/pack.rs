@@ -65,7 +65,7 @@ pub fn pack_neighbours<'t>(cores: impl Into<Cores<'t>>, x: &[f32], to: &mut [f32
         let vectors = &vectors[2 * first / LANES..];
         dispatch_bf16!(cores.isa, (s, a) => a.vectorize(s, #[inline(always)] || {
             let (whole, rest) = to.as_chunks_mut();
-            for (to, [first, second]) in whole.iter_mut().zip(vectors.as_chunks().0) {
+            for (to, [first, second]) in whole.iter_mut().zip(vectors.as_chunks::<2>().0) {
                 s.store(to, a.pack_neighbours(s, s.load(first), s.load(second)));
             }
             if !rest.is_empty() {

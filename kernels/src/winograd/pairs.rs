@@ -52,16 +52,15 @@ pub(super) unsafe fn input_pairs<S: Simd, A: Bf16<S>>(
 unsafe fn input_row<S: Simd, A: Bf16<S>>(
     (s, arithmetic): (S, A),
     elements: &Elements<'_>,
-    [even, odd]: [[&[Vector]; SIDE]; 2],
+    lines: [[&[Vector]; SIDE]; 2],
     mut v: *mut f32,
 ) {
     let Elements { stride, tiles, .. } = elements;
     let mut at = (2 * tiles.strip.columns.start).wrapping_sub(tiles.padding[1]);
-    let columns = |at: usize| [column(s, even, at), column(s, odd, at)];
-    let (mut a, mut b) = (columns(at), columns(at.wrapping_add(1)));
+    let (mut a, mut b) = (columns(s, lines, at), columns(s, lines, at.wrapping_add(1)));
     for _ in tiles.strip.columns.clone() {
         at = at.wrapping_add(2);
-        let (c, d) = (columns(at), columns(at.wrapping_add(1)));
+        let (c, d) = (columns(s, lines, at), columns(s, lines, at.wrapping_add(1)));
         for i in 0..SIDE {
             let mut both = [[s.zero(); SIDE]; 2];
             for n in 0..2 {
@@ -82,6 +81,16 @@ unsafe fn input_row<S: Simd, A: Bf16<S>>(
         // SAFETY: the next tile of the row, or its end.
         v = unsafe { v.add(LANES) };
     }
+}
+
+/// `Bᵀ d` of a column of both.
+#[inline(always)]
+fn columns<S: Simd>(
+    s: S,
+    [even, odd]: [[&[Vector]; SIDE]; 2],
+    at: usize,
+) -> [[S::Vector; SIDE]; 2] {
+    [column(s, even, at), column(s, odd, at)]
 }
 
 /// Floats of an element of sixteen images in pairs.
