@@ -105,8 +105,8 @@ fn check(case: &str) {
             if step == 0 || step + 1 == losses.len() {
                 let state = format!("step{}", step + 1);
                 let of_movement = about["of_movement"].as_f64().unwrap_or(OF_MOVEMENT);
-                let what = (&*format!("{case}, {isa}, {state}"), of_movement);
-                compare(what, &file, &state, &trainer, &start);
+                let what = format!("{case}, {isa}, {state}");
+                compare((&what, of_movement), &file, &state, &trainer, &start);
             }
         }
     }
