@@ -25,8 +25,9 @@ struct Problem {
 
 impl Problem {
     fn new(conv: Conv) -> Problem {
-        let mut params = Buffer::zeros(conv.weights() + conv.outputs);
-        params.copy_from_slice(&uniform::<f32>(params.len(), 2));
+        let numbers: Vec<f32> = uniform(conv.weights() + conv.outputs, 2);
+        let mut params = Buffer::zeros(numbers.len());
+        params.copy_from_slice(&numbers);
         Problem {
             x: uniform(conv.input().len(), 1),
             params,
