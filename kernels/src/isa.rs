@@ -23,7 +23,8 @@ pub(crate) enum Path {
     Portable(Portable),
 }
 
-/// Lowers the path below what the processor has: `avx512` (without the instruction for bfloat16), `avx2` or `portable`.
+/// Lowers the path below what the processor has: `avx512` (without the instruction for bfloat16), `avx2` or
+/// `portable`.
 pub const ISA_VARIABLE: &str = "BOBBIN_ISA";
 
 /// A comma-separated list of paths that [`Isa::available`] must find; a missing one is a panic, so

@@ -54,7 +54,7 @@ fn flags_are_checked() {
     }
     let mut command = scratch.command();
     command.args(SHORT).env("BOBBIN_ISA", "sse9");
-    scratch.refuses(2, &mut command, &["BOBBIN_ISA=sse9", "expected avx512, avx2 or portable"]);
+    scratch.refuses(2, &mut command, &["BOBBIN_ISA=sse9", "expected avx512bf16, avx512, avx2"]);
 }
 
 /// Of --data and --set the later one holds, and layers of one's own are the recipe's fault.

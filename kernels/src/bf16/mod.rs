@@ -25,21 +25,8 @@ mod pack;
 
 pub use pack::{pack_neighbours, pack_pairs, pack_weights, pack_weights_transposed};
 
+use crate::simd::bf16_bits;
 use crate::{Convolution, Im2col, Layout};
-
-/// The bits of 2⁻⁵⁰ as a bfloat16: what is smaller is flushed.
-pub(crate) const LEAST_BITS: u16 = (127 - 50) << 7;
-
-/// The bits of the nearest bfloat16, ties to even; what is below 2⁻⁵⁰ in magnitude when it is rounded becomes +0.
-#[inline(always)]
-pub(crate) fn bf16_bits(x: f32) -> u16 {
-    if x.is_nan() {
-        return (f32::NAN.to_bits() >> 16) as u16;
-    }
-    let bits = x.to_bits();
-    let rounded = ((bits + 0x7fff + (bits >> 16 & 1)) >> 16) as u16;
-    if rounded & 0x7fff < LEAST_BITS { 0 } else { rounded }
-}
 
 /// What becomes of an operand of a product in bfloat16: the nearest bfloat16, ties to even, where what is then below
 /// 2⁻⁵⁰ in magnitude is +0. Numbers beyond the largest bfloat16 by half a step or more are infinite; NaN stays NaN.

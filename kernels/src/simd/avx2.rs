@@ -1,8 +1,8 @@
 //! AVX2 with FMA: a vector is two `ymm` registers, lanes 0–7 and 8–15.
 
+use super::bf16::LEAST_BITS;
 use super::{Simd, intrinsics, token};
 use crate::LANES;
-use crate::bf16::LEAST_BITS;
 use std::arch::x86_64::*;
 
 token!(Avx2, "AVX2 with FMA.", "avx2", "fma");

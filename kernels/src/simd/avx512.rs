@@ -1,8 +1,8 @@
 //! AVX-512: a vector is one `zmm` register.
 
+use super::bf16::LEAST_BITS;
 use super::{Simd, intrinsics, token};
 use crate::LANES;
-use crate::bf16::LEAST_BITS;
 use std::arch::x86_64::*;
 
 token!(

@@ -6,9 +6,21 @@ use super::{Avx512, intrinsics, token};
 #[cfg(target_arch = "x86_64")]
 use crate::LANES;
 #[cfg(target_arch = "x86_64")]
-use crate::bf16::LEAST_BITS;
-#[cfg(target_arch = "x86_64")]
 use std::arch::x86_64::*;
+
+/// The bits of 2⁻⁵⁰ as a bfloat16: what is smaller is flushed.
+pub(crate) const LEAST_BITS: u16 = (127 - 50) << 7;
+
+/// The bits of the nearest bfloat16, ties to even; what is below 2⁻⁵⁰ in magnitude when it is rounded becomes +0.
+#[inline(always)]
+pub(crate) fn bf16_bits(x: f32) -> u16 {
+    if x.is_nan() {
+        return (f32::NAN.to_bits() >> 16) as u16;
+    }
+    let bits = x.to_bits();
+    let rounded = ((bits + 0x7fff + (bits >> 16 & 1)) >> 16) as u16;
+    if rounded & 0x7fff < LEAST_BITS { 0 } else { rounded }
+}
 
 /// What a step of a chain computes on a path. As with a path's token, who holds one knows that its instructions exist.
 pub(crate) trait Arithmetic<S: Simd>: Copy + Send + Sync {

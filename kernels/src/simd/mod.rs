@@ -23,7 +23,7 @@ pub(crate) use avx2::Avx2;
 pub(crate) use avx512::Avx512;
 #[cfg(target_arch = "x86_64")]
 pub(crate) use bf16::Avx512Bf16;
-pub(crate) use bf16::{Arithmetic, Bf16, Floats, Pairs};
+pub(crate) use bf16::{Arithmetic, Bf16, Floats, Pairs, bf16_bits};
 pub(crate) use portable::Portable;
 
 use crate::LANES;

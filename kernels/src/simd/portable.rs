@@ -2,8 +2,8 @@
 //! scalars, as the target has them.
 
 use super::Simd;
+use super::bf16::bf16_bits;
 use crate::LANES;
-use crate::bf16::bf16_bits;
 use wide::{f32x8, i32x8, u32x8};
 
 /// What every processor of the target has.

@@ -27,7 +27,8 @@
 //! ```
 //! In [bfloat16](crate::bf16) the transforms are those of `f32`, and the sixteen elements, of the weights too, are
 //! rounded when they are written: pairs of channels for the forward product and the data gradient, pairs of images for
-//! the weight gradient.
+//! the weight gradient. Beside the exact product of operands that are not rounded, y and both gradients have relative
+//! errors (all together, uniform operands, 32 to 128 channels) of 4·10⁻³, where im2col in bfloat16 has 2·10⁻³.
 //!
 //! The sum over channels is in their order, that over tiles (weight gradient) in groups whose bounds
 //! follow from the shape, so the bits depend on the layer and the batch alone.
