@@ -60,7 +60,7 @@ def _label_sets(array: Array, count: int, name: str) -> Array:
     if len(array) != count:
         raise ValueError(f"{name}: found {len(array)} rows of labels: expected {count}, one for each image")
     if not np.isin(array, (0, 1)).all():
-        raise ValueError(f"{name}: found other numbers than 0 and 1 in rows of labels: expected 1 for each that an image has")
+        raise ValueError(f"{name}: found rows of other numbers than 0 and 1: expected 1 for each label that an image has")
     return np.ascontiguousarray(array, dtype=np.uint8)
 
 
