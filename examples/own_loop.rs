@@ -74,6 +74,7 @@ pub fn train(data: &Dataset, workers: &Workers) -> Result<Model, Box<dyn Error>>
         classes: data.class_names().to_vec(),
         mean: statistics.mean,
         std: statistics.std,
+        multi_label: false,
         preparation: None,
     })
 }

@@ -20,6 +20,7 @@ fn example() -> Model {
         classes: (0..10).map(|class| format!("class {class}")).collect(),
         mean: vec![0.286],
         std: vec![0.353],
+        multi_label: false,
         preparation: None,
     }
 }

@@ -114,7 +114,7 @@ fn what_is_no_data_set_is_refused_by_name() {
     let classes = ["a", "b"].map(str::to_owned);
     let refused = |shape, pixels: Pixels<'_>, labels: &[u32]| {
         let error =
-            Dataset::in_memory(shape, &classes, Samples { pixels, labels }, None).unwrap_err();
+            Dataset::in_memory(shape, &classes, Samples::new(pixels, labels), None).unwrap_err();
         error.to_string()
     };
     let bytes = Pixels::Bytes(&[7; 12]);

@@ -67,6 +67,11 @@ fn a_graph_of_layers_used_again() {
 }
 
 #[test]
+fn a_graph_of_a_batch_norm_used_again() {
+    check("graph-norms");
+}
+
+#[test]
 fn batches_that_are_mixed() {
     check("mixed");
 }

@@ -336,23 +336,22 @@ fn ranks_without_a_shard_are_counted() {
     assert_eq!(idle, [3; 5]);
 }
 
-/// Each rank has training images of its own: together they learn as from one set, which is scaled as
-/// one, and end with the same weights.
+/// Each rank has training images of its own: together they learn as from one set, which is scaled and whose
+/// classes are weighted as one, and end with the weights of one process that is shown the same batches.
 #[test]
 fn training_images_that_are_shared_out() {
     let shape = [1, 16, 16];
     let (test, parts) = (Part::random(200, shape, 3, 2), [(220, 1), (110, 3)]);
     let parts = parts.map(|(images, seed)| Part::random(images, shape, 3, seed));
-    let all = Part {
-        shape,
-        pixels: parts.iter().flat_map(|part| part.pixels.clone()).collect(),
-        labels: parts.iter().flat_map(|part| part.labels.clone()).collect(),
-    };
+    let pixels = parts.iter().flat_map(|part| part.pixels.clone()).collect();
+    let labels = parts.iter().flat_map(|part| part.labels.clone()).collect();
+    let all = Part { shape, pixels, labels };
     let recipe = recipe(&[
         ("stop.epochs", "12"),
         ("optimizer.lr", "0.05"),
         ("data.batch_size", "64"),
         ("data.shard", "16"),
+        ("model.class_weights", "balanced"),
     ]);
     let trained = on_ranks(2, |rank| {
         let (_directory, mut data) = open(&parts[rank.rank()], Some(&test));
@@ -361,18 +360,24 @@ fn training_images_that_are_shared_out() {
         let mut trainer = Trainer::new(&recipe, &data, &workers).unwrap();
         trainer.join_ranks(rank).unwrap();
         assert_eq!((trainer.training_images(), trainer.steps_per_epoch()), (330, 6));
-        let mut accuracy = vec![];
-        trainer.run(|epoch| accuracy.push(epoch.validation.unwrap().accuracy)).unwrap();
-        let model = trainer.model();
-        (state(&trainer), (model.mean, model.std), accuracy)
+        let mut steps = vec![];
+        let mut observer = |trainer: &Trainer<'_>, event: Event<'_>| {
+            steps.extend(matches!(event, Event::Step(_)).then(|| trainer.last_batch().to_vec()));
+            Ok(ControlFlow::Continue(()))
+        };
+        trainer.run_observed(&mut observer).unwrap();
+        let (model, best) = (trainer.model(), trainer.progress().best.unwrap());
+        (state(&trainer), (model.mean, model.std), best.evaluation.accuracy, steps)
     });
     assert_eq!(trained[0], trained[1]);
-    let (_, scaling, accuracy) = &trained[0];
-    assert!(accuracy.last().unwrap() > &0.9, "{accuracy:?}");
+    let (state_of_ranks, scaling, accuracy, steps) = &trained[0];
+    assert!(*accuracy > 0.9, "{accuracy}");
     let (_directory, data) = open(&all, Some(&test));
     let workers = Workers::new(Isa::detect(), 1).unwrap();
-    let model = Trainer::new(&recipe, &data, &workers).unwrap().model();
-    assert_eq!(*scaling, (model.mean, model.std));
+    let mut alone = Trainer::new(&recipe, &data, &workers).unwrap();
+    assert_eq!(*scaling, (alone.model().mean, alone.model().std));
+    steps.iter().for_each(|images| assert!(alone.step(images).is_ok()));
+    assert_eq!(state(&alone).0, state_of_ranks.0);
 }
 
 #[test]

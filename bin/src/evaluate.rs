@@ -3,7 +3,7 @@
 use crate::cli::data::{Chosen, DataFlags, unknown};
 use crate::cli::threads::ThreadFlags;
 use crate::cli::weights::{Loaded, WeightsFlags};
-use crate::cli::{Failure, Kind, complain, flowing, run, say};
+use crate::cli::{Failure, Kind, complain, flowing, run, say, usage};
 use clap::{Parser, ValueEnum};
 use dataset::Dataset;
 use kernels::Precision;
@@ -59,7 +59,9 @@ balanced_accuracy, macro_f1, auc (of two classes), ece (expected calibration err
 (the number of a class that nearly all images are taken for), classes (name, precision, recall, f1,
 support), confusion (a row per class, a column for what it was taken for), mistakes (image, name of
 its picture, label, predicted, probability), and model, precision, weights, data, split, tta and
-normalize. What is undefined is null.
+normalize. What is undefined is null. Where images may have several labels, top1 is the part of which
+each label is found and no other, macro_f1 and auc are means over the labels, classes have auc too, and
+top5, confusion and mistakes are null or empty.
 
 Exit codes: 0 evaluated; 1 the data, the weights or a file is wrong; 2 the command is wrong.";
 
@@ -91,6 +93,11 @@ pub fn evaluate(arguments: &Arguments) -> Result<(), Failure> {
     let incompatible = |error| Failure::new(Kind::Data, format!("{error}; the model is {file}"));
     check_compatibility(&data, model).map_err(incompatible)?;
     warn_of_preparation(&data, &loaded);
+    if let Some(k) = arguments.top_k.filter(|_| model.multi_label) {
+        let problem =
+            format!("--top-k: found {k}, expected none, as images may have several labels");
+        return Err(usage(problem));
+    }
     let split = match arguments.split {
         Part::Train => data.train(),
         Part::Test => data.test(),

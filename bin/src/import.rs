@@ -171,7 +171,11 @@ fn table(arguments: &Arguments, imported: &Imported, called: Invocation) -> Stri
         classes.iter().map(|class| class.train).sum(),
         classes.iter().map(|class| class.test).sum(),
     ];
+    let [train, test] = imported.multi_label.unwrap_or([train, test]);
     text += &format!("\n{:width$}  {train:>6}  {test:>6}\n", "all");
+    if imported.multi_label.is_some() {
+        text += "\nlabels: any number to a picture, with ; between them in the table";
+    }
     text += &format!(
         "\nimages: {rows}×{columns}, {}",
         match channels {

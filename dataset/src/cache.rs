@@ -1,11 +1,11 @@
 //! Gzipped files, unpacked once into a cache directory.
 //!
 //! An entry is named `PACKED-PLAIN.idx`, by the SHA-256 of the compressed file and that of the entry itself:
-//! changed content is a new entry, equal content is unpacked once, wherever it is, and an entry that is
-//! not what its name says any more is made anew. Both digests are taken whenever a file is opened: of
-//! the Fashion-MNIST that comes with Bobbin, 31 MB packed and 55 MB plain, at 1.8 GB/s in 50 ms. Entries appear complete or not at all: a
-//! temporary file beside them is filled, flushed to disk and renamed, and processes that do so at the
-//! same time replace an entry by its equal.
+//! changed content is a new entry, equal content is unpacked once, wherever it is, and an entry that is not what
+//! its name says any more is made anew. Both digests are taken whenever a file is opened: of the Fashion-MNIST that
+//! comes with Bobbin, 31 MB packed and 55 MB plain, at 1.8 GB/s in 50 ms. Entries appear complete or not at all: a
+//! temporary file beside them is filled, flushed to disk and renamed, and processes that do so at the same time
+//! replace an entry by its equal.
 
 use crate::DataError;
 use crate::idx::{FRONT, Header, Idx, Role};

@@ -3,6 +3,7 @@
 use crate::bundled::bundled_directory;
 use crate::discover::{Files, Part, customary_name, discover};
 use crate::idx::Role;
+use crate::label_sets::LabelSets;
 use crate::pixel_statistics::PixelStatistics;
 use crate::preparation::{self, preparation_text};
 use crate::split::Split;
@@ -62,16 +63,31 @@ pub struct Dataset {
 pub struct Share {
     /// The rank.
     pub rank: usize,
-    /// How many ranks there are.
-    pub ranks: usize,
-    /// The numbers of its images.
-    pub own: Range<u32>,
-    /// How many images all ranks have.
-    pub images: usize,
+    /// The numbers of the images of each rank.
+    pub parts: Vec<Range<u32>>,
+    /// The class of every image.
+    pub labels: Vec<u32>,
     /// Mean and deviation of all their pixels.
     pub statistics: PixelStatistics,
     /// Stands for the images of all ranks, as [`Dataset::fingerprint`] does for those of one.
     pub fingerprint: String,
+}
+
+impl Share {
+    /// How many ranks there are.
+    pub fn ranks(&self) -> usize {
+        self.parts.len()
+    }
+
+    /// The numbers of the images of this rank.
+    pub fn own(&self) -> Range<u32> {
+        self.parts[self.rank].clone()
+    }
+
+    /// How many images all ranks have.
+    pub fn images(&self) -> usize {
+        self.labels.len()
+    }
 }
 
 impl Dataset {
@@ -146,9 +162,14 @@ impl Dataset {
         self.test.as_ref().ok_or_else(|| self.no_part(Part::Test))
     }
 
-    /// Number of classes. Every label is below it.
+    /// Number of classes. Every label is below it; where images may have several, they are labels of these.
     pub fn classes(&self) -> usize {
         self.class_names.len()
+    }
+
+    /// Whether images may have several labels, or none.
+    pub fn is_multi_label(&self) -> bool {
+        self.train.iter().chain(&self.test).any(Split::is_multi_label)
     }
 
     /// The name of each class.
@@ -197,13 +218,16 @@ impl Dataset {
             };
             digest.begin_part(part.images.items_len());
             part.images.each_piece(|piece| digest.update(piece));
+            if let Some(sets) = &part.sets {
+                add_labels(&mut digest, sets.matrix());
+                continue;
+            }
             // Of a byte each, where that is enough: as they mostly are in the file.
             let labels: Vec<u8> = match part.labels.iter().all(|&label| label < 256) {
                 true => part.labels.iter().map(|&label| label as u8).collect(),
                 false => part.labels.iter().flat_map(|label| label.to_le_bytes()).collect(),
             };
-            digest.begin_part(labels.len());
-            digest.update(&labels);
+            add_labels(&mut digest, &labels);
         }
         if let Some(preparation) = self.preparation {
             let text = preparation_text(preparation);
@@ -224,8 +248,8 @@ impl Dataset {
     /// If there are others.
     pub fn set_share(&mut self, share: Share) {
         let train = self.train.as_mut().expect("training images");
-        assert_eq!(share.own.len(), train.len());
-        train.first = share.own.start as usize;
+        assert_eq!(share.own().len(), train.len());
+        train.first = share.own().start as usize;
         self.share = Some(share);
     }
 
@@ -244,6 +268,12 @@ impl Dataset {
     }
 }
 
+/// The labels of a part.
+fn add_labels(digest: &mut Running, labels: &[u8]) {
+    digest.begin_part(labels.len());
+    digest.update(labels);
+}
+
 /// The shape of the images of all parts.
 pub(crate) fn common_shape(splits: &[&Split]) -> Result<[usize; 3], DataError> {
     let expected = splits[0].images.header.shape;
@@ -258,6 +288,9 @@ pub(crate) fn common_shape(splits: &[&Split]) -> Result<[usize; 3], DataError> {
 
 /// The name of each class. Afterwards no label is beyond them.
 fn class_names(directory: &Path, stem: &str, splits: &[&Split]) -> Result<Vec<String>, DataError> {
+    if splits.iter().any(|split| split.is_multi_label()) {
+        return label_names(directory, stem, splits);
+    }
     let (limit, names) = match read_class_names(directory, stem)? {
         Some((path, names)) => (format!("the number of names in {}", path.display()), names),
         None => {
@@ -282,6 +315,35 @@ fn class_names(directory: &Path, stem: &str, splits: &[&Split]) -> Result<Vec<St
         }
     }
     Ok(names)
+}
+
+/// The same where images may have several labels: a name for each column of their matrices.
+fn label_names(directory: &Path, stem: &str, splits: &[&Split]) -> Result<Vec<String>, DataError> {
+    let first = &splits[0].files.labels;
+    let columns = |split: &Split| split.sets.as_ref().map(LabelSets::labels);
+    let words = |columns: Option<usize>| match columns {
+        Some(columns) => format!("{columns} labels to choose from"),
+        None => "one label for each image".to_owned(),
+    };
+    let expected = columns(splits[0]);
+    let wrong = |path: &Path, found, other: &Path| DataError::LabelCounts {
+        path: path.into(),
+        found: words(found),
+        expected: words(expected),
+        other: other.into(),
+    };
+    if let Some(other) = splits.iter().find(|split| columns(split) != expected) {
+        return Err(wrong(&other.files.labels, columns(other), first));
+    }
+    let labels = expected.unwrap_or_default();
+    match read_class_names(directory, stem)? {
+        Some((path, names)) if names.len() != labels => Err(wrong(&path, Some(names.len()), first)),
+        Some((_, names)) => Ok(names),
+        None if labels > MAX_CLASSES => {
+            Err(DataError::TooManyClasses { path: first.clone(), label: labels as u32 - 1 })
+        }
+        None => Ok((0..labels).map(|label| label.to_string()).collect()),
+    }
 }
 
 /// The lines of `labels.txt`, of this set alone or of the directory, if there is one.

@@ -3,7 +3,7 @@
 //! ```text
 //! [PREFIX-] train        - images  - idx3 -ubyte [.gz]
 //!           t10k | test    labels  . idx4
-//!                                    idx1 (labels)
+//!                                    idx1, idx2 (labels)
 //! ```
 
 use crate::DataError;
@@ -158,13 +158,15 @@ fn list(directory: &Path) -> Result<Vec<Found>, DataError> {
 }
 
 fn recognise(path: PathBuf) -> Option<Found> {
-    const ENDINGS: [(&str, Role); 6] = [
+    const ENDINGS: [(&str, Role); 8] = [
         ("-images-idx3", Role::Images),
         ("-images.idx3", Role::Images),
         ("-images-idx4", Role::Images),
         ("-images.idx4", Role::Images),
         ("-labels-idx1", Role::Labels),
         ("-labels.idx1", Role::Labels),
+        ("-labels-idx2", Role::Labels),
+        ("-labels.idx2", Role::Labels),
     ];
     const PARTS: [(&str, Part); 3] =
         [("train", Part::Train), ("t10k", Part::Test), ("test", Part::Test)];

@@ -128,6 +128,10 @@ pub enum DataError {
     NegativeLabel { path: PathBuf, index: usize, label: i64 },
     #[error("{path}: found label {label}, expected labels below {MAX_CLASSES}")]
     TooManyClasses { path: PathBuf, label: u32 },
+    #[error("{path}: found {found}, expected {expected}")]
+    LabelSets { path: PathBuf, found: String, expected: &'static str },
+    #[error("{path}: found {found}, expected {expected}, as many as in {}", .other.display())]
+    LabelCounts { path: PathBuf, found: String, expected: String, other: PathBuf },
     #[error("{path}: found {found}, expected 1 to {MAX_CLASSES} class names, one a line")]
     ClassNames { path: PathBuf, found: String },
     #[error(

@@ -4,6 +4,7 @@
 //! 00 00 08 01   count                           labels, one byte each
 //! 00 00 0B 01   count                           labels, two bytes each, and
 //! 00 00 0C 01   count                           labels, four bytes each, big-endian: more than 256 classes
+//! 00 00 08 02   count  labels                   several labels to an image: a byte of 1 for each that it has, else 0
 //! 00 00 08 03   count  height  width            images
 //! 00 00 08 04   count  height  width  channels  images, the channels of a pixel side by side
 //! ```
@@ -69,7 +70,8 @@ impl Idx {
     pub fn of_images(shape: [usize; 3], pixels: Vec<u8>) -> Idx {
         let len = shape.iter().product::<usize>();
         assert!(len > 0 && !pixels.is_empty() && pixels.len().is_multiple_of(len), "whole images");
-        let header = Header { count: pixels.len() / len, shape, element: 1, len: 0 };
+        let header =
+            Header { count: pixels.len() / len, shape, element: 1, len: 0, is_matrix: false };
         Idx { header, file: Storage::Memory(pixels) }
     }
 
@@ -110,10 +112,16 @@ impl Idx {
         }
     }
 
-    /// All labels; `Err` with the number and value of one below zero.
-    pub fn to_labels(&self) -> Result<Vec<u32>, (usize, i64)> {
+    /// The bytes of all items.
+    pub fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = vec![0; self.items_len()];
         self.file.copy(self.header.len, &mut bytes);
+        bytes
+    }
+
+    /// All labels; `Err` with the number and value of one below zero.
+    pub fn to_labels(&self) -> Result<Vec<u32>, (usize, i64)> {
+        let bytes = self.to_bytes();
         let signed: Vec<i32> = match self.header.element {
             1 => return Ok(bytes.into_iter().map(u32::from).collect()),
             2 => {
@@ -137,12 +145,14 @@ impl Idx {
 pub(crate) struct Header {
     /// Number of items.
     pub count: usize,
-    /// Channels, height and width of an image; ones for a label.
+    /// Channels, height and width of an image; ones for a label, `[1, labels, 1]` where images may have several.
     pub shape: [usize; 3],
     /// Bytes of an element: 1, for labels also 2 or 4.
     element: usize,
     /// Bytes of the header itself.
     len: usize,
+    /// Whether these are labels of which an image may have several.
+    pub is_matrix: bool,
 }
 
 impl Header {
@@ -162,12 +172,14 @@ impl Header {
         };
         let (rank, element) = match (role, next()?) {
             (Role::Labels, 0x801) => (1, 1),
+            (Role::Labels, 0x802) => (2, 1),
             (Role::Labels, 0xb01) => (1, 2),
             (Role::Labels, 0xc01) => (1, 4),
             (Role::Images, 0x803) => (3, 1),
             (Role::Images, 0x804) => (4, 1),
             (Role::Labels, found) => {
-                let expected = "0x00000801 (labels), 0x00000b01 or 0x00000c01 (wider labels)";
+                let expected = "0x00000801 (labels), 0x00000802 (several to an image), 0x00000b01 or 0x00000c01 \
+                                (wider labels)";
                 return Err(DataError::Magic { path: path.into(), found, expected });
             }
             (Role::Images, found) => {
@@ -192,7 +204,8 @@ impl Header {
         }
         // Their product fits, so each of them does.
         let [count, height, width, channels] = dims.map(|dim| dim as usize);
-        Ok(Header { count, shape: [channels, height, width], element, len })
+        let is_matrix = role == Role::Labels && rank == 2;
+        Ok(Header { count, shape: [channels, height, width], element, len, is_matrix })
     }
 
     /// Bytes of one item.
@@ -234,6 +247,9 @@ mod tests {
             let labels = parse(&header(magic, &[7]), Role::Labels).unwrap();
             assert_eq!((labels.count, labels.shape, labels.file_len()), (7, [1, 1, 1], len));
         }
+        let sets = parse(&header(0x802, &[7, 3]), Role::Labels).unwrap();
+        assert_eq!((sets.count, sets.shape, sets.file_len()), (7, [1, 3, 1], 12 + 21));
+        assert!(sets.is_matrix && !labels.is_matrix);
         let grey = parse(&header(0x803, &[7, 5, 3]), Role::Images).unwrap();
         assert_eq!((grey.count, grey.shape, grey.file_len()), (7, [1, 5, 3], 16 + 105));
         let colour = parse(&header(0x804, &[7, 5, 3, 4]), Role::Images).unwrap();
@@ -261,7 +277,7 @@ mod tests {
 
         #[test]
         fn arbitrary_dimensions(
-            magic in prop::sample::select(vec![0x801u32, 0x803, 0x804, 0xb01, 0xc01]),
+            magic in prop::sample::select(vec![0x801u32, 0x802, 0x803, 0x804, 0xb01, 0xc01]),
             dims in prop::collection::vec(prop_oneof![0..5u32, any::<u32>()], 0..5),
         ) {
             check(&header(magic, &dims), Role::Images);

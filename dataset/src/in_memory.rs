@@ -3,9 +3,10 @@
 use crate::dataset::{Dataset, common_shape};
 use crate::discover::{Pair, Part};
 use crate::idx::Idx;
+use crate::label_sets::LabelSets;
 use crate::split::Split;
 use crate::{DataError, MAX_CLASSES};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// The values of images, one image after another: rows of pixels, the channels of a pixel side by side.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -49,20 +50,80 @@ impl Pixels<'_> {
     }
 }
 
-/// Images with as many labels.
+/// Images with their labels: one each, or as many of the classes as there are in the rows of a matrix.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Samples<'a> {
     /// The images.
     pub pixels: Pixels<'a>,
-    /// The class of each: one, also where the loss is binary cross-entropy.
-    pub labels: &'a [u32],
+    /// The class of each.
+    pub labels: Labels<'a>,
+}
+
+/// What is in images.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Labels<'a> {
+    /// The class of each.
+    Classes(&'a [u32]),
+    /// `[images][classes]`: 1 for each class that an image has, else 0.
+    Matrix(&'a [u8]),
+}
+
+impl Labels<'_> {
+    /// How many images they are of, if classes are so many.
+    fn images(self, classes: usize) -> usize {
+        match self {
+            Labels::Classes(labels) => labels.len(),
+            Labels::Matrix(matrix) => matrix.len() / classes,
+        }
+    }
+
+    /// Labels and sets of labels as a [`Split`] has them.
+    fn checked(
+        self,
+        name: &'static str,
+        classes: usize,
+    ) -> Result<(Vec<u32>, Option<LabelSets>), DataError> {
+        let wrong = |found: String, expected: String| DataError::Memory { name, found, expected };
+        match self {
+            Labels::Classes(labels) => {
+                match labels.iter().position(|&label| label as usize >= classes) {
+                    None => Ok((labels.to_vec(), None)),
+                    Some(i) => {
+                        let found = format!("label {} at index {i}", labels[i]);
+                        let expected = format!("labels below {classes}, the number of class names");
+                        Err(wrong(found, expected))
+                    }
+                }
+            }
+            Labels::Matrix(matrix) if !matrix.len().is_multiple_of(classes) => {
+                let found = format!("labels of {} values", matrix.len());
+                Err(wrong(found, format!("{classes} for each image, one for each class name")))
+            }
+            Labels::Matrix(matrix) => {
+                let sets = LabelSets::new(Path::new(name), classes, matrix.to_vec())?;
+                Ok((sets.combinations(), Some(sets)))
+            }
+        }
+    }
 }
 
 impl<'a> Samples<'a> {
-    /// These images with these labels.
+    /// These images with these labels, one each.
     #[must_use]
     pub fn new(pixels: impl Into<Pixels<'a>>, labels: &'a [u32]) -> Samples<'a> {
-        Samples { pixels: pixels.into(), labels }
+        Samples { pixels: pixels.into(), labels: Labels::Classes(labels) }
+    }
+
+    /// These images with any number of labels each: a row of the matrix `[images][classes]` has 1 for each class that
+    /// an image has, else 0.
+    #[must_use]
+    pub fn multi_label(pixels: impl Into<Pixels<'a>>, matrix: &'a [u8]) -> Samples<'a> {
+        Samples { pixels: pixels.into(), labels: Labels::Matrix(matrix) }
+    }
+
+    /// How many images there are, if classes are so many.
+    pub fn images(self, classes: usize) -> usize {
+        self.labels.images(classes)
     }
 
     /// A part of a data set of images of this shape (channels, rows, columns) and so many classes, copied.
@@ -86,15 +147,12 @@ impl<'a> Samples<'a> {
             let expected = "1, 3 or 4 channels, and a row and a column at least".to_owned();
             return Err(wrong(format!("images of {channels} × {rows} × {columns}"), expected));
         };
+        let (labels, sets) = labels.checked(name, classes)?;
         if labels.is_empty() || labels.len().checked_mul(values) != Some(pixels.len()) {
             let found = format!("{} values and {} labels", pixels.len(), labels.len());
             let expected =
                 format!("{values} values for each label ({channels} × {rows} × {columns})");
             return Err(wrong(found, expected + ", and one image at least"));
-        }
-        if let Some(i) = labels.iter().position(|&label| label as usize >= classes) {
-            let found = format!("label {} at index {i}", labels[i]);
-            return Err(wrong(found, format!("labels below {classes}, the number of class names")));
         }
         let bytes = pixels.to_bytes().map_err(|place| {
             let Pixels::Floats(floats) = pixels else { unreachable!("every byte is a value") };
@@ -103,7 +161,7 @@ impl<'a> Samples<'a> {
         })?;
         let path = PathBuf::from(name);
         let files = Pair { images: path.clone(), labels: path };
-        Ok(Split::of_memory(files, Idx::of_images(shape, bytes), labels.to_vec()))
+        Ok(Split::of_memory(files, Idx::of_images(shape, bytes), labels, sets))
     }
 }
 
@@ -144,6 +202,11 @@ impl Dataset {
         let test = test.map(|test| part(test, Part::Test)).transpose()?;
         let splits: Vec<&Split> = [&train].into_iter().chain(&test).collect();
         let image_shape = common_shape(&splits)?;
+        if splits.iter().any(|split| split.is_multi_label() != splits[0].is_multi_label()) {
+            let name = "the labels in memory";
+            let found = "several to an image in one of training and test images alone".to_owned();
+            return Err(DataError::Memory { name, found, expected: "the same of both".to_owned() });
+        }
         Ok(Dataset::of_parts(Some(train), test, classes.to_vec(), image_shape))
     }
 }

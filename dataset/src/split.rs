@@ -4,6 +4,7 @@ use crate::DataError;
 use crate::cache;
 use crate::discover::Pair;
 use crate::idx::{Idx, Role};
+use crate::label_sets::LabelSets;
 use crate::names::Names;
 use std::path::Path;
 
@@ -14,6 +15,8 @@ pub struct Split {
     pub(crate) images: Idx,
     /// Copied out of the map, so that they stay the labels that were checked.
     pub(crate) labels: Vec<u32>,
+    /// Where images may have several labels.
+    pub(crate) sets: Option<LabelSets>,
     names: Option<Names>,
     /// The number of the first image: 0, unless this is a [`Share`](crate::Share).
     pub(crate) first: usize,
@@ -32,18 +35,29 @@ impl Split {
             });
         }
         let names = Names::beside(&files.images, images.header.count)?;
-        let labels = labels.to_labels().map_err(|(index, label)| DataError::NegativeLabel {
-            path: files.labels.clone(),
-            index,
-            label,
-        })?;
-        Ok(Split { files, images, labels, names, first: 0 })
+        let (labels, sets) =
+            if labels.header.is_matrix {
+                let [_, columns, _] = labels.header.shape;
+                let sets = LabelSets::new(&files.labels, columns, labels.to_bytes())?;
+                (sets.combinations(), Some(sets))
+            } else {
+                let labels = labels.to_labels().map_err(|(index, label)| {
+                    DataError::NegativeLabel { path: files.labels.clone(), index, label }
+                })?;
+                (labels, None)
+            };
+        Ok(Split { files, images, labels, sets, names, first: 0 })
     }
 
     /// Images in memory, with as many labels.
-    pub(crate) fn of_memory(files: Pair, images: Idx, labels: Vec<u32>) -> Split {
+    pub(crate) fn of_memory(
+        files: Pair,
+        images: Idx,
+        labels: Vec<u32>,
+        sets: Option<LabelSets>,
+    ) -> Split {
         assert_eq!(images.header.count, labels.len(), "images and labels");
-        Split { files, images, labels, names: None, first: 0 }
+        Split { files, images, labels, sets, names: None, first: 0 }
     }
 
     /// Number of images.
@@ -80,9 +94,21 @@ impl Split {
         image
     }
 
-    /// The class of image `i`. Panics unless `i` is the number of an image.
+    /// The class of image `i`; where images may have several labels, the number of its set of them among those of the
+    /// split, which is the same for images with the same. Panics unless `i` is the number of an image.
     pub fn label(&self, i: usize) -> u32 {
         self.labels[i - self.first]
+    }
+
+    /// The labels of image `i` where images may have several: a byte for each of the classes, 1 if the image has it,
+    /// else 0. Panics unless `i` is the number of an image.
+    pub fn label_set(&self, i: usize) -> Option<&[u8]> {
+        self.sets.as_ref().map(|sets| sets.of(i - self.first))
+    }
+
+    /// Whether images may have several labels, or none.
+    pub fn is_multi_label(&self) -> bool {
+        self.sets.is_some()
     }
 
     /// Which picture image `i` was: its path in the folder that it was imported from, on one line, as
@@ -93,7 +119,7 @@ impl Split {
         self.names.as_ref().map(|names| names.get(i - self.first))
     }
 
-    /// The label of every image.
+    /// [`Split::label`] of every image.
     pub fn labels(&self) -> &[u32] {
         &self.labels
     }

@@ -17,7 +17,10 @@ fuzz_target!(|bytes: &[u8]| {
             let mut image = vec![0; train.image_len()];
             for i in [0, train.len() / 2, train.len() - 1] {
                 train.copy_image(i, &mut image);
-                assert!((train.label(i) as usize) < data.classes());
+                match train.label_set(i) {
+                    Some(set) => assert_eq!(set.len(), data.classes()),
+                    None => assert!((train.label(i) as usize) < data.classes()),
+                }
             }
             data.fingerprint();
         }

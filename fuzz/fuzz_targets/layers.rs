@@ -38,6 +38,7 @@ fuzz_target!(|bytes: &[u8]| {
             classes: ["a", "b", "c"].map(str::to_owned).to_vec(),
             mean: vec![0.5],
             std: vec![0.5],
+            multi_label: false,
             preparation: None,
         });
     }

@@ -2,7 +2,7 @@
 //! channels side by side.
 
 use crate::isa::{Isa, dispatch};
-use crate::output::relu;
+use crate::output::{relu, relu6};
 use crate::planes::{Vector, in_chains, planes, planes_mut};
 use crate::pointwise::{put, update};
 use crate::simd::Simd;
@@ -18,6 +18,7 @@ pub fn add_to(isa: Isa, y: &mut [f32], x: &[f32], epilogue: Epilogue) {
         match epilogue {
             Epilogue::None => update(s, x, y, #[inline(always)] |x, y| s.add(y, x)),
             Epilogue::Relu => update(s, x, y, #[inline(always)] |x, y| relu(s, s.add(y, x))),
+            Epilogue::Relu6 => update(s, x, y, #[inline(always)] |x, y| relu6(s, s.add(y, x))),
         }
     }));
 }

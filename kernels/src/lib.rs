@@ -102,7 +102,7 @@ mod activation;
 mod math;
 mod pointwise;
 mod prelu;
-pub use activation::{Activation, activate, activate_backward, relu_backward};
+pub use activation::{Activation, activate, activate_backward, activate_in_place, relu_backward};
 pub use math::{exp, ln};
 pub use pointwise::{
     add, add_assign, all_finite, channel_sums, clamp, dropout, flatten, lerp, mul, scale, sum,

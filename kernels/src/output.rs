@@ -20,6 +20,8 @@ pub enum Epilogue {
     None,
     /// `max(x, 0)`; NaN stays NaN.
     Relu,
+    /// `min(max(x, 0), 6)`; NaN stays NaN.
+    Relu6,
 }
 
 impl Epilogue {
@@ -28,8 +30,16 @@ impl Epilogue {
         match self {
             Epilogue::None => v,
             Epilogue::Relu => relu(s, v),
+            Epilogue::Relu6 => relu6(s, v),
         }
     }
+}
+
+/// [`relu`], and at most 6.
+#[inline(always)]
+pub(crate) fn relu6<S: Simd>(s: S, x: S::Vector) -> S::Vector {
+    let x = relu(s, x);
+    s.select(s.gt(x, s.splat(6.0)), s.splat(6.0), x)
 }
 
 /// `x` where it is positive or NaN, else 0.

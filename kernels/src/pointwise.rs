@@ -4,7 +4,7 @@
 //! is: the unused vectors between its planes and the lanes beyond its images are computed along.
 
 use crate::isa::{Isa, dispatch};
-use crate::output::relu;
+use crate::output::{relu, relu6};
 use crate::planes::{plane_sum, planes, planes_mut, valid_lanes};
 use crate::simd::Simd;
 use crate::team::{Cores, Cost};
@@ -23,6 +23,9 @@ pub fn add(isa: Isa, a: &[f32], b: &[f32], epilogue: Epilogue, y: &mut [f32]) {
             }
             Epilogue::Relu => {
                 map2(s, a, b, y, Store::Overwrite, #[inline(always)] |a, b| relu(s, s.add(a, b)))
+            }
+            Epilogue::Relu6 => {
+                map2(s, a, b, y, Store::Overwrite, #[inline(always)] |a, b| relu6(s, s.add(a, b)))
             }
         }
     }));
@@ -356,5 +359,18 @@ pub(crate) fn update<S: Simd>(
     if !y_tail.is_empty() {
         let v = f(s.load_partial(x_tail), s.load_partial(y_tail));
         s.store_partial(y_tail, v);
+    }
+}
+
+/// `y = f(y)`, vector by vector.
+#[inline(always)]
+pub(crate) fn apply<S: Simd>(s: S, y: &mut [f32], f: impl Fn(S::Vector) -> S::Vector) {
+    let (y, tail) = y.as_chunks_mut::<LANES>();
+    for y in y {
+        s.store(y, f(s.load(y)));
+    }
+    if !tail.is_empty() {
+        let v = f(s.load_partial(tail));
+        s.store_partial(tail, v);
     }
 }

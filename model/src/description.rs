@@ -8,11 +8,15 @@ use kernels::Precision;
 use std::collections::BTreeMap;
 use std::path::Path;
 
+/// What the metadata says of outputs where an image may have several labels.
+pub(crate) const LABELS: &str = "labels";
+
 /// What a model file says of itself beside its weights: the network, its classes, and what its images are.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Description {
-    /// The network: the number of classes is left open where its last layer is linear.
+    /// The network: the number of classes is left open where its last layer with weights is linear or a
+    /// convolution.
     pub architecture: Architecture,
     /// Channels, rows and columns of an image.
     pub input: [usize; 3],
@@ -20,6 +24,8 @@ pub struct Description {
     pub classes: Vec<String>,
     /// How many outputs the network has: one for each class, or one for two, the logit of the second.
     pub outputs: usize,
+    /// See [`Model::multi_label`](crate::Model::multi_label).
+    pub multi_label: bool,
     /// See [`Model::mean`](crate::Model::mean).
     pub mean: Vec<f64>,
     /// See [`Model::std`](crate::Model::std).
@@ -64,6 +70,7 @@ impl Description {
         let classes: Vec<String> = serde_json::from_str(entry(metadata, "classes")?)
             .map_err(|_| "metadata `classes`: expected a JSON array of names".to_owned())?;
         let outputs = outputs(metadata, classes.len())?;
+        let multi_label = metadata.get("outputs").is_some_and(|text| text == LABELS);
         let name = entry(metadata, "model")?.clone();
         let layers = if name == CUSTOM {
             let list: LayerList = serde_json::from_str(entry(metadata, "layers")?)
@@ -76,7 +83,17 @@ impl Description {
         let precision = precision(metadata)?;
         let architecture = Architecture { name, layers };
         let input = [channels, height, width];
-        Ok(Description { architecture, input, classes, outputs, mean, std, preparation, precision })
+        Ok(Description {
+            architecture,
+            input,
+            classes,
+            outputs,
+            multi_label,
+            mean,
+            std,
+            preparation,
+            precision,
+        })
     }
 }
 
@@ -90,9 +107,10 @@ fn outputs(metadata: &BTreeMap<String, String>, classes: usize) -> Result<usize,
     match metadata.get("outputs").map(String::as_str) {
         None => Ok(classes),
         Some("1") if classes == 2 => Ok(1),
-        Some(text) => {
-            Err(format!("metadata `outputs` is `{text}`: expected 1, for two classes, or none"))
-        }
+        Some(LABELS) if classes > 1 => Ok(classes),
+        Some(text) => Err(format!(
+            "metadata `outputs` is `{text}`: expected 1, for two classes, {LABELS}, for two or more, or none"
+        )),
     }
 }
 

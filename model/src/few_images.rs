@@ -9,7 +9,7 @@ use crate::network::{Node, Pass, Plan, halving};
 use crate::steps::{Room, Sequence, Steps, Value, relu_if};
 use crate::{Network, StatisticsError};
 use autograd::{BatchNorm, Param};
-use kernels::{Convolution, Cores, Isa, Layout, Winograd};
+use kernels::{Convolution, Cores, Epilogue, Isa, Layout, Winograd};
 use std::fmt;
 
 /// A network with its weights as one image or a few need them.
@@ -98,13 +98,15 @@ fn build(isa: Isa, network: &Network, weights: &[f32]) -> Option<Sequence> {
                 let call = FewCall { steps, params, x, relu, is_last_reader };
                 node.operation().few_images(call)?
             }
-            Pass::NormalisedConvolution { norm, relu } => {
+            Pass::NormalisedConvolution { norm, activation } => {
                 let (norm, sum) = (network.norm(norm), x.get(1));
-                let relu_here = relu && sum.is_none();
-                let y = normalised_convolution(&mut steps, node, norm, x[0], relu_here);
+                let (epilogue, rest) = Epilogue::of(activation);
+                let here = if sum.is_none() { epilogue } else { Epilogue::None };
+                let y = normalised_convolution(&mut steps, node, norm, x[0], here);
                 if let Some(other) = sum {
-                    steps.add_to(y, *other, relu_if(relu));
+                    steps.add_to(y, *other, epilogue);
                 }
+                rest.into_iter().for_each(|f| steps.activate(y, f));
                 y
             }
             Pass::PooledConvolution => pooled_convolution(&mut steps, node, x[0]),
@@ -148,7 +150,7 @@ fn normalised_convolution(
     node: &Node,
     norm: BatchNorm,
     x: Value,
-    relu: bool,
+    epilogue: Epilogue,
 ) -> Value {
     let (convolution, weights, bias) = parts(node, steps.weights(), x);
     let mut weights = weights.to_vec();
@@ -157,7 +159,7 @@ fn normalised_convolution(
         shift.copy_from_slice(bias);
     }
     norm.fold(steps.weights(), &mut weights, &mut shift);
-    steps.convolution(&convolution, x, &weights, Some(&shift), relu_if(relu))
+    steps.convolution(&convolution, x, &weights, Some(&shift), epilogue)
 }
 
 /// A convolution, ReLU and the pool that halves; as on a tape in one pass only by im2col in `f32` without padding and

@@ -57,14 +57,14 @@ impl Network {
         match planned.pass {
             Pass::Same => x[0],
             Pass::Layer { relu } => node.operation().forward(Call { tape, params, x, relu }),
-            Pass::NormalisedConvolution { norm, relu } if x.len() > 1 => {
-                let norm = self.norm(norm);
-                let y = tape.conv2d_batch_norm2d(x[0], params[0], bias, options(), norm, false);
-                tape.add_to(y, x[1], relu);
+            Pass::NormalisedConvolution { norm, activation } => {
+                let (norm, sum) = (self.norm(norm), x.get(1));
+                let here = activation.filter(|_| sum.is_none());
+                let y = tape.conv2d_batch_norm2d(x[0], params[0], bias, options(), norm, here);
+                if let Some(other) = sum {
+                    tape.add_to(y, *other, activation);
+                }
                 y
-            }
-            Pass::NormalisedConvolution { norm, relu } => {
-                tape.conv2d_batch_norm2d(x[0], params[0], bias, options(), self.norm(norm), relu)
             }
             Pass::PooledConvolution => {
                 tape.conv2d_relu_max_pool2d(x[0], params[0], bias, options())

@@ -27,12 +27,13 @@ use serde_json::Value;
 /// too: what the names of its parameters begin with, its index if it has none; and `from`, the name of the layer that
 /// it takes in or a list of such, the layer before it if it has none. In `from`, `input` is what the list takes in.
 ///
+/// A linear layer without `outputs`, or a layer of `outputs = "classes"`, has as many as there are classes.
+///
 /// Reading checks kinds, fields, types and ranges; whether layers fit each other is found by
 /// [`Network::new`](crate::Network::new).
 #[derive(Clone, Debug, PartialEq)]
 pub struct LayerList {
-    /// A linear layer of no outputs, which no network can have, has as many as there are classes; so has a convolution,
-    /// in presets alone, as a convolution of no outputs cannot be written.
+    /// A linear layer or a convolution of no outputs, which no network can have, has as many as there are classes.
     layers: Vec<Layer>,
 }
 
@@ -64,13 +65,17 @@ impl LayerList {
         with_classes(&self.layers, classes)
     }
 
-    /// The same with the number of classes left open, if the last layer with weights is linear and has as
-    /// many outputs.
+    /// The same with the number of classes left open, if the last layer with weights is linear or a convolution and has
+    /// as many outputs.
     pub(crate) fn open(mut self, classes: usize) -> LayerList {
-        if let Some(Kind::Linear(Linear { outputs, .. })) =
-            self.layers.iter_mut().map(|layer| &mut layer.kind).rfind(|kind| kind.has_weights())
-            && *outputs == classes
-        {
+        let mut kinds = self.layers.iter_mut().map(|layer| &mut layer.kind);
+        let outputs = match kinds.rfind(|kind| kind.has_weights()) {
+            Some(Kind::Linear(Linear { outputs, .. }) | Kind::Conv2d(Conv2d { outputs, .. })) => {
+                Some(outputs)
+            }
+            _ => None,
+        };
+        if let Some(outputs) = outputs.filter(|outputs| **outputs == classes) {
             *outputs = 0;
         }
         self

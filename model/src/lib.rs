@@ -17,6 +17,7 @@
 //!     classes: ["cat", "dog", "owl"].map(str::to_owned).to_vec(),
 //!     mean: vec![0.5],
 //!     std: vec![0.5],
+//!     multi_label: false,
 //!     preparation: None,
 //! };
 //!
@@ -79,7 +80,7 @@ pub use layers::{
 };
 pub use model::{Model, Usage};
 pub use names::{CHECKPOINT, CUSTOM, EMA, OPTIMIZER};
-pub use network::{Network, Products, ShapeError, StatisticsError, Summary, is_large};
+pub use network::{Movement, Network, Products, ShapeError, StatisticsError, Summary, is_large};
 pub use parameter::{Parameter, Role};
 pub use preparation::{Fit, Preparation, UnknownFit};
 pub use presets::{PRESETS, UnknownPreset, preset};

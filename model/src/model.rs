@@ -1,5 +1,6 @@
 //! A model: a network with its weights, and the file that holds it.
 
+use crate::description::LABELS;
 use crate::names::{CUSTOM, PRECISION, is_of_model};
 use crate::tensors::{TensorFile, hashed_safetensors_bytes, safetensors_bytes};
 use crate::{Architecture, Description, LayerList, Network, Preparation, StateDict};
@@ -21,6 +22,8 @@ pub struct Model {
     pub weights: Buffer,
     /// The names of the classes: as many as the network has outputs, or two for one, the logit of the second.
     pub classes: Vec<String>,
+    /// Whether an image may have several of the classes, or none: each output is the logit of a yes, and of no sum.
+    pub multi_label: bool,
     /// Subtracted from pixel / 255, one value or one per channel.
     pub mean: Vec<f64>,
     /// What the difference is divided by, one value or one per channel.
@@ -30,8 +33,9 @@ pub struct Model {
 }
 
 impl Model {
-    /// Writes a safetensors file: parameters under PyTorch's names, and the metadata of
-    /// [`Model::metadata`] with the [`HASH`](crate::tensors::HASH) of the file. The same model gives the same bytes. The file appears whole or not at all.
+    /// Writes a safetensors file: parameters under PyTorch's names, and the metadata of [`Model::metadata`] with
+    /// the [`HASH`](crate::tensors::HASH) of the file. The same model gives the same bytes. The file appears whole
+    /// or not at all.
     pub fn save(&self, path: &Path) -> Result<(), FileError> {
         let statistics = self.network.check_statistics(&self.weights);
         statistics.map_err(|error| FileError::content(path, &error.to_string()))?;
@@ -48,9 +52,9 @@ impl Model {
 
     /// `model`, `input` (channels, rows, columns), `classes` (a JSON array), `normalize.mean` and
     /// `normalize.std` (in units of pixel / 255; several values are separated by commas); `layers` (a
-    /// JSON array, see [`LayerList`]) where the network is no preset; `outputs` where one is for two classes;
-    /// `prepare.invert` and `prepare.fit` where the [`Preparation`] is known; `precision`, `bf16`, where the products
-    /// of the network are not computed in `f32`.
+    /// JSON array, see [`LayerList`]) where the network is no preset; `outputs`, which is `1` where one is for two
+    /// classes and `labels` where an image may have several; `prepare.invert` and `prepare.fit` where the
+    /// [`Preparation`] is known; `precision`, `bf16`, where the products of the network are not computed in `f32`.
     #[must_use]
     pub fn metadata(&self) -> BTreeMap<String, String> {
         let [channels, height, width] = self.network.input();
@@ -64,6 +68,9 @@ impl Model {
         ];
         if self.network.classes() == 1 && self.classes.len() == 2 {
             metadata.push(("outputs", "1".to_owned()));
+        }
+        if self.multi_label {
+            metadata.push(("outputs", LABELS.to_owned()));
         }
         if self.preset == CUSTOM {
             let layers = serde_json::to_string(&LayerList::from(self.network.layers()));
@@ -90,8 +97,10 @@ impl Model {
         let network = description.network().map_err(|error| file.problem(error.to_string()))?;
         let weights = StateDict::of(file).weights(&network)?;
         network.check_statistics(&weights).map_err(|error| file.problem(error.to_string()))?;
-        let Description { architecture, classes, mean, std, preparation, .. } = description;
-        Ok(Model { preset: architecture.name, network, weights, classes, mean, std, preparation })
+        let Description { architecture, classes, multi_label, mean, std, preparation, .. } =
+            description;
+        let preset = architecture.name;
+        Ok(Model { preset, network, weights, classes, multi_label, mean, std, preparation })
     }
 
     /// Whether a file says what network it is for, as those of [`Model::save`] do, and so can be given
@@ -116,8 +125,16 @@ impl Model {
         let numbers = || (0..network.classes()).map(|class| class.to_string()).collect();
         let classes = names.filter(|names| names.len() == network.classes());
         let classes = classes.unwrap_or_else(numbers);
-        let preset = architecture.name.clone();
-        Ok(Model { preset, network, weights, classes, mean, std, preparation: None })
+        Ok(Model {
+            preset: architecture.name.clone(),
+            network,
+            weights,
+            classes,
+            multi_label: false,
+            mean,
+            std,
+            preparation: None,
+        })
     }
 }
 

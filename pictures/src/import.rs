@@ -14,6 +14,7 @@
 //! and of all of them no more than a budget allows ([`files::Limits::picture_bytes`]).
 
 use crate::fit::{has_colour, invert};
+use crate::labels::{header, write_label_sets, write_labels};
 use crate::output::{Output, Place};
 use crate::parts::{Parts, parts};
 use crate::sources::{self, Collection, Given, Item};
@@ -26,13 +27,10 @@ use std::fs::File;
 use std::io::{BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use trainer::Workers;
+use trainer::{Workers, pool_rare};
 
 /// Rows and columns of images that were pictures of many sizes, unless others are asked for.
 const SIZE: [usize; 2] = [28, 28];
-
-/// Classes whose labels have a byte.
-const CLASSES_OF_A_BYTE: usize = 256;
 
 /// How pictures are imported.
 #[derive(Clone, Copy, Debug)]
@@ -74,6 +72,8 @@ pub struct Imported {
     pub shape: [usize; 3],
     /// The classes in the order of their labels.
     pub classes: Vec<ClassCounts>,
+    /// How many pictures there are to train and to test on, where each may be of several classes.
+    pub multi_label: Option<[usize; 2]>,
     /// How many pictures have colour, where it was asked.
     pub coloured: usize,
     /// Whether the source said which pictures are to test on.
@@ -155,7 +155,11 @@ pub fn import(
         let problem = "found no picture that can be read, expected some to train on";
         return Err(ImportError::of(source, problem));
     }
-    let parts = parts(&pixels.items, collection.classes.len(), options.test_fraction, options.seed);
+    let mut classes: Vec<u32> = pixels.items.iter().map(|item| item.class).collect();
+    if !collection.sets.is_empty() {
+        classes = pool_rare(&classes);
+    }
+    let parts = parts(&pixels.items, &classes, options.test_fraction, options.seed);
     if parts.train.is_empty() {
         let problem = "found pictures to test on alone, expected some to train on".to_owned();
         return Err(ImportError::of(source, &problem));
@@ -165,7 +169,15 @@ pub fn import(
     for (part, images) in [("train", &parts.train), ("t10k", &parts.test)] {
         if !images.is_empty() {
             write_images(&output, part, images, shape, options.invert, &mut pixels)?;
-            write_labels(&output, part, images, collection.classes.len(), &pixels)?;
+            let (items, count) =
+                (images.iter().map(|&i| pixels.items[i as usize]), collection.classes.len());
+            if collection.sets.is_empty() {
+                let labels: Vec<u32> = items.map(|item| item.class).collect();
+                write_labels(&output, part, &labels, count)?;
+            } else {
+                let sets: Vec<&[u32]> = items.map(|item| collection.classes_of(item)).collect();
+                write_label_sets(&output, part, &sets, count)?;
+            }
             output.write(&format!("{part}-names.txt"), |file| {
                 images.iter().try_for_each(|&i| writeln!(file, "{}", pixels.name(i)))
             })?;
@@ -176,6 +188,8 @@ pub fn import(
     let preparation = preparation_text(Preparation::new(options.invert, options.fit));
     output.write(PREPARATION_FILE, |file| file.write_all(preparation.as_bytes()))?;
     let classes = counts(&collection, &pixels, [&parts.train, &parts.test]);
+    let several = !collection.sets.is_empty();
+    let multi_label = several.then_some([parts.train.len(), parts.test.len()]);
     let duplicates = duplicates(&parts, &pixels);
     let (coloured, read) = (pixels.coloured, pixels.items.len());
     drop(pixels);
@@ -183,6 +197,7 @@ pub fn import(
     Ok(Imported {
         shape,
         classes,
+        multi_label,
         coloured,
         came_split: parts.came_split,
         validation: parts.validation,
@@ -201,7 +216,8 @@ fn check_classes(
     pixels: &Pixels<'_>,
 ) -> Result<(), ImportError> {
     let mut found = vec![!collection.blocks.is_empty(); collection.classes.len()];
-    pixels.items.iter().for_each(|item| found[item.class as usize] = true);
+    let of_items = pixels.items.iter().flat_map(|item| collection.classes_of(item));
+    of_items.for_each(|&class| found[class as usize] = true);
     match found.iter().position(|found| !found) {
         None => Ok(()),
         Some(class) => {
@@ -217,7 +233,9 @@ fn check_classes(
 fn counts(collection: &Collection, pixels: &Pixels<'_>, parts: [&[u32]; 2]) -> Vec<ClassCounts> {
     let mut counts = [vec![0; collection.classes.len()], vec![0; collection.classes.len()]];
     for (counts, images) in counts.iter_mut().zip(parts) {
-        images.iter().for_each(|&i| counts[pixels.items[i as usize].class as usize] += 1);
+        let of_images =
+            images.iter().flat_map(|&i| collection.classes_of(pixels.items[i as usize]));
+        of_images.for_each(|&class| counts[class as usize] += 1);
     }
     let [train, test] = counts;
     let classes = collection.classes.iter().cloned().zip(train).zip(test);
@@ -359,27 +377,4 @@ fn write_images(
         Ok(())
     })?;
     failed
-}
-
-fn write_labels(
-    output: &Output,
-    part: &str,
-    images: &[u32],
-    classes: usize,
-    pixels: &Pixels<'_>,
-) -> Result<(), ImportError> {
-    let labels = images.iter().map(|&i| pixels.items[i as usize].class);
-    let (magic, labels): (u32, Vec<u8>) = match classes <= CLASSES_OF_A_BYTE {
-        true => (0x801, labels.map(|label| label as u8).collect()),
-        false => (0xc01, labels.flat_map(u32::to_be_bytes).collect()),
-    };
-    output.write(&format!("{part}-labels-idx1-ubyte"), |file| {
-        file.write_all(&header(magic, &[images.len()]))?;
-        file.write_all(&labels)
-    })
-}
-
-fn header(magic: u32, dims: &[usize]) -> Vec<u8> {
-    let words = dims.iter().map(|&dim| dim as u32);
-    [magic].into_iter().chain(words).flat_map(u32::to_be_bytes).collect()
 }

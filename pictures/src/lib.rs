@@ -19,6 +19,7 @@ mod error;
 mod fit;
 mod import;
 mod jpeg;
+mod labels;
 mod output;
 mod parts;
 mod prepare;

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
 /// The names of the files that an import may write.
-const FILES: [&str; 10] = [
+const FILES: [&str; 12] = [
     "labels.txt",
     PREPARATION_FILE,
     "t10k-names.txt",
@@ -19,9 +19,11 @@ const FILES: [&str; 10] = [
     "t10k-images-idx3-ubyte",
     "t10k-images-idx4-ubyte",
     "t10k-labels-idx1-ubyte",
+    "t10k-labels-idx2-ubyte",
     "train-images-idx3-ubyte",
     "train-images-idx4-ubyte",
     "train-labels-idx1-ubyte",
+    "train-labels-idx2-ubyte",
 ];
 
 /// Where a data set shall be: a new or empty directory, or one that holds an older data set which is

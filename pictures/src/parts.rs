@@ -20,11 +20,12 @@ pub(crate) struct Parts {
     pub validation: usize,
 }
 
-/// The parts that the source says; else of each class the same fraction is for testing.
+/// The parts that the source says; else of each class the same fraction is for testing. `classes` has that of each
+/// item.
 ///
 /// A data set has two parts. Images to validate on are to test on where there are no others, and else to
 /// train on: training holds out some of these by itself.
-pub(crate) fn parts(items: &[&Item], classes: usize, test_fraction: f64, seed: u64) -> Parts {
+pub(crate) fn parts(items: &[&Item], classes: &[u32], test_fraction: f64, seed: u64) -> Parts {
     let philox = Philox::new(seed, Purpose::Split);
     let count = |part| items.iter().filter(|item| item.part == Some(part)).count();
     let (tests, validation) = (count(Part::Test), count(Part::Validation));
@@ -35,7 +36,7 @@ pub(crate) fn parts(items: &[&Item], classes: usize, test_fraction: f64, seed: u
     };
     let (mut train, mut test) = match of_test {
         Some(part) => (0..items.len() as u32).partition(|&i| items[i as usize].part != Some(part)),
-        None => split(items, classes, test_fraction, &philox),
+        None => split(classes, test_fraction, &philox),
     };
     for (part, images) in [&mut train, &mut test].into_iter().enumerate() {
         images.sort_unstable();
@@ -46,15 +47,11 @@ pub(crate) fn parts(items: &[&Item], classes: usize, test_fraction: f64, seed: u
 }
 
 /// Of each class the same part is for testing, rounded, but one of two pictures at least and never all.
-fn split(
-    items: &[&Item],
-    classes: usize,
-    test_fraction: f64,
-    philox: &Philox,
-) -> (Vec<u32>, Vec<u32>) {
-    let mut of_class = vec![vec![]; classes];
-    for (i, item) in items.iter().enumerate() {
-        of_class[item.class as usize].push(i as u32);
+fn split(classes: &[u32], test_fraction: f64, philox: &Philox) -> (Vec<u32>, Vec<u32>) {
+    let highest = classes.iter().max().map_or(0, |&class| class as usize);
+    let mut of_class = vec![vec![]; highest + 1];
+    for (i, class) in classes.iter().enumerate() {
+        of_class[*class as usize].push(i as u32);
     }
     let (mut train, mut test) = (vec![], vec![]);
     for (class, mut images) in
@@ -83,7 +80,8 @@ mod tests {
             place: place.clone(),
         };
         let items: Vec<Item> = parts.iter().enumerate().map(item).collect();
-        let mut parts = super::parts(&items.iter().collect::<Vec<_>>(), 2, 0.25, 1);
+        let classes: Vec<u32> = items.iter().map(|item| item.class).collect();
+        let mut parts = super::parts(&items.iter().collect::<Vec<_>>(), &classes, 0.25, 1);
         parts.train.sort_unstable();
         parts.test.sort_unstable();
         parts

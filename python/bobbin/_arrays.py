@@ -40,8 +40,10 @@ def images(given: object, layout: str, name: str) -> Array:
 
 
 def labels(given: object, count: int, name: str) -> Array:
-    """As many labels, contiguous, ``uint32``."""
+    """As many labels, contiguous, ``uint32``; or rows of noughts and ones, ``uint8``, of several labels to an image."""
     array = as_array(given, name)
+    if array.ndim == 2 and array.dtype.kind in "biuf":
+        return _label_sets(array, count, name)
     if array.ndim != 1 or array.dtype.kind not in "iu":
         raise ValueError(f"{name}: found {shown(array)}: expected a whole number for each image")
     if len(array) != count:
@@ -52,6 +54,14 @@ def labels(given: object, count: int, name: str) -> Array:
             found = f"label {array[wrong[0]]} at index {wrong[0]}"
             raise ValueError(f"{name}: found {found}: expected a number from 0 on")
     return np.ascontiguousarray(array, dtype=np.uint32)
+
+
+def _label_sets(array: Array, count: int, name: str) -> Array:
+    if len(array) != count:
+        raise ValueError(f"{name}: found {len(array)} rows of labels: expected {count}, one for each image")
+    if not np.isin(array, (0, 1)).all():
+        raise ValueError(f"{name}: found rows of other numbers than 0 and 1: expected 1 for each label that an image has")
+    return np.ascontiguousarray(array, dtype=np.uint8)
 
 
 def weight(given: object, name: str, shape: Sequence[int]) -> Array:

@@ -3,7 +3,9 @@
 use crate::error::{failed, wrong};
 use dataset::{Pixels, Samples};
 use model::{Network, Role};
-use numpy::{IntoPyArray, PyArrayDyn, PyArrayMethods, PyReadonlyArray1, PyReadonlyArray4};
+use numpy::{
+    IntoPyArray, PyArrayDyn, PyArrayMethods, PyReadonlyArray1, PyReadonlyArray2, PyReadonlyArray4,
+};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
@@ -54,19 +56,42 @@ impl<'py> Images<'py> {
 }
 
 /// Labels as the engine has them, held where NumPy has them.
-pub struct Labels<'py>(PyReadonlyArray1<'py, u32>);
+pub enum Labels<'py> {
+    /// A class for each image.
+    Classes(PyReadonlyArray1<'py, u32>),
+    /// Any number of labels for each, \[images, labels\].
+    Matrix(PyReadonlyArray2<'py, u8>),
+}
 
 impl<'py> Labels<'py> {
     /// Whatever a caller gives as labels of so many images; `name` is that of the argument.
     pub fn new(labels: &Bound<'py, PyAny>, images: usize, name: &str) -> PyResult<Labels<'py>> {
         let helper = labels.py().import("bobbin._arrays")?;
         let array = helper.call_method1("labels", (labels, images, name))?;
-        Ok(Labels(array.extract()?))
+        match array.extract() {
+            Ok(classes) => Ok(Labels::Classes(classes)),
+            Err(_) => Ok(Labels::Matrix(array.extract()?)),
+        }
     }
 
     /// All of them.
-    pub fn values(&self) -> PyResult<&[u32]> {
-        self.0.as_slice().map_err(|_| failed("labels that are not contiguous"))
+    pub fn values(&self) -> PyResult<dataset::Labels<'_>> {
+        let problem = |_| failed("labels that are not contiguous");
+        match self {
+            Labels::Classes(array) => {
+                array.as_slice().map(dataset::Labels::Classes).map_err(problem)
+            }
+            Labels::Matrix(array) => array.as_slice().map(dataset::Labels::Matrix).map_err(problem),
+        }
+    }
+
+    /// The number of the last class that they show.
+    pub fn highest(&self) -> PyResult<u32> {
+        Ok(match (self, self.values()?) {
+            (Labels::Matrix(array), _) => array.as_array().ncols().saturating_sub(1) as u32,
+            (_, dataset::Labels::Classes(labels)) => labels.iter().max().copied().unwrap_or(0),
+            (_, dataset::Labels::Matrix(_)) => 0,
+        })
     }
 }
 
@@ -91,7 +116,8 @@ impl<'py> Labelled<'py> {
 
     /// As the engine takes them.
     pub fn samples(&self) -> PyResult<Samples<'_>> {
-        Ok(Samples { pixels: self.images.pixels()?, labels: self.labels.values()? })
+        let (pixels, labels) = (self.images.pixels()?, self.labels.values()?);
+        Ok(Samples { pixels, labels })
     }
 }
 

@@ -44,7 +44,7 @@ impl Dataset {
                 "test_images: found images of {found:?} {problem}, {shape:?}"
             )));
         }
-        let highest = train.labels.values()?.iter().max().copied().unwrap_or(0);
+        let highest = train.labels.highest()?;
         let names = class_names.unwrap_or_else(|| numbers(highest));
         let test = test.as_ref().map(Labelled::samples).transpose()?;
         let train = train.samples()?;

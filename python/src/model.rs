@@ -5,13 +5,15 @@ use crate::error::{failed, guarded, of_data, wrong};
 use crate::metrics::of_scores;
 use crate::threads::Threads;
 use dataset::{Pixels, Samples};
-use numpy::{IntoPyArray, PyArray1, PyArray2, PyArrayMethods};
+use numpy::{IntoPyArray, PyArray2, PyArrayMethods};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use self_cell::self_cell;
 use std::path::PathBuf;
 use trainer::Predictor;
-use trainer::scores::{NotFiniteOutput, ScoreOptions, Scores, most_probable, softmax};
+use trainer::scores::{
+    NotFiniteOutput, ScoreOptions, Scores, label_probability, most_probable, softmax,
+};
 
 /// What a predictor borrows.
 struct Owner {
@@ -72,7 +74,7 @@ impl Model {
                 }
                 floats @ Pixels::Floats(_) => {
                     let (labels, numbers) = (vec![0; n], (0..n as u32).collect::<Vec<_>>());
-                    let samples = Samples { pixels: floats, labels: &labels };
+                    let samples = Samples::new(floats, &labels);
                     let split = samples.to_split(expected, 1).map_err(|error| of_data(&error))?;
                     threads.workers.run(|| predictor.logits_of(&split, &numbers, &mut logits));
                     Ok(())
@@ -130,7 +132,7 @@ impl Model {
         self.rows(py, images.len(), self.logits(py, &images)?)
     }
 
-    /// The softmax of the logits, [images, classes].
+    /// The softmax of the logits, [images, classes]; of several labels to an image, of each by itself.
     #[pyo3(signature = (images, *, layout="nchw"))]
     fn predict_proba<'py>(
         &self,
@@ -140,22 +142,34 @@ impl Model {
         let py = images.py();
         let images = Images::new(images, layout, "images")?;
         let logits = self.finite_logits(py, &images)?;
-        let rows = logits.chunks_exact(self.classes_of_row());
-        let probabilities = rows.flat_map(softmax).map(|value| value as f32).collect();
+        let probabilities = if self.model().multi_label {
+            logits.into_iter().map(|logit| label_probability(logit) as f32).collect()
+        } else {
+            let rows = logits.chunks_exact(self.classes_of_row());
+            rows.flat_map(softmax).map(|value| value as f32).collect()
+        };
         self.rows(py, images.len(), probabilities)
     }
 
-    /// The number of the most probable class of each image.
+    /// The number of the most probable class of each image; of several labels to an image, [images, labels], 1 for each
+    /// that is found.
     #[pyo3(signature = (images, *, layout="nchw"))]
     fn predict<'py>(
         &self,
         images: &Bound<'py, PyAny>,
         layout: &str,
-    ) -> PyResult<Bound<'py, PyArray1<i64>>> {
+    ) -> PyResult<Bound<'py, PyAny>> {
         let py = images.py();
         let logits = self.finite_logits(py, &Images::new(images, layout, "images")?)?;
-        let rows = logits.chunks_exact(self.classes_of_row());
-        Ok(rows.map(|row| most_probable(row) as i64).collect::<Vec<_>>().into_pyarray(py))
+        let width = self.classes_of_row();
+        if self.model().multi_label {
+            let found: Vec<i64> = logits.iter().map(|logit| i64::from(*logit > 0.0)).collect();
+            let images = found.len() / width;
+            return Ok(found.into_pyarray(py).reshape([images, width])?.into_any());
+        }
+        let rows = logits.chunks_exact(width);
+        let found: Vec<i64> = rows.map(|row| most_probable(row) as i64).collect();
+        Ok(found.into_pyarray(py).into_any())
     }
 
     /// Loss, accuracy and more on these images.

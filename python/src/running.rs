@@ -128,7 +128,8 @@ impl Running {
     /// A step on images of a caller; returns their mean loss.
     pub fn step_on(&mut self, samples: Samples<'_>) -> PyResult<f64> {
         let first = self.handed;
-        let found = samples.labels.len();
+        let classes = self.cell.with_dependent(|_, trainer| trainer.data().classes());
+        let found = samples.images(classes);
         let images = u32::try_from(found)
             .map_err(|_| wrong(format!("images: found {found}: expected at most {}", u32::MAX)))?;
         let numbers: Vec<u32> = (0..images).map(|i| first.wrapping_add(i)).collect();

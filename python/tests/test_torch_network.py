@@ -156,9 +156,6 @@ def refused() -> dict[str, tuple[Callable[..., Any], list[str]]]:
     def own_weight(self: Any, x: Any) -> Any:
         return self.conv(x) * self.weight
 
-    def normed_twice(self: Any, x: Any) -> Any:
-        return self.norm(self.norm(self.conv(x))).mean((2, 3))
-
     def always_dropping(self: Any, x: Any) -> Any:
         return self.fc(F.dropout(self.conv(x)).flatten(1))
 
@@ -189,7 +186,6 @@ def refused() -> dict[str, tuple[Callable[..., Any], list[str]]]:
         "control flow": (branching, ["if x.sum() > 0", "cannot be traced"]),
         "a layer": (unknown, ["module `mish`", "no equivalent for Mish", "self.mish(self.conv(x))"]),
         "a parameter": (own_weight, ["`self.weight` is used by itself"]),
-        "batch norm twice": (normed_twice, ["module `norm`", "BatchNorm2d is used twice"]),
         "dropout in evaluation": (always_dropping, ["F.dropout", "expected training=self.training"]),
         "sizes": (wrong_size, ["module `fc`", "PyTorch itself fails here"]),
         "a transposition": (reshaped, ["no equivalent for `transpose`"]),

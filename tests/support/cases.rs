@@ -118,8 +118,15 @@ impl Case<'_> {
             "log_softmax" => tape.log_softmax(x),
             "flatten" => tape.flatten(x),
             "batch_norm" | "batch_norm_evaluate" => {
-                let norm =
-                    BatchNorm { weight, bias, mean, variance, batches, epsilon: number("eps") };
+                let norm = BatchNorm {
+                    weight,
+                    bias,
+                    mean,
+                    variance,
+                    batches,
+                    epsilon: number("eps"),
+                    share: 1.0,
+                };
                 tape.batch_norm2d(x, norm, false)
             }
             "relu" => tape.activate(x, Activation::Relu),

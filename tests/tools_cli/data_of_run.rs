@@ -77,6 +77,7 @@ fn a_file_alone_is_measured_on_what_it_names() {
             classes,
             mean: vec![0.286],
             std: vec![0.353],
+            multi_label: false,
             preparation: None,
         };
         model.save(&scratch.work(file)).unwrap();

@@ -7,6 +7,7 @@ mod data_of_run;
 mod evaluate;
 mod help;
 mod import;
+mod labels;
 mod model;
 mod predict;
 mod preparation;

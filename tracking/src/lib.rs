@@ -1,8 +1,8 @@
 //! Tracking of runs: everything that a run leaves on disk.
 //!
-//! A [`Recorder`] trains and writes a [`RunDirectory`]: the recipe, checkpoints, `metrics.jsonl`,
-//! TensorBoard's event files, the model, and a report on a page. A [`RunDisplay`] shows the run meanwhile.
-//! A [`ledger`] holds the hashes of every step. [`sweep`] is many runs and their table, a [`Comparison`] runs side by side.
+//! A [`Recorder`] trains and writes a [`RunDirectory`]: the recipe, checkpoints, `metrics.jsonl`, TensorBoard's
+//! event files, the model, and a report on a page. A [`RunDisplay`] shows the run meanwhile. A [`ledger`] holds the
+//! hashes of every step. [`sweep`] is many runs and their table, a [`Comparison`] runs side by side.
 //!
 //! ```
 //! use dataset::{Dataset, Source};

@@ -88,9 +88,10 @@ impl Batch<'_> {
         timed(self.chores, Chore::Loading, || self.load(cores, shard, scratch));
         let images = self.images.shard(shard, self.shard);
         let Scratch { tape, labels, pixels, mixed, targets, .. } = scratch;
-        let (pixels, targets) = match self.mix {
-            None => (pixels, Targets::Labels(labels)),
-            Some(_) => (mixed, Targets::Rows(targets)),
+        let pixels = if self.mix.is_some() { mixed } else { pixels };
+        let targets = match self.has_rows() {
+            false => Targets::Labels(labels),
+            true => Targets::Rows(targets),
         };
         tape.set_frugal(is_large(self.network.input()));
         let mut tape = Tape::training(cores, tape, self.weights, self.images.indices.len());
@@ -101,27 +102,37 @@ impl Batch<'_> {
         PartialGradient { gradients, loss: sums.loss, correct: sums.correct }
     }
 
+    /// Whether what is to be found in images is more than a class of each.
+    fn has_rows(&self) -> bool {
+        self.mix.is_some() || self.images.split.is_multi_label()
+    }
+
     /// The images of one shard, changed and mixed, and what is to be found in them.
     fn load(&self, cores: Cores<'_>, shard: usize, scratch: &mut Scratch) {
         let images = self.images.shard(shard, self.shard);
         let Scratch { tape, labels, pixels, mixed, targets, .. } = scratch;
         tape.set_origin(self.seed, self.epoch, images.numbers.iter().copied());
         let change = self.augmentation.map(|augmentation| (augmentation, self.epoch));
+        let classes = self.loss.classes(self.network.classes());
+        targets.clear();
         let Some(mix) = self.mix else {
-            images.labels(labels);
+            match self.has_rows() {
+                false => images.labels(labels),
+                true => images.rows(classes, targets),
+            }
             return images.pixels(cores, change, pixels);
         };
         // The one before may be of another shard, of another rank even: it is loaded here as well.
         let before = self.images.before(shard * self.shard);
-        labels.clear();
-        labels.extend(before.classes().chain(images.classes()));
+        before.rows(classes, targets);
+        images.rows(classes, targets);
         let room = images.room(change);
-        pixels.resize(labels.len() * room, 0);
+        pixels.resize((1 + images.indices.len()) * room, 0);
         let (first, others) = pixels.split_at_mut(room);
         before.write(cores, change, first);
         images.write(cores, change, others);
         mix.images(cores, pixels, room, mixed);
-        mix.targets(labels, self.loss.classes(self.network.classes()), targets);
+        mix.targets(classes, targets);
     }
 
     /// The gradient of the first shard, by any team, to be measured.

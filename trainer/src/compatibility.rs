@@ -27,6 +27,12 @@ pub fn check_compatibility(data: &Dataset, model: &Model) -> Result<(), Incompat
             "its images are {found} (channels × rows × columns), those of the model {expected}"
         ));
     }
+    if data.is_multi_label() != model.multi_label {
+        let [found, expected] = [data.is_multi_label(), model.multi_label]
+            .map(|several| if several { "several labels" } else { "one label" });
+        let images = "its images have";
+        return incompatible(format!("{images} {found} each, those of the model {expected}"));
+    }
     let (found, expected) = (data.class_names(), &model.classes[..]);
     let fewer = is_unnamed(found) && found.len() < expected.len();
     if found.len() != expected.len() && !fewer {
@@ -115,6 +121,7 @@ mod tests {
             classes: classes.iter().map(|name| name.to_string()).collect(),
             mean: vec![0.0],
             std: vec![1.0],
+            multi_label: false,
             preparation: None,
         }
     }

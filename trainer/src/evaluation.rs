@@ -2,7 +2,7 @@
 
 use crate::input::Images;
 use crate::partial::PartialEvaluation;
-use crate::scores::{Metrics, Outcome, Tally, logits_of, rank};
+use crate::scores::{Answers, Metrics, Outcome, Tally, logits_of, rank};
 use crate::workers::{Pending, Scratch, Workers};
 use autograd::Tape;
 use kernels::{Cores, LANES, Loss, Targets};
@@ -19,9 +19,11 @@ pub(crate) const SHARD: usize = 64;
 pub struct Evaluation {
     /// The mean loss, neither smoothed nor weighted; in training that of the recipe.
     pub loss: f64,
-    /// The fraction of images whose class is the most probable one: top-1.
+    /// The fraction of images whose class is the most probable one: top-1; where images may have several labels, of
+    /// those of which each label is found and no other.
     pub accuracy: f64,
-    /// The fraction of images whose class is among the five most probable ones; not computed in training.
+    /// The fraction of images whose class is among the five most probable ones; not computed in training, nor where
+    /// images may have several labels.
     pub top5: Option<f64>,
     /// The other measures; not computed in training.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -41,14 +43,38 @@ impl Evaluation {
         tally: &mut Tally,
     ) -> Evaluation {
         let images = labels.len();
+        let metrics = || Metrics::of(classes, labels.zip(outcomes.iter()), tally);
+        let top5 = Some(sums.top5 as f64 / images as f64);
+        Evaluation { top5, ..Evaluation::with_metrics(sums, images, metrics) }
+    }
+
+    /// The same where images may have several labels: those of so many images, of which `sets` are the labels.
+    ///
+    /// # Panics
+    /// If there are no images.
+    pub(crate) fn of_sets<'s>(
+        sums: PartialEvaluation,
+        images: usize,
+        sets: impl Iterator<Item = &'s [u8]>,
+        outcomes: &Outcomes,
+    ) -> Evaluation {
+        Evaluation::with_metrics(sums, images, || {
+            let mut answers = Answers::new(outcomes.width);
+            sets.enumerate().for_each(|(image, set)| answers.push(set, outcomes.logits(image)));
+            answers.metrics()
+        })
+    }
+
+    fn with_metrics(
+        sums: PartialEvaluation,
+        images: usize,
+        metrics: impl FnOnce() -> Metrics,
+    ) -> Evaluation {
         assert!(images > 0, "an evaluation of no images");
-        let part = |found: usize| found as f64 / images as f64;
-        let (accuracy, top5) = (part(sums.top1), Some(part(sums.top5)));
-        let loss = sums.loss / images as f64;
+        let (loss, accuracy) = (sums.loss / images as f64, sums.top1 as f64 / images as f64);
         // Of outputs that are not finite nothing can be said.
-        let finite = loss.is_finite();
-        let metrics = finite.then(|| Metrics::of(classes, labels.zip(outcomes.iter()), tally));
-        Evaluation { loss, accuracy, top5, metrics }
+        let metrics = loss.is_finite().then(metrics);
+        Evaluation { loss, accuracy, top5: None, metrics }
     }
 
     /// The one class predicted for all images or nearly so: [`Metrics::collapsed`].
@@ -57,30 +83,46 @@ impl Evaluation {
     }
 }
 
-/// What a network says of each image of an evaluation, written by whichever thread sees it.
+/// What a network says of each image of an evaluation, written by whichever thread sees it: the words of an [`Outcome`]
+/// or, where images may have several labels, the logits of all of them, a word each.
 #[derive(Default)]
-pub(crate) struct Outcomes(Vec<[AtomicU64; 2]>);
+pub(crate) struct Outcomes {
+    words: Vec<AtomicU64>,
+    /// Words of an image.
+    width: usize,
+}
 
 impl Outcomes {
-    /// Makes room for as many images.
-    pub fn resize(&mut self, images: usize) {
-        self.0.resize_with(images, Default::default);
+    /// Makes room for so many images, which may have several of so many labels or, if there is no number, have one
+    /// class.
+    pub fn resize(&mut self, images: usize, labels: Option<usize>) {
+        self.width = labels.unwrap_or(Outcome::WORDS);
+        self.words.resize_with(images * self.width, Default::default);
     }
 
-    fn put(&self, image: usize, outcome: Outcome) {
-        for (place, word) in self.0[image].iter().zip(outcome.to_words()) {
-            place.store(word, Relaxed);
-        }
+    fn put(&self, image: usize, words: impl Iterator<Item = u64>) {
+        let places = &self.words[image * self.width..][..self.width];
+        places.iter().zip(words).for_each(|(place, word)| place.store(word, Relaxed));
     }
 
     fn iter(&self) -> impl Iterator<Item = Outcome> + Clone {
-        let words = |[a, b]: &[AtomicU64; 2]| [a.load(Relaxed), b.load(Relaxed)];
-        self.0.iter().map(move |place| Outcome::from_words(words(place)))
+        let places = self.words.as_chunks().0.iter();
+        places.map(|[a, b]| Outcome::from_words([a.load(Relaxed), b.load(Relaxed)]))
+    }
+
+    fn logits(&self, image: usize) -> impl Iterator<Item = f32> {
+        let places = &self.words[image * self.width..][..self.width];
+        places.iter().map(|word| f32::from_bits(word.load(Relaxed) as u32))
+    }
+
+    /// How many words an image has.
+    pub fn width(&self) -> usize {
+        self.width
     }
 
     /// The words of all images, to be exchanged.
     pub fn words_mut(&mut self) -> impl Iterator<Item = &mut u64> {
-        self.0.iter_mut().flatten().map(AtomicU64::get_mut)
+        self.words.iter_mut().map(AtomicU64::get_mut)
     }
 }
 
@@ -130,21 +172,36 @@ pub(crate) fn evaluate(
 fn part_of_shard(
     cores: Cores<'_>,
     Evaluated { network, weights, loss, images }: Evaluated<'_>,
-    Scratch { tape, labels, pixels, row, .. }: &mut Scratch,
+    Scratch { tape, labels, pixels, targets, row, .. }: &mut Scratch,
     (outcomes, first): (&Outcomes, usize),
 ) -> PartialEvaluation {
-    images.labels(labels);
+    let several = images.split.is_multi_label();
     images.pixels(cores, None, pixels);
     let mut tape = Tape::evaluation(cores, tape, weights);
     let x = images.input(&mut tape, network.input(), pixels);
     let outputs = network.forward(&mut tape, x);
-    let (_, sums) = tape.loss(outputs, Targets::Labels(labels), &loss, 1.0);
+    let found = if several {
+        targets.clear();
+        images.rows(loss.classes(network.classes()), targets);
+        Targets::Rows(targets)
+    } else {
+        images.labels(labels);
+        Targets::Labels(labels)
+    };
+    let (_, sums) = tape.loss(outputs, found, &loss, 1.0);
     let outputs = tape.value(outputs);
     let mut top5 = 0;
+    if several {
+        for image in 0..images.indices.len() {
+            logits_of(loss.kind, outputs, image, row);
+            outcomes.put(first + image, row.iter().map(|logit| u64::from(logit.to_bits())));
+        }
+        return PartialEvaluation { loss: sums.loss, top1: sums.correct, top5 };
+    }
     for (image, &label) in labels.iter().enumerate() {
         logits_of(loss.kind, outputs, image, row);
         top5 += usize::from(rank(row, label as usize) < 5);
-        outcomes.put(first + image, Outcome::of(row));
+        outcomes.put(first + image, Outcome::of(row).to_words().into_iter());
     }
     PartialEvaluation { loss: sums.loss, top1: sums.correct, top5 }
 }

@@ -154,6 +154,22 @@ impl<'a> Images<'a> {
         });
     }
 
+    /// Writes a row of so many classes for each to the end of `to`: 1 for what it is of, else 0.
+    pub(crate) fn rows(&self, classes: usize, to: &mut Vec<f32>) {
+        for &image in self.indices {
+            let image = image as usize;
+            let first = to.len();
+            match self.split.label_set(image) {
+                Some(set) => to.extend(set.iter().map(|&value| f32::from(value))),
+                None => {
+                    to.resize(first + classes, 0.0);
+                    to[first + self.split.label(image) as usize] = 1.0;
+                }
+            }
+            assert_eq!(to.len(), first + classes, "targets of image {image}");
+        }
+    }
+
     /// Writes the labels to `to`.
     pub(crate) fn labels(&self, to: &mut Vec<u32>) {
         to.clear();

@@ -34,7 +34,7 @@ pub use optimizer::Optimizer;
 pub use predictor::Predictor;
 pub use progress::{Best, Progress, Stop};
 pub use recipe::Recipe;
-pub use sampler::permute;
+pub use sampler::{permute, pool_rare};
 pub use schedule::{PlateauState, Schedule};
 pub use state::{RestoreError, State};
 pub use training::{

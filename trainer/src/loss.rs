@@ -12,8 +12,8 @@ pub(crate) struct ClassLoss {
     smoothing: f32,
     /// By class, if they differ.
     weights: Option<Vec<f32>>,
-    /// Whether targets are probabilities, as of mixed images.
-    mixed: bool,
+    /// Whether targets are probabilities, as of mixed images, or several to an image.
+    rows: bool,
 }
 
 impl ClassLoss {
@@ -27,24 +27,29 @@ impl ClassLoss {
     ) -> Result<ClassLoss, RecipeError> {
         let model = &recipe.model;
         let kind = kind(model.loss);
-        check_network(model.loss, network)?;
+        let multi_label = data.is_multi_label();
+        check_network(model.loss, network, multi_label.then(|| data.classes()))?;
         let weights = match &model.class_weights {
             None => None,
-            Some(_) if data.share().is_some() => {
-                let expected = "none, as no rank knows the classes of all training images";
-                return Err(RecipeError::value("model.class_weights", "set", expected));
+            Some(ClassWeights::Balanced(_)) if multi_label => {
+                let expected = "a list of numbers, one for each label, as images may have several";
+                return Err(RecipeError::value("model.class_weights", "\"balanced\"", expected));
             }
-            Some(ClassWeights::Balanced(_)) => {
-                let labels = training.iter().map(|&i| train.label(i as usize));
-                Some(balanced(labels, data.classes()))
-            }
+            Some(ClassWeights::Balanced(_)) => Some(match data.share() {
+                Some(share) => balanced(share.labels.iter().copied(), data.classes()),
+                None => {
+                    let labels = training.iter().map(|&i| train.label(i as usize));
+                    balanced(labels, data.classes())
+                }
+            }),
             Some(ClassWeights::List(weights)) => {
                 check_list(weights, data.class_names())?;
                 Some(weights.iter().map(|weight| *weight as f32).collect())
             }
         };
-        let (smoothing, mixed) = (model.label_smoothing as f32, recipe.augment.mixes());
-        Ok(ClassLoss { kind, smoothing, weights, mixed })
+        let smoothing = model.label_smoothing as f32;
+        let rows = recipe.augment.mixes() || multi_label;
+        Ok(ClassLoss { kind, smoothing, weights, rows })
     }
 
     /// As the kernel takes it.
@@ -58,14 +63,14 @@ impl ClassLoss {
     }
 
     /// What the sum of the losses of a batch is divided by: the sum of the weights of its labels, or the number
-    /// of its images where there are no weights, or, as in PyTorch, where targets are probabilities. It depends on the
-    /// whole batch, and so neither on shards nor on ranks.
+    /// of its images where there are no weights, or, as in PyTorch, where targets are probabilities or of several
+    /// labels. It depends on the whole batch, and so neither on shards nor on ranks.
     pub fn divisor(&self, labels: impl ExactSizeIterator<Item = u32>) -> f32 {
         let images = labels.len() as f32;
-        let Some(weights) = self.weights.as_ref().filter(|_| !self.mixed) else { return images };
+        let Some(weights) = self.weights.as_ref().filter(|_| !self.rows) else { return images };
         let sum: f64 = labels.map(|label| f64::from(weights[label as usize])).sum();
-        // Images that count for nothing have no loss but what label smoothing gives to other classes: that is divided by
-        // their number.
+        // Images that count for nothing have no loss but what label smoothing gives to other classes: that is divided
+        // by their number.
         if sum > 0.0 { sum as f32 } else { images }
     }
 }
@@ -78,23 +83,45 @@ fn kind(name: LossName) -> LossKind {
     }
 }
 
-/// That binary cross-entropy is for these classes.
-pub(crate) fn check_classes(loss: LossName, classes: usize) -> Result<(), RecipeError> {
+/// That the loss is one for the classes of these data.
+pub(crate) fn check_classes(loss: LossName, data: &Dataset) -> Result<(), RecipeError> {
+    let classes = data.classes();
+    if data.is_multi_label() {
+        let found = format!("\"{loss}\"");
+        let expected =
+            "\"bce\" (binary cross-entropy), as images of these data may have several labels";
+        return match loss {
+            LossName::Bce => Ok(()),
+            _ => Err(RecipeError::value("model.loss", found, expected)),
+        };
+    }
     if loss != LossName::Bce || classes == 2 {
         return Ok(());
     }
     let expected = format!(
-        "\"cross-entropy\", as the data have {classes} classes: binary cross-entropy has one output, for two"
+        "\"cross-entropy\", as the data have {classes} classes: binary cross-entropy has one output, for two (or an \
+         output for each label, where images may have several)"
     );
     Err(RecipeError::value("model.loss", "\"bce\"", expected))
 }
 
-/// That the outputs of the network are those of which the loss is.
-fn check_network(loss: LossName, network: &Network) -> Result<(), RecipeError> {
+/// That the outputs of the network are those of which the loss is; `labels` is how many there are to choose from where
+/// images may have several.
+fn check_network(
+    loss: LossName,
+    network: &Network,
+    labels: Option<usize>,
+) -> Result<(), RecipeError> {
     let outputs = network.classes();
     let last = network.layers().last().map(|layer| &layer.kind);
     let ends_in_logarithms = matches!(last, Some(Kind::Softmax(Softmax { log: true })));
     match loss {
+        LossName::Bce if labels == Some(outputs) => Ok(()),
+        LossName::Bce if labels.is_some() => {
+            let labels = labels.unwrap_or_default();
+            let expected = format!("a network of {labels} outputs, one for each label of the data");
+            Err(RecipeError::value("model.layers", format!("{outputs} outputs"), expected))
+        }
         LossName::Bce if outputs != 1 => {
             let expected = format!(
                 "\"cross-entropy\", as the network has {outputs} outputs: binary cross-entropy has one, for \
@@ -140,14 +167,14 @@ mod tests {
         let labels = [0, 0, 0, 0, 0, 0, 2, 2, 3];
         let weights = balanced(labels.into_iter(), 4);
         assert_eq!(weights, [0.5, 0.0, 1.5, 3.0]);
-        let (kind, smoothing, mixed) = (LossKind::CrossEntropy, 0.0, false);
-        let loss = ClassLoss { kind, smoothing, weights: Some(weights), mixed };
+        let (kind, smoothing, rows) = (LossKind::CrossEntropy, 0.0, false);
+        let loss = ClassLoss { kind, smoothing, weights: Some(weights), rows };
         assert_eq!(loss.divisor(labels.into_iter()), 9.0);
         assert_eq!(loss.divisor([0, 3].into_iter()), 3.5);
         assert_eq!(loss.divisor([1, 1].into_iter()), 2.0, "not zero");
         let plain = ClassLoss { weights: None, ..loss.clone() };
         assert_eq!(plain.divisor([0, 3].into_iter()), 2.0);
-        let mixed = ClassLoss { mixed: true, ..loss };
+        let mixed = ClassLoss { rows: true, ..loss };
         assert_eq!(mixed.divisor([0, 3].into_iter()), 2.0);
     }
 }

@@ -1,7 +1,7 @@
 //! Mixing of the images of a batch, each with the one before it: mixup and CutMix.
 //!
-//! The first image comes after the last. One choice is made for a whole batch, of (seed, step); box and shares are those
-//! of `torchvision.transforms.v2`.
+//! The first image comes after the last. One choice is made for a whole batch, of (seed, step); box and shares are
+//! those of `torchvision.transforms.v2`.
 //!
 //! Sources: H. Zhang et al., "mixup: Beyond empirical risk minimization", ICLR 2018; S. Yun et al., "CutMix:
 //! Regularization strategy to train strong classifiers with localizable features", ICCV 2019.
@@ -87,8 +87,8 @@ impl Mixing {
     }
 }
 
-/// A number of Beta(α, α), from 0 to 1, made of two random words: ½ + ½ t / √(2α + t²) of Student's t with 2α degrees of
-/// freedom, for any α > 0.
+/// A number of Beta(α, α), from 0 to 1, made of two random words: ½ + ½ t / √(2α + t²) of Student's t with 2α
+/// degrees of freedom, for any α > 0.
 ///
 /// Source: R. Bailey, "Polar generation of random variates with the t-distribution", Mathematics of Computation 62,
 /// 1994: t = √(2α · (u^(−1/α) − 1)) · cos(2πv).
@@ -160,15 +160,15 @@ impl Mix {
         });
     }
 
-    /// Writes the targets of images 1, 2, …, a row of so many classes for each; `labels` has that of image 0 first.
-    pub(crate) fn targets(&self, labels: &[u32], classes: usize, to: &mut Vec<f32>) {
+    /// Makes of the targets of images 0, 1, …, a row of so many classes for each, those of images 1, 2, …, each with
+    /// those of the one before it mixed into them.
+    pub(crate) fn targets(&self, classes: usize, rows: &mut Vec<f32>) {
         let own = self.own_share();
-        to.clear();
-        to.resize(labels.len().saturating_sub(1) * classes, 0.0);
-        for (pair, row) in labels.windows(2).zip(to.chunks_exact_mut(classes)) {
-            row[pair[1] as usize] += own;
-            row[pair[0] as usize] += 1.0 - own;
+        let mixed = rows.len().saturating_sub(classes);
+        for i in 0..mixed {
+            rows[i] = own * rows[i + classes] + (1.0 - own) * rows[i];
         }
+        rows.truncate(mixed);
     }
 }
 

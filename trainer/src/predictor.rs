@@ -229,6 +229,7 @@ mod tests {
             classes: vec![String::new(); 5],
             mean: vec![0.3, 0.4],
             std: vec![0.5],
+            multi_label: false,
             preparation: None,
         }
     }

@@ -3,6 +3,7 @@
 use crate::ranks::shards_of;
 use autograd::{Philox, Purpose, below};
 use dataset::Share;
+use std::ops::Range;
 
 /// The images of an epoch in their order: a permutation that is a function of seed and epoch.
 pub(crate) fn shuffle(seed: u64, epoch: u32, images: &mut [u32]) {
@@ -10,29 +11,39 @@ pub(crate) fn shuffle(seed: u64, epoch: u32, images: &mut [u32]) {
     permute(images, |group| philox.words([epoch, group, 0, 0]));
 }
 
-/// The order of an epoch for a rank that holds a share of the images. Where a batch has its shards,
+/// The order of an epoch where each rank holds a share of the images. Where a batch has a rank's shards,
 /// there are its own images: shuffled by (seed, epoch, rank), and shuffled anew when they are used up
-/// before the epoch is. Where other ranks have theirs is an own image too, at which nobody looks.
+/// before the epoch is. Where those of other ranks than these are is an own image, at which nobody looks.
 pub(crate) fn deal(
-    seed: u64,
-    epoch: u32,
+    (seed, epoch): (u64, u32),
     share: &Share,
-    [batch, shard]: [usize; 2],
+    ranks: Range<usize>,
+    sizes: [usize; 2],
     order: &mut Vec<u32>,
 ) {
+    order.clear();
+    order.resize(share.images(), share.own().start);
+    ranks.for_each(|rank| deal_own((seed, epoch), share, rank, sizes, order));
+}
+
+/// Puts the images of a rank where batches have its shards.
+fn deal_own(
+    (seed, epoch): (u64, u32),
+    share: &Share,
+    rank: usize,
+    [batch, shard]: [usize; 2],
+    order: &mut [u32],
+) {
     let philox = Philox::new(seed, Purpose::Shuffle);
-    let rank = share.rank as u32;
     let mut own: Vec<u32> = vec![];
     let mut pass = 0;
-    order.clear();
-    order.resize(share.images, share.own.start);
     for batch in order.chunks_mut(batch) {
-        let shards = shards_of(batch.len().div_ceil(shard), share.rank, share.ranks);
+        let shards = shards_of(batch.len().div_ceil(shard), rank, share.ranks());
         let end = batch.len().min(shards.end * shard);
         for place in &mut batch[end.min(shards.start * shard)..end] {
             if own.is_empty() {
-                own.extend(share.own.clone());
-                permute(&mut own, |group| philox.words([epoch, group, 1 + rank, pass]));
+                own.extend(share.parts[rank].clone());
+                permute(&mut own, |group| philox.words([epoch, group, 1 + rank as u32, pass]));
                 pass += 1;
             }
             *place = own.pop().expect("a share is not empty");
@@ -117,6 +128,19 @@ pub(crate) fn hold_out_of_each(seed: u64, labels: &[u32], held_out: usize) -> (V
     (training, validation)
 }
 
+/// Images of a set of labels at least that makes it a class to divide by.
+const COMMON: usize = 10;
+
+/// Sets of labels as classes to divide images by: the sets of few images are one class together, of which there would
+/// be nothing to divide.
+pub fn pool_rare(sets: &[u32]) -> Vec<u32> {
+    let highest = sets.iter().max().copied().unwrap_or(0);
+    let mut counts = vec![0; highest as usize + 1];
+    sets.iter().for_each(|&set| counts[set as usize] += 1);
+    let class = |&set: &u32| if counts[set as usize] < COMMON { highest + 1 } else { set };
+    sets.iter().map(class).collect()
+}
+
 /// The shuffle of Fisher and Yates; position `i` takes word `i mod 4` of group ⌊i / 4⌋.
 pub fn permute(items: &mut [u32], words: impl Fn(u32) -> [u32; 4]) {
     let mut group = u32::MAX;
@@ -153,14 +177,17 @@ mod tests {
     /// Two ranks with seven and three images, in batches of four and shards of one.
     #[test]
     fn a_rank_deals_its_own_images() {
-        let deal = |seed, epoch, rank: usize| {
-            let own = [0..7, 7..10][rank].clone();
+        let share = |rank| {
             let (fingerprint, statistics) = (String::new(), PixelStatistics::default());
-            let share = Share { rank, ranks: 2, own, images: 10, statistics, fingerprint };
+            let (parts, labels) = (vec![0..7, 7..10], vec![0; 10]);
+            Share { rank, parts, labels, statistics, fingerprint }
+        };
+        let deal_to = |seed, epoch, rank, ranks| {
             let mut order = vec![];
-            deal(seed, epoch, &share, [4, 1], &mut order);
+            deal((seed, epoch), &share(rank), ranks, [4, 1], &mut order);
             order
         };
+        let deal = |seed, epoch, rank| deal_to(seed, epoch, rank, rank..rank + 1);
         let places = |order: &[u32], wanted: [usize; 5]| wanted.map(|place| order[place]);
         for (seed, epoch) in [(1, 0), (1, 1), (2, 0)] {
             let mut first = places(&deal(seed, epoch, 0), [0, 1, 4, 5, 8]);
@@ -172,6 +199,14 @@ mod tests {
             assert_eq!(second[..3], [7, 8, 9]);
             assert_ne!(second[3], second[4]);
             assert_eq!(deal(seed, epoch, 1), deal(seed, epoch, 1));
+        }
+        // Whoever needs to know what others have finds the same.
+        let all = deal_to(1, 0, 0, 0..2);
+        assert_eq!(all, deal_to(1, 0, 1, 0..2));
+        let own = [deal(1, 0, 0), deal(1, 0, 1)];
+        for place in 0..10 {
+            let rank = usize::from([2, 3, 6, 7, 9].contains(&place));
+            assert_eq!(all[place], own[rank][place]);
         }
         assert_ne!(deal(1, 0, 0), deal(1, 1, 0));
         assert_ne!(deal(1, 0, 0), deal(2, 0, 0));

@@ -3,7 +3,7 @@
 use super::{Operation, pieces};
 use crate::Tensor;
 use crate::tape::{Backward, Operands, Tape, Var};
-use kernels::Epilogue;
+use kernels::{Activation, Epilogue};
 
 impl Tape<'_> {
     /// `y = a + b`, of one shape.
@@ -45,21 +45,21 @@ impl Tape<'_> {
         self.record(y, out, needs, Add { x, y, relu })
     }
 
-    /// `y = y + x` in the room of `y`, of one shape, followed by a ReLU where `relu` is set, on a tape that does not
-    /// record.
+    /// `y = f(y + x)` in the room of `y`, of one shape, with an activation or none, on a tape that does not record.
     ///
     /// # Panics
     /// If the shapes differ, or the tape records.
-    pub fn add_to(&mut self, y: Var, x: Var, relu: bool) {
+    pub fn add_to(&mut self, y: Var, x: Var, activation: Option<Activation>) {
         assert!(!self.is_training(), "a gradient needs what was added to");
         self.assert_alike(y, x);
         let mut sum = self.take_value(y);
         let (isa, other) = (self.isa(), self.value(x).data());
-        let epilogue = if relu { Epilogue::Relu } else { Epilogue::None };
+        let (epilogue, rest) = Epilogue::of(activation);
         pieces::by_value(self.cores, sum.data_mut(), 1, |place, y| {
             kernels::add_to(isa, y, &other[place], epilogue);
+            rest.into_iter().for_each(|f| kernels::activate_in_place(isa, f, y));
         });
-        self.finish(y, sum, false, if relu { "addition + ReLU" } else { "addition" });
+        self.finish(y, sum, false, "addition");
     }
 }
 

@@ -20,17 +20,20 @@ pub struct BatchNorm {
     pub batches: Param,
     /// Added to the variance.
     pub epsilon: f32,
+    /// What its statistics count for where a network uses the batch norm again: (1 − momentum) to the power of how
+    /// often it does so later. They are then added to the same places. 1 where it does not.
+    pub share: f32,
 }
 
 impl Tape<'_> {
     /// `y = γ · (x − mean) / √(variance + ε) + β` per channel, followed by a ReLU where `relu` is set.
     ///
-    /// A tape that records takes mean and (biased) variance from the images it sees, that is per
-    /// shard. Its backward adds this shard's share of the batch's mean and unbiased variance to the
-    /// places of the running statistics in the gradient buffer, where the reduction over shards
-    /// completes them, and its share of the batch to the place of the number of batches, which so
-    /// becomes one. None of these is a gradient: an optimiser moves them towards what was found, by
-    /// rules of their own. Any other tape takes the running statistics.
+    /// A tape that records takes mean and (biased) variance from the images it sees, that is per shard. Its
+    /// backward adds this shard's share of the batch's mean and unbiased variance to the places of the running
+    /// statistics in the gradient buffer, where the reduction over shards completes them, and its share of the
+    /// batch to the place of the number of batches, which so becomes one (as many as a network uses the layer).
+    /// None of these is a gradient: an optimiser moves them towards what was found, by rules of their own. Any
+    /// other tape takes the running statistics.
     pub fn batch_norm2d(&mut self, x: Var, norm: BatchNorm, relu: bool) -> Var {
         let epilogue = if relu { Epilogue::Relu } else { Epilogue::None };
         self.run_batch_norm(x, norm, epilogue)
@@ -167,7 +170,11 @@ impl BatchNorm2d {
         let share = x.images() as f32 / b.batch as f32;
         let count = x.images() * x.layout().pixels();
         let unbiased = share * (count as f32 / (count.max(2) - 1) as f32);
-        let sums = [(self.norm.mean, mean, share), (self.norm.variance, variance, unbiased)];
+        let of_use = self.norm.share;
+        let sums = [
+            (self.norm.mean, mean, of_use * share),
+            (self.norm.variance, variance, of_use * unbiased),
+        ];
         for (param, values, weight) in sums {
             for (sum, value) in param.of_mut(b.gradients).iter_mut().zip(values) {
                 *sum += weight * value;

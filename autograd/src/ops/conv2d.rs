@@ -5,8 +5,8 @@ use super::{BatchNorm, Epilogue, Operation, pieces};
 use crate::Tensor;
 use crate::tape::{Backward, Param, Part, Tape, Var};
 use kernels::{
-    Conv2dOptions, Convolution, DepthwiseTensors, Operands, Precision, Start, Store, Window,
-    Winograd,
+    Activation, Conv2dOptions, Convolution, DepthwiseTensors, Operands, Precision, Start, Store,
+    Window, Winograd,
 };
 
 impl Tape<'_> {
@@ -56,8 +56,8 @@ impl Tape<'_> {
         self.run_conv2d(x, weight, bias, convolution, Epilogue::ReluMaxPool)
     }
 
-    /// `relu(batch_norm2d(conv2d(x)))`, the ReLU where `relu` is set, on a tape that does not record:
-    /// the running statistics and the scale go into the weights.
+    /// `f(batch_norm2d(conv2d(x)))`, with an activation or none, on a tape that does not record: the running statistics
+    /// and the scale go into the weights, and the activation is computed in the room of its input.
     ///
     /// # Panics
     /// As [`Tape::conv2d`]; or if the tape records.
@@ -68,7 +68,7 @@ impl Tape<'_> {
         bias: Option<Param>,
         options: impl Into<Conv2dOptions>,
         norm: BatchNorm,
-        relu: bool,
+        activation: Option<Activation>,
     ) -> Var {
         assert!(!self.is_training(), "batch statistics depend on the convolution's output");
         let convolution = self.convolution(x, weight, options.into());
@@ -87,10 +87,11 @@ impl Tape<'_> {
             None => shift.fill(0.0),
         }
         norm.fold(self.params, weights, shift);
-        let epilogue = if relu { kernels::Epilogue::Relu } else { kernels::Epilogue::None };
+        let (epilogue, rest) = kernels::Epilogue::of(activation);
         let (x, start) = (self.value(x).data(), Start::Bias(shift));
         let operands = Operands { weights, x, start, epilogue };
         plan.forward(self.cores, operands, &mut scratch, out.data_mut());
+        pieces::activate_in_place(self.cores, rest, out.data_mut());
         self.workspace.folded = folded;
         self.workspace.scratch = scratch;
         self.workspace.plans.put(index, plan);

@@ -1,7 +1,7 @@
 //! Operations value by value or plane by plane, in parts: each a piece of the output, which the kernel
 //! computes from the same piece of the inputs.
 
-use kernels::{Cores, Cost, LANES, Layout};
+use kernels::{Activation, Cores, Cost, LANES, Layout};
 use std::ops::Range;
 
 /// Floats that pieces are whole multiples of: pages, so that no two threads write to one.
@@ -22,6 +22,12 @@ pub(crate) fn by_value(
 pub(crate) fn add_assign(cores: Cores<'_>, y: &mut [f32], x: &[f32]) {
     assert_eq!(x.len(), y.len(), "lengths of x and y");
     by_value(cores, y, 2, |place, y| kernels::add_assign(cores.isa(), y, &x[place]));
+}
+
+/// `y = f(y)`.
+pub(crate) fn activate_in_place(cores: Cores<'_>, f: Option<Activation>, y: &mut [f32]) {
+    let Some(f) = f else { return };
+    by_value(cores, y, 1, |_, y| kernels::activate_in_place(cores.isa(), f, y));
 }
 
 /// `dy = 0` wherever not `y > 0`.

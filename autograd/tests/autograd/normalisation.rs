@@ -14,7 +14,7 @@ use reference::*;
 
 fn norm(p: &[Param], epsilon: f32) -> BatchNorm {
     let [weight, bias, mean, variance, batches] = [p[0], p[1], p[2], p[3], p[4]];
-    BatchNorm { weight, bias, mean, variance, batches, epsilon }
+    BatchNorm { weight, bias, mean, variance, batches, epsilon, share: 1.0 }
 }
 
 /// The definition, with what the bounds above need.

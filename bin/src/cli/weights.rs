@@ -73,6 +73,7 @@ impl WeightsFlags {
         let usage = Usage { input, classes, mean, std };
         let mut model = Model::from_state_dict(&tensors, &architecture, usage).map_err(run)?;
         model.preparation = data.preparation();
+        model.multi_label = data.is_multi_label();
         warn_of_statistics(&model, &file);
         Ok(Loaded { model, file, scaling })
     }

@@ -58,6 +58,9 @@ impl Answer<'_> {
         if !steps.is_empty() {
             text += &format!(" ({})", steps.join(", "));
         }
+        if self.found.is_empty() {
+            text += "\n            no label";
+        }
         for &(label, probability) in self.found {
             text +=
                 &format!("\n{:8.2} %  {}", 100.0 * probability, printable(&self.classes[label]));
@@ -66,7 +69,10 @@ impl Answer<'_> {
     }
 
     fn json(&self) -> String {
-        let prediction = |&(label, probability): &(usize, f64)| json!({ "class": self.classes[label], "label": label, "probability": probability });
+        let prediction = |&(label, probability): &(usize, f64)| {
+            let class = &self.classes[label];
+            json!({ "class": class, "label": label, "probability": probability })
+        };
         let predictions: Vec<_> = self.found.iter().map(prediction).collect();
         let object = json!({
             "image": self.name,

@@ -14,7 +14,7 @@ use std::fs::File;
 use std::io;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
-use trainer::scores::probabilities;
+use trainer::scores::{label_probabilities, probabilities};
 use trainer::{Predictor, Workers};
 
 /// Pictures that are decoded before they are shown to the network, for each thread.
@@ -32,7 +32,7 @@ pub struct Arguments {
     /// The files are IDX files: show these images of them
     #[arg(long, value_name = "I,J..K", value_parser = parse_ranges)]
     index: Option<Ranges>,
-    /// How many classes to print, the most probable first, or all of them [default: 3]
+    /// How many classes to print, the most probable first, or all of them [default: 3; of several labels, those found]
     #[arg(long, value_name = "K|all", value_parser = parse_top)]
     top: Option<Top>,
     /// For a picture of other proportions [default: as in training, else pad]
@@ -74,6 +74,9 @@ Examples:
 
 Of a folder the files are shown whose names are those of pictures (.png, .jpg, .webp, …), and those in
 folders below; not those that are hidden or of a system.
+
+Where an image may have several labels, those of more than 50 % are printed, each with a probability of its own,
+however many they are; --top K prints the K most probable ones.
 
 A JSON object has image, index (null but for IDX files), predictions (class, label, probability),
 resized_from (columns and rows, or null), turned_grey and inverted. Comma-separated values have a heading
@@ -140,6 +143,8 @@ fn predict(arguments: &Arguments) -> Result<bool, Failure> {
         top: match arguments.top {
             Some(Top::All) => classes,
             Some(Top::Count(count)) => usize::from(count),
+            // What is found, however many, where there may be several labels.
+            None if model.multi_label => classes,
             None => classes.min(3),
         },
     };
@@ -277,13 +282,19 @@ impl Answers<'_> {
         if logits.iter().any(|logit| !logit.is_finite()) {
             return Err(format!("{name}: what the network makes of it is not finite"));
         }
-        let found = probabilities(logits);
+        let model = self.predictor.model();
+        let several = model.multi_label;
+        let mut found = if several { label_probabilities(logits) } else { probabilities(logits) };
+        found.truncate(self.top);
+        if several && self.arguments.top.is_none() {
+            found.retain(|(_, probability)| *probability > 0.5);
+        }
         Ok(self.format.lines(&Answer {
             name,
             index: query.index,
             prepared,
-            classes: &self.predictor.model().classes,
-            found: &found[..self.top],
+            classes: &model.classes,
+            found: &found,
         }))
     }
 }

@@ -6,7 +6,7 @@ use crate::cli::{Failure, check_name, printable, run, say, usage};
 use serde_json::json;
 use std::path::Path;
 use tracking::{SheetRow, sheet};
-use trainer::Recipe;
+use trainer::{Preview, Recipe};
 
 /// Images on a sheet at most, and how often each is.
 const IMAGES: usize = 16;
@@ -23,13 +23,17 @@ pub fn draw(job: &Job<'_>, recipe: &Recipe, file: &Path) -> Result<(), Failure> 
     let trainer = job.trainer(recipe, job.recipe_name(), &data, &workers)?;
     let found = trainer.preview(IMAGES, EPOCHS);
     let images: Vec<u32> = found.iter().map(|preview| preview.image).collect();
-    let rows: Vec<SheetRow> = found
-        .into_iter()
-        .map(|preview| SheetRow {
-            title: data.class_names()[preview.class as usize].clone(),
-            images: preview.epochs,
-        })
-        .collect();
+    let train = data.train().map_err(run)?;
+    let names = data.class_names();
+    let title = |preview: &Preview| match train.label_set(preview.image as usize) {
+        None => names[preview.class as usize].clone(),
+        Some(set) => {
+            let held = names.iter().zip(set).filter(|(_, held)| **held == 1);
+            held.map(|(name, _)| &**name).collect::<Vec<_>>().join(", ")
+        }
+    };
+    let row = |preview: Preview| SheetRow { title: title(&preview), images: preview.epochs };
+    let rows: Vec<SheetRow> = found.into_iter().map(row).collect();
     files::write_file(file, &sheet(data.image_shape(), &rows).png()).map_err(run)?;
     match job.style {
         Style::Quiet => {}

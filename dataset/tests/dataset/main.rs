@@ -4,6 +4,7 @@ mod cache;
 mod directory;
 mod fashion_mnist;
 mod fixture;
+mod label_sets;
 mod malformed;
 #[cfg(unix)]
 mod truncated_map;

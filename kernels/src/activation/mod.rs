@@ -8,10 +8,10 @@ mod gelu;
 mod piecewise;
 mod sigmoid;
 
-use crate::Store;
 use crate::isa::{Isa, dispatch};
-use crate::pointwise::{map, map2, update};
+use crate::pointwise::{apply, map, map2, update};
 use crate::simd::Simd;
+use crate::{Epilogue, Store};
 use gelu::{Gelu, GeluTanh};
 use piecewise::{HardSigmoid, HardSwish, LeakyRelu, Relu, Relu6};
 use sigmoid::{Elu, Sigmoid, Silu, Softplus, Tanh};
@@ -73,6 +73,19 @@ macro_rules! with_function {
     };
 }
 
+impl Epilogue {
+    /// What a kernel can apply of an activation, or none, before it stores its values, and what of it is left to
+    /// [`activate_in_place`].
+    pub fn of(activation: Option<Activation>) -> (Epilogue, Option<Activation>) {
+        match activation {
+            None => (Epilogue::None, None),
+            Some(Activation::Relu) => (Epilogue::Relu, None),
+            Some(Activation::Relu6) => (Epilogue::Relu6, None),
+            Some(_) => (Epilogue::None, activation),
+        }
+    }
+}
+
 /// `y = f(x)`, value by value.
 ///
 /// # Panics
@@ -81,6 +94,13 @@ pub fn activate(isa: Isa, f: Activation, x: &[f32], y: &mut [f32]) {
     assert_eq!(x.len(), y.len(), "lengths of x and y");
     dispatch!(isa, s => with_function!(f, f => s.vectorize(#[inline(always)] || {
         map(s, x, y, Store::Overwrite, #[inline(always)] |x| f.value(s, x))
+    })));
+}
+
+/// `y = f(y)`, value by value: [`activate`] in the room of its input.
+pub fn activate_in_place(isa: Isa, f: Activation, y: &mut [f32]) {
+    dispatch!(isa, s => with_function!(f, f => s.vectorize(#[inline(always)] || {
+        apply(s, y, #[inline(always)] |y| f.value(s, y))
     })));
 }
 

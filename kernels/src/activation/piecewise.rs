@@ -1,7 +1,7 @@
 //! Activations of straight and parabolic pieces.
 
 use super::Function;
-use crate::output::relu;
+use crate::output::{relu, relu6};
 use crate::simd::Simd;
 
 #[derive(Clone, Copy)]
@@ -41,8 +41,7 @@ pub(super) struct Relu6;
 impl<S: Simd> Function<S> for Relu6 {
     #[inline(always)]
     fn value(self, s: S, x: S::Vector) -> S::Vector {
-        let x = relu(s, x);
-        s.select(s.gt(x, s.splat(6.0)), s.splat(6.0), x)
+        relu6(s, x)
     }
 
     #[inline(always)]

@@ -315,21 +315,26 @@ impl<S: Simd> Affine<S> {
         Affine { channel, mean: s.splat(mean), inverse, slope, beta }
     }
 
-    /// The output before ReLU, from `x − mean`: forward and backward agree on its sign.
+    /// The output before the epilogue, from `x − mean`: forward and backward agree on its sign.
     #[inline(always)]
     fn output(&self, s: S, deviation: S::Vector) -> S::Vector {
         s.mul_add(deviation, self.slope, self.beta)
     }
 
-    /// `x − mean`, and `dy` where it passes the ReLU.
+    /// `x − mean`, and `dy` where it passes the epilogue.
     #[inline(always)]
-    fn through_relu(&self, s: S, x: &Vector, dy: &Vector, epilogue: Epilogue) -> [S::Vector; 2] {
+    fn through(&self, s: S, x: &Vector, dy: &Vector, epilogue: Epilogue) -> [S::Vector; 2] {
         let (deviation, dy) = (s.sub(s.load(x), self.mean), s.load(dy));
         match epilogue {
             Epilogue::None => [deviation, dy],
             Epilogue::Relu => {
                 let alive = s.gt(self.output(s, deviation), s.zero());
                 [deviation, s.keep(alive, dy)]
+            }
+            Epilogue::Relu6 => {
+                let y = self.output(s, deviation);
+                let [positive, below] = [s.gt(y, s.zero()), s.gt(s.splat(6.0), y)];
+                [deviation, s.keep(positive, s.keep(below, dy))]
             }
         }
     }
@@ -382,7 +387,7 @@ unsafe fn input_gradient<S: Simd>(
         // SAFETY: the caller's promise.
         let to = unsafe { plane_mut(dx, op.plane(block, affine.channel)) };
         for ((x, dy), dx) in inputs.zip(to) {
-            let [deviation, g] = affine.through_relu(s, x, dy, op.epilogue);
+            let [deviation, g] = affine.through(s, x, dy, op.epilogue);
             let centred = s.sub(g, mean);
             let along = s.mul_add(s.mul(deviation, affine.inverse), minus_dot, centred);
             put(s, dx, s.keep(valid, s.mul(affine.slope, along)), store);

@@ -1,7 +1,7 @@
 //! Activation functions and their gradients.
 
-use crate::common::{EPSILON, on_every_path, on_every_path_stored};
-use kernels::{Activation, Isa, Store, activate, activate_backward};
+use crate::common::{EPSILON, assert_same_bits, on_every_path, on_every_path_stored};
+use kernels::{Activation, Isa, Store, activate, activate_backward, activate_in_place};
 use reference::{self, assert_close, uniform, widen};
 
 /// Corners, then many values of ordinary size, then of every size.
@@ -36,6 +36,12 @@ fn check(
         |isa, dx| activate_backward(isa, f, &x, &dy, dx, Store::Overwrite),
         |path, dx| assert_close(path, dx, &exact, |i| 3.0 * error * allowance(dy[i]) + least),
     );
+    for isa in Isa::available() {
+        let (mut apart, mut in_place) = (vec![f32::NAN; x.len()], x.clone());
+        activate(isa, f, &x, &mut apart);
+        activate_in_place(isa, f, &mut in_place);
+        assert_same_bits("in place", &in_place, &apart);
+    }
     // Accumulation takes no NaN for its comparison.
     let x: Vec<f32> = x.into_iter().filter(|x| x.abs() < 1e6).collect();
     on_every_path_stored(

@@ -25,11 +25,13 @@ pub struct BatchNorm2d {
     pub momentum: f32,
     /// Whether each channel has a scale and a shift.
     pub affine: bool,
+    /// How often a network uses it again after this place.
+    pub(crate) later: u32,
 }
 
 /// Batch normalisation per channel, ε = 10⁻⁵, running statistics with momentum 0.1, a scale and a shift per channel.
 pub fn batch_norm2d() -> BatchNorm2d {
-    BatchNorm2d { eps: EPSILON, momentum: MOMENTUM, affine: true }
+    BatchNorm2d { eps: EPSILON, momentum: MOMENTUM, affine: true, later: 0 }
 }
 
 impl BatchNorm2d {
@@ -55,7 +57,13 @@ impl BatchNorm2d {
         let [weight, bias] = [0, 1].map(|i| affine.get(i).copied().unwrap_or(none));
         let [mean, variance, batches] =
             statistics.try_into().expect("the three statistics of a batch norm");
-        BatchNorm { weight, bias, mean, variance, batches, epsilon: self.eps }
+        let share = self.kept(self.later);
+        BatchNorm { weight, bias, mean, variance, batches, epsilon: self.eps, share }
+    }
+
+    /// What is left of running statistics after so many batches.
+    pub(crate) fn kept(&self, batches: u32) -> f32 {
+        (0..batches).fold(1.0, |kept, _| kept * (1.0 - self.momentum))
     }
 }
 
@@ -67,7 +75,7 @@ impl Readable for BatchNorm2d {
             let expected = "a number above 0, at most 1";
             let momentum = table.number("momentum", MOMENTUM, expected, |m| m > 0.0 && m <= 1.0)?;
             let affine = table.switch("affine")?.unwrap_or(true);
-            Ok(BatchNorm2d { eps: eps(table, EPSILON)?, momentum, affine }.into())
+            Ok(batch_norm2d().eps(eps(table, EPSILON)?).momentum(momentum).affine(affine).into())
         },
     }];
 }

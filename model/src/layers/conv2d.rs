@@ -4,7 +4,7 @@ use super::definition::{
     Call, FewCall, Form, Operation, Part, Readable, Shape, Work, Written, addressable, product,
 };
 use super::fields::Fields;
-use super::table::{OUTPUTS, Table};
+use super::table::{CLASSES, OUTPUTS, Table};
 use super::{Axes, Kind, window_in_words};
 #[cfg(feature = "onnx")]
 use crate::onnx_nodes::{Array, Graph, Site};
@@ -110,11 +110,12 @@ impl Conv2d {
     /// What is wrong with the groups for so many input channels, or with the padding for such an image.
     fn check(&self, [channels, height, width]: Shape) -> Result<(), String> {
         let (groups, outputs) = (self.options.groups, self.outputs);
-        for (what, n) in [("input channels", channels), ("outputs", outputs)] {
+        for (what, n) in [("input channel", channels), ("output", outputs)] {
             if n.checked_rem(groups) != Some(0) {
+                let plural = if n == 1 { "" } else { "s" };
                 return Err(format!(
-                    "{n} {what} cannot be cut into {groups} groups: expected a number of groups that divides the \
-                     input channels ({channels}) and the outputs ({outputs})"
+                    "{n} {what}{plural} cannot be cut into {groups} groups: expected a number of groups that divides \
+                     the input channels ({channels}) and the outputs ({outputs})"
                 ));
             }
         }
@@ -152,7 +153,7 @@ impl Conv2d {
 }
 
 fn read(table: &Table<'_>) -> Result<Kind, String> {
-    let outputs = table.required("outputs", table.whole("outputs", 1..=OUTPUTS)?)?;
+    let outputs = table.required("outputs", table.outputs()?)?;
     let window = table.unpadded_window(|_| [1, 1])?;
     let padding = table.padding()?;
     let [before, after] = padding.unwrap_or_default();
@@ -190,7 +191,10 @@ impl Written for Conv2d {
     }
 
     fn write(&self, fields: &mut Fields) {
-        fields.whole("outputs", self.outputs);
+        match self.outputs {
+            0 => fields.text("outputs", CLASSES),
+            outputs => fields.whole("outputs", outputs),
+        }
         fields.window(&self.options.window, [1, 1], |fields| {
             self.write_padding(fields);
             if self.options.padding_mode == PaddingMode::Reflect {

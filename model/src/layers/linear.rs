@@ -5,7 +5,6 @@ use super::definition::{
     Call, FewCall, Form, Operation, Part, Readable, Shape, Work, Written, addressable, product,
 };
 use super::fields::Fields;
-use super::table::OUTPUTS;
 #[cfg(feature = "onnx")]
 use crate::onnx_nodes::{Array, Graph, Site};
 use crate::steps::{Value, relu_if};
@@ -40,7 +39,7 @@ impl Readable for Linear {
         fields: &["outputs", "bias"],
         read: |table| {
             // None: as many as there are classes.
-            let outputs = table.whole("outputs", 1..=OUTPUTS)?.unwrap_or(0);
+            let outputs = table.outputs()?.unwrap_or(0);
             Ok(Linear { outputs, bias: table.switch("bias")?.unwrap_or(true) }.into())
         },
     }];

@@ -12,6 +12,9 @@ const COMMON: [&str; 3] = ["kind", "name", "from"];
 /// Outputs of a layer at most.
 pub(crate) const OUTPUTS: u64 = 65_536;
 
+/// What stands for as many outputs as there are classes.
+pub(crate) const CLASSES: &str = "classes";
+
 /// Rows or columns of anything about a window at most.
 pub(crate) const STEPS: u64 = 4096;
 
@@ -113,6 +116,14 @@ impl Table<'_> {
             "a whole number from 0 to {STEPS}, [rows, columns] or [top, bottom, left, right] of such, or \"same\""
         );
         found.map(Some).ok_or_else(|| self.wrong("padding", value, &expected))
+    }
+
+    /// How many outputs; 0 stands for `"classes"`, as many as there are.
+    pub fn outputs(&self) -> Result<Option<usize>, String> {
+        match self.fields.get("outputs") {
+            Some(value) if value == CLASSES => Ok(Some(0)),
+            _ => self.whole("outputs", 1..=OUTPUTS),
+        }
     }
 
     /// Text.

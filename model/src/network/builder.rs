@@ -10,6 +10,7 @@ use crate::layers::{Add, Again, Kind, Layer, Residual, unreadable};
 use autograd::Param;
 use files::Limits;
 use kernels::{Activation, LANES, Precision};
+use std::collections::HashMap;
 
 /// The network of these layers on images of this shape, if it costs no more than the limits allow.
 pub(crate) fn build(
@@ -31,6 +32,7 @@ pub(crate) fn build(
     for param in nodes.iter_mut().flat_map(|node| &mut node.params) {
         *param = parameters[param.offset].place;
     }
+    count_later_uses(&mut nodes);
     let graph = Graph::new(input, &nodes);
     if let Some(layer) = graph.unread() {
         let summary = &summaries[nodes[layer].number];
@@ -51,6 +53,18 @@ pub(crate) fn build(
         precision: Precision::F32,
         witness,
     })
+}
+
+/// Tells each batch norm how often it is used again after its place.
+fn count_later_uses(nodes: &mut [Node]) {
+    let mut uses = HashMap::new();
+    for Node { kind, owner, .. } in nodes.iter_mut().rev() {
+        if let Kind::BatchNorm2d(norm) = kind {
+            let later = uses.entry(*owner).or_insert(0);
+            norm.later = *later;
+            *later += 1;
+        }
+    }
 }
 
 /// What is wrong with the end of a network, of this shape.
@@ -237,13 +251,7 @@ impl<'a> Builder<'a> {
         if found.is_block {
             return Err(format!("layer {name} is a block, and only a layer can be used again"));
         }
-        let node = &self.nodes[found.value - 1];
-        match node.kind {
-            Kind::BatchNorm2d(_) => Err(format!(
-                "layer {name} is a batch norm, whose running statistics are those of one place"
-            )),
-            _ => Ok(node.owner),
-        }
+        Ok(self.nodes[found.value - 1].owner)
     }
 
     /// Adds a parameter; until all are known its place is its index.

@@ -17,7 +17,7 @@ pub use memory::is_large;
 pub(crate) use passes::{Pass, halving};
 pub(crate) use plan::{Graph, Plan, Planned};
 pub use precision::Products;
-pub use statistics::StatisticsError;
+pub use statistics::{Movement, StatisticsError};
 
 use crate::layers::definition::{Operation, Shape};
 use crate::layers::{Conv2d, Kind, Layer};

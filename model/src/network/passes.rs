@@ -12,11 +12,11 @@ pub(crate) enum Pass {
     /// A layer, and the ReLU after it.
     Layer { relu: bool },
     /// A convolution into whose weights the batch norm after it goes: in evaluation its statistics are constants.
-    /// A second input is added to it, in its room, before the ReLU.
+    /// A second input is added to it, in its room, before the activation.
     NormalisedConvolution {
         /// The index of the batch norm.
         norm: usize,
-        relu: bool,
+        activation: Option<Activation>,
     },
     /// A convolution, ReLU and a max-pool that halves rows and columns.
     PooledConvolution,
@@ -55,9 +55,9 @@ impl Pass {
                     // Unless batch norm and max-pool are one pass.
                     (Some(norm), _) if !is_training && halved(graph, norm).is_none() => {
                         let last = summed(graph, first, norm).map_or(norm, |(sum, _)| sum);
-                        let relu = activated(graph, last);
-                        let pass = Pass::NormalisedConvolution { norm, relu: relu.is_some() };
-                        (pass, relu.unwrap_or(last))
+                        let (end, activation) = activated(graph, last).unzip();
+                        let pass = Pass::NormalisedConvolution { norm, activation };
+                        (pass, end.unwrap_or(last))
                     }
                     (_, Some(pool)) => (Pass::PooledConvolution, pool),
                     _ => with_relu(graph, first),
@@ -84,7 +84,7 @@ fn summed(graph: &Graph<'_>, first: usize, norm: usize) -> Option<(usize, usize)
 
 /// A layer with the ReLU after it, if there is one that it takes.
 fn with_relu(graph: &Graph<'_>, first: usize) -> (Pass, usize) {
-    let relu = activated(graph, first).filter(|_| graph.nodes[first].operation().takes_relu());
+    let relu = rectified(graph, first).filter(|_| graph.nodes[first].operation().takes_relu());
     (Pass::Layer { relu: relu.is_some() }, relu.unwrap_or(first))
 }
 
@@ -92,15 +92,24 @@ fn is_norm(node: &Node) -> bool {
     matches!(node.kind, Kind::BatchNorm2d(_))
 }
 
+/// The activation that alone reads a layer, and what it is.
+fn activated(graph: &Graph<'_>, layer: usize) -> Option<(usize, Activation)> {
+    let next = graph.only_reader(layer)?;
+    match graph.nodes[next].kind {
+        Kind::Activation(activation) => Some((next, activation)),
+        _ => None,
+    }
+}
+
 /// The ReLU that alone reads a layer.
-fn activated(graph: &Graph<'_>, layer: usize) -> Option<usize> {
-    let relu = Kind::Activation(Activation::Relu);
-    graph.only_reader(layer).filter(|next| graph.nodes[*next].kind == relu)
+fn rectified(graph: &Graph<'_>, layer: usize) -> Option<usize> {
+    let (relu, _) = activated(graph, layer).filter(|(_, f)| *f == Activation::Relu)?;
+    Some(relu)
 }
 
 /// The pooling by two that alone reads the ReLU that alone reads a layer, if there are two rows and columns.
 fn halved(graph: &Graph<'_>, layer: usize) -> Option<usize> {
-    let pool = graph.only_reader(activated(graph, layer)?)?;
+    let pool = graph.only_reader(rectified(graph, layer)?)?;
     let halves =
         graph.nodes[pool].kind == Kind::MaxPool2d(MaxPool2d { window: halving(), ceil: false });
     let [_, height, width] = graph.nodes[layer].shape;

@@ -18,6 +18,22 @@ pub struct StatisticsError {
     pub problem: &'static str,
 }
 
+/// How the statistics of a batch norm move at each step: a running one r to `kept` · r + `momentum` · b, where b is
+/// what the tape has found of the batch; the number of batches by `uses`.
+///
+/// A batch norm that is used again sees as many batches in a step, one after another: `kept` is (1 − momentum) to the
+/// power of `uses`, and in b each counts for what those after it leave of it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Movement {
+    /// What is left of a running statistic.
+    pub kept: f32,
+    /// What it takes of the batch.
+    pub momentum: f32,
+    /// How often the network uses the batch norm.
+    pub uses: u32,
+}
+
 impl Network {
     /// Checks that these weights have running statistics wherever batch norm has been trained, as
     /// [`Network::forward`] needs them in evaluation. (A network that has not been trained needs none.)
@@ -45,15 +61,15 @@ impl Network {
         found.err().map(|number| self.layer_name(number))
     }
 
-    /// How far this running statistic moves towards that of a batch at each step; `None` if it is none.
-    pub fn momentum(&self, statistic: &Parameter) -> Option<f32> {
-        self.nodes.iter().find_map(|node| match &node.kind {
-            Kind::BatchNorm2d(norm) => {
-                let found = norm.norm(&node.params);
-                [found.mean, found.variance].contains(&statistic.place).then_some(norm.momentum)
-            }
+    /// How this statistic of a batch norm moves; `None` if it is none.
+    pub fn movement(&self, statistic: &Parameter) -> Option<Movement> {
+        let first = self.nodes.iter().find_map(|node| match &node.kind {
+            Kind::BatchNorm2d(norm) => node.params.contains(&statistic.place).then_some(norm),
             _ => None,
-        })
+        });
+        let norm = first.filter(|_| !statistic.role.is_trained())?;
+        let uses = 1 + norm.later;
+        Some(Movement { kept: norm.kept(uses), momentum: norm.momentum, uses })
     }
 
     /// Takes note of weights that are trained on: of a loop that leaves running statistics out,

@@ -18,7 +18,16 @@ fn model(input: [usize; 3], layers: &[Layer]) -> Model {
     }
     let classes = (0..network.classes()).map(|i| format!("class {i}")).collect();
     let (mean, std) = (vec![0.25], vec![0.5]);
-    Model { preset: CUSTOM.into(), network, weights, classes, mean, std, preparation: None }
+    Model {
+        preset: CUSTOM.into(),
+        network,
+        weights,
+        classes,
+        multi_label: false,
+        mean,
+        std,
+        preparation: None,
+    }
 }
 
 fn decoded(model: &Model, fold: bool) -> ModelProto {

@@ -60,9 +60,9 @@ fn activated(convolution: Conv2d, at: &str) -> Vec<Layer> {
     ]
 }
 
-/// More channels by a 1×1 convolution, a depthwise convolution, a factor for each channel by what all pixels have in the
-/// mean, fewer channels; and the input added where the shape is the same. That is all there is of an image with
-/// probability `p`.
+/// More channels by a 1×1 convolution, a depthwise convolution, a factor for each channel by what all pixels have
+/// in the mean, fewer channels; and the input added where the shape is the same. That is all there is of an image
+/// with probability `p`.
 fn block(inputs: usize, stage: &Stage, p: f32) -> Vec<Layer> {
     let Stage { expansion, kernel, stride, outputs, .. } = *stage;
     let hidden = inputs * expansion;

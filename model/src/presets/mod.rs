@@ -1,5 +1,5 @@
-//! Networks by name. Those that torchvision has are in files of their own, with torchvision's names of parameters, so that
-//! its weights can be taken; `tests/presets.rs` holds them against it.
+//! Networks by name. Those that torchvision has are in files of their own, with torchvision's names of parameters,
+//! so that its weights can be taken; `tests/presets.rs` holds them against it.
 
 mod densenet;
 mod efficientnet;

@@ -80,7 +80,8 @@ fn bottleneck(channels: usize, stride: usize, changes: bool) -> Vec<Layer> {
     joined(body.concat(), "bn3", outputs, stride, changes)
 }
 
-/// The sum of a body, whose last layer is `end`, and its input, which has its shape by a 1×1 convolution if that changes.
+/// The sum of a body, whose last layer is `end`, and its input, which has its shape by a 1×1 convolution if that
+/// changes.
 fn joined(
     mut body: Vec<Layer>,
     end: &str,

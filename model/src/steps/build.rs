@@ -3,8 +3,8 @@
 use super::{Kernel, Operation, Place, Sequence, Step, run::Inputs};
 use autograd::{BatchNorm, Buffer, Param};
 use kernels::{
-    ChannelConvolution, ChannelWinograd, Convolution, Cores, Epilogue, Isa, LANES, Layout, Pool,
-    Precision, channel_layout, pack_panels,
+    Activation, ChannelConvolution, ChannelWinograd, Convolution, Cores, Epilogue, Isa, LANES,
+    Layout, Pool, Precision, channel_layout, pack_panels,
 };
 
 /// A value between steps.
@@ -113,6 +113,14 @@ impl<'a> Steps<'a> {
             kernels::add_to(cores.isa(), y, x.values(0), epilogue);
         });
         self.steps.push(Step { operation: Operation::Kernel(kernel), from: vec![x], to: y });
+    }
+
+    /// An activation of a value, in the slot of that.
+    pub fn activate(&mut self, y: Value, f: Activation) {
+        let kernel: Kernel = Box::new(move |cores, _, _, y| {
+            kernels::activate_in_place(cores.isa(), f, y);
+        });
+        self.steps.push(Step { operation: Operation::Kernel(kernel), from: vec![], to: y });
     }
 
     pub fn max_pool(&mut self, x: Value, pool: impl Into<Pool>) -> Value {

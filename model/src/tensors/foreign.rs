@@ -9,7 +9,8 @@ pub(super) const HEAD: usize = 512;
 pub(super) const EXPECTED: &str =
     "expected weights, such as the model.safetensors of a run, or a state_dict of PyTorch";
 
-/// What a file is that begins so and is neither a safetensors file nor PyTorch's, and what to do; nothing if that is not known.
+/// What a file is that begins so and is neither a safetensors file nor PyTorch's, and what to do; nothing if that
+/// is not known.
 pub(super) fn recognise(head: &[u8]) -> Option<String> {
     let found = content::recognise(head)?;
     Some(match found {

@@ -22,7 +22,8 @@ use zip::ZipArchive;
 #[derive(Debug)]
 pub(super) struct Tensors(BTreeMap<String, Tensor>);
 
-/// Under what training scripts keep the weights beside the optimiser's state, in the order in which they are looked for.
+/// Under what training scripts keep the weights beside the optimiser's state, in the order in which they are looked
+/// for.
 const NESTED: [&str; 6] =
     ["state_dict", "model_state_dict", "model_state", "model", "network", "net"];
 

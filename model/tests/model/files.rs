@@ -27,6 +27,7 @@ pub fn example(name: &str, input: [usize; 3]) -> Model {
         classes: vec!["T-shirt/top".into(), "a \"b\"\\\n, c".into(), "Füße 鞋".into()],
         mean: [1.0 / 3.0, 0.286, 0.1][..input[0]].to_vec(),
         std: [0.353, 1e-3, 2.0][..input[0]].to_vec(),
+        multi_label: false,
         preparation: None,
     }
 }

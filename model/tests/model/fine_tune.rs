@@ -59,7 +59,8 @@ fn classes_are_compared_by_name() {
         let weights = network.initialise(1, Init::Pytorch);
         let (classes, preset) = (names(classes), CUSTOM.into());
         let (mean, std, preparation) = (vec![0.0], vec![1.0], None);
-        Model { preset, network, weights, classes, mean, std, preparation }
+        let multi_label = false;
+        Model { preset, network, weights, classes, multi_label, mean, std, preparation }
     };
     let tune = |model: &Model, data: &str| {
         let (_directory, path) = place();
@@ -102,4 +103,50 @@ fn classes_are_compared_by_name() {
     let (tuned, weights) = tune(&model, "cat dog fox");
     assert!(tuned.fresh.is_empty() && weights[..] == model.weights[..]);
     assert!(tuned.to_string().ends_with("there is no last layer to start at random"), "{tuned}");
+}
+
+/// A convolution as the last layer with weights, as in SqueezeNet, is open for other classes: in words, and in the file
+/// of a model.
+#[test]
+fn a_convolution_as_head_is_open() {
+    let text = r#"[
+        { "kind": "conv", "outputs": 4, "kernel": 3, "name": "features" },
+        { "kind": "relu" },
+        { "kind": "conv", "outputs": "classes", "kernel": 1, "name": "head" },
+        { "kind": "global-avg-pool" },
+        { "kind": "flatten" }
+    ]"#;
+    let list: LayerList = serde_json::from_str(text).unwrap();
+    assert!(serde_json::to_string(&list).unwrap().contains(r#""outputs":"classes""#));
+    let network = |classes: usize| Network::new([1, 6, 6], &list.layers(classes)).unwrap();
+    let old = network(3);
+    let classes = ["a", "b", "c"].map(str::to_owned).to_vec();
+    let weights = old.initialise(1, Init::Pytorch);
+    let (preset, mean, std) = (CUSTOM.into(), vec![0.0], vec![1.0]);
+    let (multi_label, preparation) = (false, None);
+    let model =
+        Model { preset, network: old, weights, classes, multi_label, mean, std, preparation };
+    let (_directory, path) = place();
+    model.save(&path).unwrap();
+    assert_eq!(Model::load(&path).unwrap().network.classes(), 3);
+    // What the file says of its network is for any number of classes.
+    let file = TensorFile::read(&path).unwrap();
+    let architecture = Description::of(&file).unwrap().architecture;
+    let new = Network::new([1, 6, 6], &architecture.layers.layers(5)).unwrap();
+    assert_eq!(new.classes(), 5);
+    let mut weights = new.initialise(2, Init::Pytorch);
+    let fresh = weights.clone();
+    let names: Vec<String> = (0..5).map(|class| class.to_string()).collect();
+    let tuned = StateDict::of(&file).fine_tune(&new, &mut weights, &names).unwrap();
+    assert_eq!(tuned.fresh, ["head.weight", "head.bias"]);
+    let place = |network: &Network, name: &str| {
+        network.parameters().iter().find(|p| p.name == name).unwrap().place
+    };
+    let (ours, theirs) = (place(&new, "features.weight"), place(&model.network, "features.weight"));
+    assert_eq!(ours.of(&weights), theirs.of(&model.weights));
+    let head = place(&new, "head.weight");
+    assert_eq!(head.of(&weights), head.of(&fresh));
+    // Weights alone say by their head how many classes they are for.
+    let state = StateDict::of(&file);
+    assert_eq!(state.classes(&architecture, [1, 6, 6]), Some(3));
 }

@@ -12,9 +12,10 @@ fn header_end(bytes: &[u8]) -> usize {
 
 /// All that a model is.
 fn parts(model: &Model) -> impl PartialEq + std::fmt::Debug {
-    let Model { preset, network, weights, classes, mean, std, preparation } = model.clone();
+    let Model { preset, network, weights, classes, multi_label, mean, std, preparation } =
+        model.clone();
     let weights: Vec<u32> = weights.iter().map(|weight| weight.to_bits()).collect();
-    (preset, format!("{network:?}"), weights, classes, mean, std, preparation)
+    (preset, format!("{network:?}"), weights, classes, multi_label, mean, std, preparation)
 }
 
 #[test]

@@ -166,7 +166,7 @@ impl<'a> Interpreter<'a> {
             Kind::Linear(Linear { outputs, bias }) => {
                 self.linear(&name, x, planes, *outputs, *bias)
             }
-            Kind::BatchNorm2d(norm) => self.batch_norm(&name, norm, x, planes, mode),
+            Kind::BatchNorm2d(norm) => self.batch_norm([&name, &own], norm, x, planes, mode),
             Kind::GroupNorm(norm) => self.image_norm(
                 &name,
                 NormSets::Groups(norm.groups),
@@ -317,7 +317,7 @@ impl<'a> Interpreter<'a> {
 
     fn batch_norm(
         &self,
-        name: &str,
+        [name, own]: [&str; 2],
         norm: &BatchNorm2d,
         x: Vec<f64>,
         planes: Planes,
@@ -342,14 +342,20 @@ impl<'a> Interpreter<'a> {
             return (y, planes, Box::new(|_, _| panic!("evaluation has no backward")));
         };
         let found = batch_norm2d(&planes, &x, &gamma, &beta, epsilon);
-        let share = planes.images as f64 / batch.images as f64;
+        let images = planes.images as f64 / batch.images as f64;
+        // What later uses of the same leave of it.
+        let summaries = self.network.summaries();
+        let used_again = format!(", that of {name}");
+        let later = summaries.iter().skip_while(|s| s.name != own).skip(1);
+        let later = later.filter(|s| s.kind.ends_with(&used_again)).count();
+        let share = images * (1.0 - f64::from(norm.momentum)).powi(later as i32);
         let count = (planes.images * planes.pixels()) as f64;
         let unbiased = share * count / (count - 1.0).max(1.0);
         let back: Pullback<'a> = Box::new(move |dy, gradients| {
             let back = batch_norm2d_backward(&planes, &x, &gamma, epsilon, dy);
             let mean: Vec<f64> = found.mean.iter().map(|v| share * v).collect();
             let variance: Vec<f64> = found.variance.iter().map(|v| unbiased * v).collect();
-            let sums = [back.dgamma, back.dbeta, mean, variance, vec![share]];
+            let sums = [back.dgamma, back.dbeta, mean, variance, vec![images]];
             for (place, sum) in places.iter().chain([&batches]).zip(sums) {
                 accumulate(&mut gradients[place.clone()], &sum);
             }
@@ -358,8 +364,8 @@ impl<'a> Interpreter<'a> {
         (found.y, planes, back)
     }
 
-    /// Element `e` of an image (a value, a channel, or the image as number 0) takes word `e mod 4` of the counter (epoch, image, layer, ⌊e / 4⌋), and
-    /// is kept if that is, as a fraction of one, at least `p`.
+    /// Element `e` of an image (a value, a channel, or the image as number 0) takes word `e mod 4` of the counter
+    /// (epoch, image, layer, ⌊e / 4⌋), and is kept if that is, as a fraction of one, at least `p`.
     fn dropout_mask(
         &self,
         name: &str,

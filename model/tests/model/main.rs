@@ -5,6 +5,7 @@ mod definitions;
 mod few_images;
 mod files;
 mod fine_tune;
+mod fused;
 mod graphs;
 mod hash;
 mod interpreter;

@@ -20,6 +20,7 @@ fn example() -> Model {
         classes: ["a", "b"].map(str::to_owned).to_vec(),
         mean: vec![0.5],
         std: vec![0.5],
+        multi_label: false,
         preparation: None,
     }
 }

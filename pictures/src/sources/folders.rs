@@ -28,6 +28,7 @@ const OF_SYSTEMS: [&str; 10] = [
 pub(super) fn open(folder: &Path) -> Result<Collection, ImportError> {
     let mut collection = Collection {
         classes: vec![],
+        sets: vec![],
         items: vec![],
         root: folder.into(),
         blocks: vec![],

@@ -34,6 +34,8 @@ pub(crate) const MAX_CLASSES: usize = dataset::MAX_CLASSES;
 pub(crate) struct Collection {
     /// The names of the classes.
     pub classes: Vec<String>,
+    /// Where pictures may have several classes: the sets of them that there are, which items have instead of a class.
+    pub sets: Vec<Vec<u32>>,
     pub items: Vec<Item>,
     /// The folder from which pictures in files have their names.
     pub root: PathBuf,
@@ -49,6 +51,7 @@ pub(crate) struct Collection {
 
 /// A picture.
 pub(crate) struct Item {
+    /// Its class, or the number of its set of classes.
     pub class: u32,
     /// The part of the data set that its source puts it in; `None` if it does not say.
     pub part: Option<Part>,
@@ -172,6 +175,7 @@ impl Collection {
     fn of_blocks(classes: Vec<String>, size: [usize; 2], blocks: Vec<LabelledBlock>) -> Collection {
         let mut collection = Collection {
             classes,
+            sets: vec![],
             items: vec![],
             root: PathBuf::new(),
             blocks: vec![],
@@ -215,6 +219,14 @@ impl Collection {
     #[cfg(test)]
     fn picture(&self, item: &Item) -> Result<Picture, PictureError> {
         self.picture_then(item, 0, |picture| picture)
+    }
+
+    /// The classes of a picture.
+    pub fn classes_of<'s>(&'s self, item: &'s Item) -> &'s [u32] {
+        match self.sets.is_empty() {
+            true => std::slice::from_ref(&item.class),
+            false => &self.sets[item.class as usize],
+        }
     }
 
     /// What a picture is called: its path from the root on.

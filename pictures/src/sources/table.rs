@@ -3,12 +3,15 @@
 //! The first line names the columns: one of the paths of pictures, one of the classes, and perhaps one of
 //! the parts of the data set. Without such a line the first column is the path, the second the class. Paths
 //! are those from the directory of the table on, and may lack the ending.
+//!
+//! Where any picture has several labels, with `;` between them (in a column `labels` or `tags` also `|`), all may have
+//! several, or none.
 
 use super::{Collection, Item, Part, Place, part_named};
 use crate::ImportError;
 use csv::{ReaderBuilder, StringRecord, Trim};
 use files::content::{self, PICTURE_ENDINGS};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -27,7 +30,7 @@ const PATHS: [&str; 12] = [
     "picture",
     "id",
 ];
-pub(super) const CLASSES: [&str; 10] = [
+pub(super) const CLASSES: [&str; 11] = [
     "label",
     "class",
     "category",
@@ -37,8 +40,11 @@ pub(super) const CLASSES: [&str; 10] = [
     "species",
     "breed",
     "y",
-    "labels",
+    LABELS[0],
+    LABELS[1],
 ];
+/// Columns of several labels.
+const LABELS: [&str; 2] = ["labels", "tags"];
 const PARTS: [&str; 5] = ["split", "part", "set", "subset", "partition"];
 
 /// Where in a line what stands.
@@ -49,6 +55,8 @@ struct Columns {
     part: Option<usize>,
     /// Whether the first line is a picture.
     headless: bool,
+    /// Whether the name of the column of classes says that there may be several.
+    plural: bool,
 }
 
 /// Lists the pictures of a table.
@@ -75,26 +83,45 @@ pub(super) fn open(path: &Path) -> Result<Collection, ImportError> {
     let Some(first) = lines.first() else { return Err(wrong("found no line".into())) };
     let root = path.parent().unwrap_or(Path::new(""));
     let columns = columns(first, root).map_err(wrong)?;
+    let records = || lines.iter().enumerate().skip(usize::from(!columns.headless));
+    let separators: &[char] = if columns.plural { &[';', '|'] } else { &[';'] };
+    let class = |record: &StringRecord, separator| {
+        record.get(columns.class).is_some_and(|class| class.contains(separator))
+    };
+    let separator =
+        separators.iter().find(|&&separator| records().any(|(_, record)| class(record, separator)));
     let mut rows = vec![];
-    for (line, record) in lines.iter().enumerate().skip(usize::from(!columns.headless)) {
-        rows.push(row(record, columns, root).map_err(|problem| {
+    for (line, record) in records() {
+        rows.push(row(record, columns, root, separator.copied()).map_err(|problem| {
             wrong(format!(
                 "line {}: {problem}",
                 record.position().map_or(line as u64 + 1, |at| at.line())
             ))
         })?);
     }
-    let names: BTreeSet<&String> = rows.iter().map(|row| &row.class).collect();
+    Ok(collection(rows, separator.is_some(), root))
+}
+
+/// The pictures of these lines, which may have several classes each.
+fn collection(rows: Vec<Row>, several: bool, root: &Path) -> Collection {
+    let names: BTreeSet<&String> = rows.iter().flat_map(|row| &row.classes).collect();
     let classes = in_order(names.into_iter().cloned().collect());
     let numbers: HashMap<&String, u32> = classes.iter().zip(0..).collect();
-    let items = rows.iter().map(|row| Item {
-        class: numbers[&row.class],
-        part: row.part,
-        place: Place::File(row.picture.clone()),
+    let mut known = BTreeMap::new();
+    let items = rows.iter().map(|row| {
+        let of: BTreeSet<u32> = row.classes.iter().map(|class| numbers[class]).collect();
+        let next = known.len() as u32;
+        let class = match several {
+            true => *known.entry(of.into_iter().collect::<Vec<u32>>()).or_insert(next),
+            false => numbers[&row.classes[0]],
+        };
+        Item { class, part: row.part, place: Place::File(row.picture.clone()) }
     });
     let items = items.collect();
+    let mut sets = vec![vec![]; known.len()];
+    known.into_iter().for_each(|(set, number)| sets[number as usize] = set);
     let root = root.into();
-    Ok(Collection { classes, items, root, blocks: vec![], size: None, outside: 0, hidden: 0 })
+    Collection { classes, sets, items, root, blocks: vec![], size: None, outside: 0, hidden: 0 }
 }
 
 /// Numbers in the order of numbers, else as texts are sorted.
@@ -114,10 +141,11 @@ fn columns(first: &StringRecord, root: &Path) -> Result<Columns, String> {
         |known: &[&str]| known.iter().find_map(|known| names.iter().position(|name| name == known));
     match (find(&PATHS), find(&CLASSES)) {
         (Some(path), Some(class)) => {
-            Ok(Columns { path, class, part: find(&PARTS), headless: false })
+            let plural = LABELS.contains(&&*names[class]);
+            Ok(Columns { path, class, part: find(&PARTS), headless: false, plural })
         }
         (None, None) if names.len() == 2 && find_file(root, &first[0]).exists() => {
-            Ok(Columns { path: 0, class: 1, part: None, headless: true })
+            Ok(Columns { path: 0, class: 1, part: None, headless: true, plural: false })
         }
         _ => Err(format!(
             "found the columns {}, expected one of paths ({}, …) and one of classes ({}, …)",
@@ -131,17 +159,29 @@ fn columns(first: &StringRecord, root: &Path) -> Result<Columns, String> {
 /// A line of a table.
 struct Row {
     picture: PathBuf,
-    class: String,
+    /// One, unless there may be several.
+    classes: Vec<String>,
     part: Option<Part>,
 }
 
-fn row(record: &StringRecord, columns: Columns, root: &Path) -> Result<Row, String> {
+fn row(
+    record: &StringRecord,
+    columns: Columns,
+    root: &Path,
+    separator: Option<char>,
+) -> Result<Row, String> {
     let field = |column: usize, what: &str| match record.get(column) {
         Some(field) if !field.is_empty() => Ok(field),
         _ => Err(format!("found no {what}")),
     };
     let path = field(columns.path, "path")?;
-    let class = field(columns.class, "class")?;
+    let classes = match separator {
+        None => vec![field(columns.class, "class")?.to_owned()],
+        Some(separator) => {
+            let labels = record.get(columns.class).unwrap_or_default().split(separator);
+            labels.map(str::trim).filter(|label| !label.is_empty()).map(str::to_owned).collect()
+        }
+    };
     let part = match columns.part {
         None => None,
         Some(column) => {
@@ -150,7 +190,7 @@ fn row(record: &StringRecord, columns: Columns, root: &Path) -> Result<Row, Stri
             Some(part_named(name).ok_or(expected)?)
         }
     };
-    Ok(Row { picture: find_file(root, path), class: class.into(), part })
+    Ok(Row { picture: find_file(root, path), classes, part })
 }
 
 /// The file at a path, or the one whose name has an ending that the path lacks.
@@ -184,8 +224,8 @@ mod tests {
         fs::write(&path, text).unwrap();
         let found = open(&path).map_err(|error| error.to_string().replace('\\', "/"))?;
         let item = |item: &Item| {
-            let class = found.classes[item.class as usize].clone();
-            (found.name(item), class, item.part)
+            let classes = found.classes_of(item).iter().map(|&c| &*found.classes[c as usize]);
+            (found.name(item), classes.collect::<Vec<_>>().join("+"), item.part)
         };
         Ok(found.items.iter().map(item).collect())
     }
@@ -207,6 +247,30 @@ mod tests {
         assert_eq!(
             table("t.csv", "in/c.png,1\nin/B,0\n").unwrap(),
             [of("in/c.png", "1", None), of("in/B.TIFF", "0", None)]
+        );
+    }
+
+    #[test]
+    fn several_labels_are_read() {
+        assert_eq!(
+            table("t.csv", "path,label\na,sea; beach\nb,sea\nc,\nd,beach;sea;beach\n").unwrap(),
+            [
+                of("a", "beach+sea", None),
+                of("b", "sea", None),
+                of("c", "", None),
+                of("d", "beach+sea", None)
+            ]
+        );
+        assert_eq!(
+            table("t.csv", "path,tags\na,x|y\nb,x\n").unwrap(),
+            [of("a", "x+y", None), of("b", "x", None)]
+        );
+        // A stroke may be in the name of a class.
+        assert_eq!(table("t.csv", "path,label\na,x|y\n").unwrap(), [of("a", "x|y", None)]);
+        assert!(
+            table("t.csv", "path,labels\na,x\nb,\n")
+                .unwrap_err()
+                .contains("line 3: found no class")
         );
     }
 

@@ -241,8 +241,6 @@ class Translation:
         if made is None:
             return Value(x.layer, op.shape or ())
         if shared and path in self.owners:
-            if made["kind"] == "batch-norm":
-                raise site.refuse(" is used twice", "expected a batch norm of its own for each place")
             made = {"kind": "again", "layer": path}
         elif shared and path is not None:
             if _is_reserved(path):

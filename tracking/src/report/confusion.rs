@@ -119,14 +119,18 @@ pub(super) fn classes(scored: Scored<'_>) -> String {
         "<p>Precision: of what was taken for the class, the part that is of it. Recall: the part of \
          its images that was found. F1: their harmonic mean.</p>\n\
          <div class=\"wide\"><table class=\"classes\">\n\
-         <tr><th>class<th>precision<th>recall<th>F1<th>images</tr>\n",
+         <tr><th>class<th>precision<th>recall<th>F1",
     );
+    let has_auc = scored.scores.classes.iter().any(|class| class.auc.is_some());
+    text += if has_auc { "<th>AUC<th>images</tr>\n" } else { "<th>images</tr>\n" };
     let or_none = |part: Option<f64>| part.map_or_else(|| "–".into(), percent);
     for (class, of) in scored.scores.classes.iter().enumerate() {
+        let auc = of.auc.map_or_else(|| "–".to_owned(), |auc| format!("{auc:.4}"));
+        let auc = if has_auc { format!("<td>{auc}") } else { String::new() };
         let bar = of.f1.map_or(String::new(), |f1| format!(" style=\"--share:{f1:.4}\""));
         let _ = writeln!(
             text,
-            "<tr><th scope=\"row\">{}<td>{}<td>{}<td class=\"bar\"{bar}>{}<td>{}</tr>",
+            "<tr><th scope=\"row\">{}<td>{}<td>{}<td class=\"bar\"{bar}>{}{auc}<td>{}</tr>",
             class_name(scored.scores, class),
             or_none(of.precision),
             or_none(of.recall),

@@ -90,6 +90,9 @@ impl Report<'_> {
                        as the recipe's <code>data.validation</code>, would bring them.";
             return section("Confusion", &format!("<p class=\"absent\">{why}</p>"));
         };
+        if self.model.multi_label {
+            return confusion::classes(scored);
+        }
         let [channels, height, width] = self.model.network.input();
         let shape = [height, width, channels];
         format!(

@@ -54,20 +54,29 @@ fn results(report: &Report<'_>, history: &History<'_>) -> Vec<Tile> {
         (None, _) => String::new(),
     };
     let note = format!("{of}, {}{last}", interval(scores.top1));
-    tiles.push(("Top-1 accuracy", percent(scores.top1), note));
+    let several = report.model.multi_label;
+    let found = if several { "All labels right" } else { "Top-1 accuracy" };
+    tiles.push((found, percent(scores.top1), note));
     // Of five classes or fewer it is always 1.
-    if scores.classes.len() > 5 {
+    if let Some(top5) = scores.top5.filter(|_| scores.classes.len() > 5) {
         let note = "the class is among the five most probable";
-        tiles.push(("Top-5 accuracy", percent(scores.top5), note.into()));
+        tiles.push(("Top-5 accuracy", percent(top5), note.into()));
     }
     tiles.push(("Loss", format!("{:.4}", scores.loss), "cross-entropy, nats".into()));
     let metrics = scores.metrics;
-    let recall = "the mean recall of the classes".into();
-    tiles.push(("Balanced accuracy", percent(metrics.balanced_accuracy), recall));
-    let f1 = "the mean of the classes".into();
-    tiles.push(("Macro F1", format!("{:.4}", metrics.macro_f1), f1));
+    let recall = if several {
+        "of yes and no, the mean of the labels"
+    } else {
+        "the mean recall of the classes"
+    };
+    tiles.push(("Balanced accuracy", percent(metrics.balanced_accuracy), recall.into()));
+    let f1 = if several { "the mean of the labels" } else { "the mean of the classes" };
+    tiles.push(("Macro F1", format!("{:.4}", metrics.macro_f1), f1.into()));
     if let Some(auc) = metrics.auc {
-        let note = format!("of class {}", name(&scores.classes[1].name));
+        let note = match several {
+            true => "the mean of the labels".to_owned(),
+            false => format!("of class {}", name(&scores.classes[1].name)),
+        };
         tiles.push(("Area under the ROC curve", format!("{auc:.4}"), note));
     }
     let bins = "confidence beside accuracy, in 15 bins".into();

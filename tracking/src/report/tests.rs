@@ -34,6 +34,7 @@ fn model([height, width, channels]: [usize; 3], classes: usize) -> Model {
         classes: vec![HOSTILE.into(); classes],
         mean: vec![0.0],
         std: vec![1.0],
+        multi_label: false,
         preparation: None,
     }
 }
@@ -52,6 +53,7 @@ fn scores(classes: usize, mistakes: usize) -> Scores {
         recall: if class == 0 { None } else { part },
         f1: part,
         support: 10,
+        auc: None,
     };
     let name = |image| (image % 2 == 1).then(|| format!("{HOSTILE}/{image}.png"));
     let mistake =
@@ -60,7 +62,7 @@ fn scores(classes: usize, mistakes: usize) -> Scores {
         images: 10 * classes,
         loss: 0.5,
         top1: 0.9,
-        top5: 0.99,
+        top5: Some(0.99),
         metrics: Metrics {
             balanced_accuracy: 0.85,
             macro_f1: 0.8,

@@ -101,8 +101,9 @@ proptest! {
         let mut found = vec![99; 7];
         mix.images(Isa::detect().into(), &all, room, &mut found);
         let labels: Vec<u32> = (0..images as u32 + 1).map(|i| i * i % 3).collect();
-        let mut targets = vec![f32::NAN; 5];
-        mix.targets(&labels, 3, &mut targets);
+        let row = |label: &u32| (0..3u32).map(|class| f32::from(class == *label)).collect();
+        let mut targets: Vec<f32> = labels.iter().flat_map(|label| -> Vec<f32> { row(label) }).collect();
+        mix.targets(3, &mut targets);
         prop_assert_eq!((found.len(), targets.len()), (images * bytes, images * 3));
         for i in 0..images {
             let (expected, own) = naive(&mix, image(i + 1), image(i));

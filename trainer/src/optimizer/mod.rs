@@ -12,7 +12,7 @@ use crate::recipe::{OptimizerSection, RecipeError};
 use crate::workers::Workers;
 use autograd::Buffer;
 use groups::{Span, spans};
-use model::{Network, Parameter};
+use model::{Movement, Network, Parameter, Role};
 use pieces::{Piece, each_piece, sum_of_pieces};
 use rule::{Rule, Setting};
 use std::fmt;
@@ -37,9 +37,8 @@ pub struct Optimizer {
     steps: u64,
     /// How long the weights and their trained part are.
     lengths: [usize; 2],
-    /// Where the running statistics lie among the weights, and how far they move towards those of a batch; what
-    /// counts batches does not.
-    statistics: Vec<(Range<usize>, Option<f32>)>,
+    /// Where the statistics of batch norms lie among the weights, how they move, and whether they count batches.
+    statistics: Vec<(Range<usize>, Movement, bool)>,
     /// The sums of squares of pieces of the gradient.
     squares: Vec<f64>,
 }
@@ -58,7 +57,10 @@ impl Optimizer {
         });
         let statistics = network.parameters().iter().filter(|p| !p.role.is_trained());
         let place = |p: &Parameter| p.place.offset..p.place.offset + p.place.len;
-        let statistics = statistics.map(|p| (place(p), network.momentum(p)));
+        let statistics = statistics.filter_map(|p| {
+            let counts = p.role == Role::BatchesTracked;
+            Some((place(p), network.movement(p)?, counts))
+        });
         Ok(Optimizer {
             rule,
             spans: spans(section, network)?,
@@ -122,12 +124,12 @@ impl Optimizer {
     /// The running statistics take one step towards those of the batch, which the shards have put where
     /// gradients would be.
     fn update_statistics(&self, weights: &mut [f32], gradients: &[f32]) {
-        for (range, momentum) in &self.statistics {
+        for (range, Movement { kept, momentum, uses, .. }, counts) in &self.statistics {
             let batch = &gradients[range.clone()];
             for (running, batch) in weights[range.clone()].iter_mut().zip(batch) {
-                match momentum {
-                    Some(momentum) => *running = (1.0 - momentum) * *running + momentum * batch,
-                    None => *running += 1.0,
+                match counts {
+                    false => *running = kept * *running + momentum * batch,
+                    true => *running += *uses as f32,
                 }
             }
         }

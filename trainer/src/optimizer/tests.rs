@@ -3,7 +3,7 @@
 use super::*;
 use crate::recipe::{Group, Recipe};
 use kernels::Isa;
-use model::{batch_norm2d, conv2d, flatten, layers, linear};
+use model::{Init, again, batch_norm2d, conv2d, flatten, layers, linear};
 use reference::uniform;
 use std::ops::Range;
 
@@ -303,4 +303,24 @@ fn running_statistics_move_by_their_own_momentum() {
         }
     }
     assert!(network.parameters().iter().all(|p| p.name != "2.weight" && p.name != "2.bias"));
+}
+
+/// The running statistics of a batch norm in two places are those of two batches, one after the other.
+#[test]
+fn a_batch_norm_used_again_sees_as_many_batches() {
+    let norm = batch_norm2d().momentum(0.25).named("n");
+    let network =
+        Network::new([1, 2, 2], &layers![norm, again("n"), flatten(), linear(2)]).unwrap();
+    let place = |name: &str| network.parameters().iter().find(|p| p.name == name).unwrap().place;
+    let (mean, batches) = (place("n.running_mean"), place("n.num_batches_tracked"));
+    let mut weights = network.initialise(1, Init::Pytorch);
+    let mut gradients = Buffer::zeros(network.len());
+    mean.of_mut(&mut weights)[0] = 4.0;
+    // As the tape adds up the means 1, which is the earlier, and 2.
+    mean.of_mut(&mut gradients)[0] = 0.75 * 1.0 + 2.0;
+    let mut optimizer = Optimizer::new(&Recipe::default().optimizer, &network).unwrap();
+    let workers = Workers::new(Isa::detect(), 1).unwrap();
+    optimizer.step(&workers, 0.1, &mut weights, &mut gradients);
+    let expected = [1.0, 2.0].iter().fold(4.0, |running, found| 0.75 * running + 0.25 * found);
+    assert_eq!((mean.of(&weights)[0], batches.of(&weights)[0]), (expected, 2.0));
 }

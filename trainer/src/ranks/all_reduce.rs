@@ -189,9 +189,10 @@ impl<'a> Ranks<'a> {
         };
         let words: Vec<u64> = outcomes.words_mut().map(|word| *word).collect();
         let own = images_of(rank);
-        let sent = bytemuck::cast_slice(&words[2 * own.start..2 * own.end]);
+        let width = outcomes.width();
+        let sent = bytemuck::cast_slice(&words[width * own.start..width * own.end]);
         let counts: Vec<usize> =
-            (0..size).map(|rank| 2 * size_of::<u64>() * images_of(rank).len()).collect();
+            (0..size).map(|rank| width * size_of::<u64>() * images_of(rank).len()).collect();
         let mut all = vec![0u64; words.len()];
         self.communicator.all_gather(sent, &counts, bytemuck::cast_slice_mut(&mut all));
         outcomes.words_mut().zip(all).for_each(|(word, found)| *word = found);

@@ -9,7 +9,7 @@ use thiserror::Error;
 /// What the ranks tell each other of their images.
 #[derive(Serialize, Deserialize)]
 struct Own {
-    images: u32,
+    labels: Vec<u32>,
     shape: [usize; 3],
     sums: Vec<(u64, u64)>,
     fingerprint: String,
@@ -94,21 +94,24 @@ pub fn join_partitions(
         let sum: &mut (u64, u64) = &mut sums[sum];
         *sum = (sum.0 + own.0, sum.1 + own.1);
     }
-    let numbers = |own: &Own| u64::from(own.images);
-    let images: u64 = all.iter().map(numbers).sum();
-    if images > u64::from(u32::MAX) {
-        return Err(PartitionError::TooMany { images });
+    let images: usize = all.iter().map(|own| own.labels.len()).sum();
+    if u32::try_from(images).is_err() {
+        return Err(PartitionError::TooMany { images: images as u64 });
     }
-    let rank = communicator.rank();
-    let first = all[..rank].iter().map(|own| own.images).sum::<u32>();
+    let mut first = 0;
+    let part = |own: &Own| {
+        let part = first..first + own.labels.len() as u32;
+        first = part.end;
+        part
+    };
+    let parts = all.iter().map(part).collect();
     let fingerprint = digest::of_parts(all.iter().map(|own| own.fingerprint.as_bytes()));
     let [_, height, width] = all[0].shape;
     data.set_share(Share {
-        rank,
-        ranks: all.len(),
-        own: first..first + all[rank].images,
-        images: images as usize,
-        statistics: statistics_of_sums(&sums, height * width * images as usize),
+        rank: communicator.rank(),
+        parts,
+        labels: all.iter().flat_map(|own| &own.labels).copied().collect(),
+        statistics: statistics_of_sums(&sums, height * width * images),
         fingerprint,
     });
     Ok(())
@@ -118,7 +121,7 @@ fn describe(data: &Dataset) -> Result<Own, DataError> {
     let train = data.train()?;
     let images: Vec<u32> = (0..train.len() as u32).collect();
     Ok(Own {
-        images: train.len() as u32,
+        labels: train.labels().to_vec(),
         shape: data.image_shape(),
         sums: pixel_sums(train, data.image_shape()[0], &images),
         fingerprint: data.fingerprint(),

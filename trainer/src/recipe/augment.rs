@@ -5,8 +5,8 @@ use super::check::{part, require};
 use serde::{Deserialize, Serialize};
 
 /// Random changes of training images, in this order: a crop, a turn, a shift, a mirroring, brightness, contrast,
-/// saturation, a trivial change, an erased rectangle; each choice is a function of (seed, epoch, image). Then the images of
-/// a batch are mixed.
+/// saturation, a trivial change, an erased rectangle; each choice is a function of (seed, epoch, image). Then the
+/// images of a batch are mixed.
 ///
 /// What follows `erase_area` is written to a file only where it changes something, so that recipes stay the text that
 /// they were.
@@ -50,9 +50,9 @@ pub struct AugmentSection {
     /// What there is beyond the border of an image that is shifted, turned or sheared.
     #[serde(skip_serializing_if = "Fill::is_zero")]
     pub fill: Fill,
-    /// α of mixup, 0 for none: after all other changes, each image of a batch is λ parts itself and 1 − λ parts the image
-    /// before it in the batch (before the first, the last), and so is its target. λ is of Beta(α, α), one for the whole
-    /// batch, a function of (seed, step).
+    /// α of mixup, 0 for none: after all other changes, each image of a batch is λ parts itself and 1 − λ parts the
+    /// image before it in the batch (before the first, the last), and so is its target. λ is of Beta(α, α), one for
+    /// the whole batch, a function of (seed, step).
     ///
     /// Source: H. Zhang et al., "mixup: Beyond empirical risk minimization", ICLR 2018.
     #[serde(skip_serializing_if = "is_zero")]

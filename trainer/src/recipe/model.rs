@@ -2,10 +2,12 @@
 
 use super::RecipeError;
 use super::check::{below_one, not_negative, require, utf8};
+use dataset::Dataset;
 use files::FileError;
 use kernels::Precision;
 use model::{Architecture, CUSTOM, Description, Layer, LayerList, PRESETS, preset, suggestion};
 use serde::{Deserialize, Serialize};
+use std::fmt;
 use std::path::PathBuf;
 
 /// The network.
@@ -45,10 +47,19 @@ pub enum LossName {
     CrossEntropy,
     /// Negative log-likelihood; the network ends in a `log-softmax`.
     Nll,
-    /// Binary cross-entropy; the network has one output, the logit of the second of two classes. Several labels to an image
-    /// are not for a recipe, whose images have one class each: [`kernels::LossKind::Bce`] has them, for a loop of one's
-    /// own over tapes.
+    /// Binary cross-entropy; the network has one output, the logit of the second of two classes, or one for each label
+    /// where the data say that images may have several.
     Bce,
+}
+
+impl fmt::Display for LossName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            LossName::CrossEntropy => "cross-entropy",
+            LossName::Nll => "nll",
+            LossName::Bce => "bce",
+        })
+    }
 }
 
 impl LossName {
@@ -57,9 +68,10 @@ impl LossName {
         *self == LossName::CrossEntropy
     }
 
-    /// How many outputs a network for so many classes has.
-    pub(crate) fn outputs(self, classes: usize) -> usize {
-        if self == LossName::Bce { 1 } else { classes }
+    /// How many outputs a network for these data has.
+    pub(crate) fn outputs(self, data: &Dataset) -> usize {
+        let one = self == LossName::Bce && !data.is_multi_label();
+        if one { 1 } else { data.classes() }
     }
 }
 

@@ -33,22 +33,26 @@ pub struct Facts {
     pub shape: [usize; 3],
     /// How many images there are to train on, held-out ones among them.
     pub images: usize,
+    /// Whether they may have several labels.
+    pub multi_label: bool,
 }
 
 impl Facts {
     /// Those of the bundled Fashion-MNIST.
-    pub const BUNDLED: Facts = Facts { shape: [1, 28, 28], images: 60_000 };
+    pub const BUNDLED: Facts = Facts { shape: [1, 28, 28], images: 60_000, multi_label: false };
 
     /// Those of a data set; an error if it has no training images.
     pub fn of(data: &Dataset) -> Result<Facts, DataError> {
-        Ok(Facts { shape: data.image_shape(), images: data.train()?.len() })
+        let (shape, multi_label) = (data.image_shape(), data.is_multi_label());
+        Ok(Facts { shape, images: data.train()?.len(), multi_label })
     }
 }
 
 impl Recipe {
-    /// [`Recipe::load`], where [`PICTURES`] is sized to data of these facts: a residual network as deep as the images
-    /// are large, shifts in proportion, and fewer epochs the more images there are. What the settings choose
-    /// instead stays theirs: a network (or weights that name one), the images to validate on.
+    /// [`Recipe::load`], where [`PICTURES`] is sized to data of these facts: a residual network as deep as the
+    /// images are large, shifts in proportion, fewer epochs the more images there are, and the loss of several
+    /// labels. What the settings choose instead stays theirs: a network (or weights that name one), the images to
+    /// validate on.
     pub fn load_for(
         name: &str,
         facts: Facts,
@@ -65,7 +69,7 @@ impl Recipe {
 
 /// The text of the recipe for data of these facts, without what the settings take the place of.
 fn sized(facts: Facts, settings: &[(String, String)]) -> Result<String, RecipeError> {
-    let Facts { shape: [_, rows, columns], images } = facts;
+    let Facts { shape: [_, rows, columns], images, multi_label } = facts;
     let mut table: Table = read(PICTURES, &RECIPES)?.parse().expect("a shipped recipe is TOML");
     let epochs = VISITS.div_ceil(images).clamp(EPOCHS[0], EPOCHS[1]);
     // What the settings make of it says what they choose, however they are written.
@@ -91,6 +95,7 @@ fn sized(facts: Facts, settings: &[(String, String)]) -> Result<String, RecipeEr
     let number = |n: usize| Some(Value::Integer(n as i64));
     let layers = Value::try_from(LayerList::from(&network(rows, columns)[..]));
     put("model", "layers", layers.ok().filter(|_| !named));
+    put("model", "loss", Some(Value::from("bce")).filter(|_| multi_label));
     put("augment", "shift", number(rows.max(columns).div_ceil(16)));
     put("stop", "epochs", number(epochs));
     put("stop", "patience", number((epochs / 3).max(5)).filter(|_| selects));
@@ -156,7 +161,8 @@ mod tests {
     fn sized_for(shape: [usize; 3], images: usize, settings: &[(&str, &str)]) -> Recipe {
         let settings: Vec<(String, String)> =
             settings.iter().map(|(field, value)| (field.to_string(), value.to_string())).collect();
-        Recipe::load_for(PICTURES, Facts { shape, images }, &settings).unwrap()
+        let facts = Facts { shape, images, multi_label: false };
+        Recipe::load_for(PICTURES, facts, &settings).unwrap()
     }
 
     #[test]
@@ -211,11 +217,11 @@ mod tests {
         assert_eq!(recipe.model.name(), "lenet");
         let recipe = sized_for([3, 32, 32], 500, &[("data.validation", "20%")]);
         assert!(recipe.stop.patience.is_some() && recipe.data.stratify);
-        let one = Facts { shape: [1, 8, 8], images: 1 };
+        let one = Facts { shape: [1, 8, 8], images: 1, multi_label: false };
         let error = Recipe::load_for(PICTURES, one, &[]).unwrap_err().to_string();
         assert!(error.contains("a set of 1 images: expected two or more"), "{error}");
         // Other recipes are as they are.
-        let facts = Facts { shape: [3, 32, 32], images: 500 };
+        let facts = Facts { shape: [3, 32, 32], images: 500, multi_label: false };
         let paper = Recipe::load_for("paper", facts, &[]).unwrap();
         assert_eq!(paper, Recipe::load("paper", &[]).unwrap());
     }

@@ -58,7 +58,9 @@ fn weights_bring_their_network() {
         let (mean, std, preparation) = (vec![0.0], vec![1.0], None);
         let preset = preset.to_owned();
         let path = directory.path().join(name);
-        let model = Model { preset, network, weights, classes, mean, std, preparation };
+        let multi_label = false;
+        let model =
+            Model { preset, network, weights, classes, multi_label, mean, std, preparation };
         model.save(&path).unwrap();
         path
     };

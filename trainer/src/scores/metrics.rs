@@ -1,6 +1,6 @@
 //! Measures of a classifier besides loss and accuracy, of what it says of each image.
 
-use super::most_probable;
+use super::probabilities::most_probable;
 use serde::{Deserialize, Serialize};
 
 /// Bins of equal width that [`Metrics::ece`] puts confidences in.
@@ -28,12 +28,15 @@ impl Outcome {
         Outcome { predicted, value: 1.0 / sum }
     }
 
-    /// Two words that keep every bit.
-    pub fn to_words(self) -> [u64; 2] {
+    /// How many words keep every bit of it.
+    pub const WORDS: usize = 2;
+
+    /// These words.
+    pub fn to_words(self) -> [u64; Self::WORDS] {
         [self.predicted as u64, self.value.to_bits()]
     }
 
-    pub fn from_words([predicted, value]: [u64; 2]) -> Outcome {
+    pub fn from_words([predicted, value]: [u64; Self::WORDS]) -> Outcome {
         Outcome { predicted: predicted as usize, value: f64::from_bits(value) }
     }
 
@@ -43,12 +46,13 @@ impl Outcome {
     }
 }
 
-/// Measures of a classifier besides loss and accuracy.
+/// Measures of a classifier besides loss and accuracy. Where an image may have several labels, or none, each label is
+/// a question of two classes, no and yes, and what is of two classes or of yes is the mean over the labels.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Metrics {
     /// The mean recall of the classes that have images (scikit-learn's `balanced_accuracy_score`).
     pub balanced_accuracy: f64,
-    /// The mean F1 of the classes that have images or are predicted (`f1_score(average="macro")`).
+    /// The mean F1 of the classes, or labels, that have images or are predicted (`f1_score(average="macro")`).
     pub macro_f1: f64,
     /// Of two classes, the area under the ROC curve of the second (`roc_auc_score`): the part of the pairs of an
     /// image of each in which its probability is higher for the one that is of it, of equal ones a half. None if
@@ -100,7 +104,7 @@ pub(crate) struct Tally {
     scores: Vec<(f64, bool)>,
 }
 
-fn mean(values: impl Iterator<Item = f64>) -> f64 {
+pub(super) fn mean(values: impl Iterator<Item = f64>) -> f64 {
     let (sum, count) = values.fold((0.0, 0u32), |(sum, count), value| (sum + value, count + 1));
     assert!(count > 0, "metrics of no images");
     sum / f64::from(count)
@@ -114,7 +118,7 @@ struct Counts {
     predicted: usize,
 }
 
-fn part(count: usize, of: usize) -> Option<f64> {
+pub(super) fn part(count: usize, of: usize) -> Option<f64> {
     (of > 0).then(|| count as f64 / of as f64)
 }
 
@@ -137,7 +141,10 @@ fn auc(
     (pairs > 0).then(|| halves as f64 / (2.0 * pairs as f64))
 }
 
-fn calibration_error(classes: usize, images: impl Iterator<Item = (usize, Outcome)>) -> f64 {
+pub(super) fn calibration_error(
+    classes: usize,
+    images: impl Iterator<Item = (usize, Outcome)>,
+) -> f64 {
     let mut bins = [(0.0, 0usize, 0usize); BINS];
     for (label, outcome) in images {
         let confidence = outcome.confidence(classes);

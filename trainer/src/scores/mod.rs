@@ -1,15 +1,22 @@
 //! What a network makes of labelled images, in full: loss, accuracy, confusion, mistakes.
 
 mod metrics;
+mod multi_label;
+mod probabilities;
 mod table;
 
 pub use metrics::{BINS, Metrics};
 pub(crate) use metrics::{Outcome, Tally};
+pub(crate) use multi_label::Answers;
+pub use probabilities::{
+    label_probabilities, label_probability, most_probable, probabilities, rank, softmax,
+};
 
 use crate::predictor::Predictor;
 use autograd::Tensor;
 use dataset::Split;
 use kernels::LossKind;
+use probabilities::Softmax;
 use serde::Serialize;
 use thiserror::Error;
 
@@ -22,13 +29,14 @@ const CHUNK: usize = 1024;
 pub struct Scores {
     /// How many images there were.
     pub images: usize,
-    /// The mean cross-entropy of the probabilities, in nats.
+    /// The mean cross-entropy of the probabilities, in nats; where images may have several labels, that of all answers.
     pub loss: f64,
-    /// The part of the images whose class was found, from 0 to 1.
+    /// The part of the images whose class was found, from 0 to 1; where images may have several labels, of those of
+    /// which each label is found and no other.
     pub top1: f64,
     /// The part of the images whose class was among the five most probable: 1 where there are no
-    /// more than five classes.
-    pub top5: f64,
+    /// more than five classes; none where images may have several labels.
+    pub top5: Option<f64>,
     /// The other measures.
     #[serde(flatten)]
     pub metrics: Metrics,
@@ -37,7 +45,8 @@ pub struct Scores {
     pub ranks: Vec<usize>,
     /// Each class by itself.
     pub classes: Vec<ClassScores>,
-    /// How many images of class `i` were taken for class `j`: `confusion[i][j]`.
+    /// How many images of class `i` were taken for class `j`: `confusion[i][j]`. Empty where images may have several
+    /// labels, as are the mistakes.
     pub confusion: Vec<Vec<usize>>,
     /// The mistakes that the network was surest of, the surest first, the lower image first where
     /// two are as sure.
@@ -58,6 +67,9 @@ pub struct ClassScores {
     pub f1: Option<f64>,
     /// How many images are of it.
     pub support: usize,
+    /// Where images may have several labels, the area under the ROC curve of this one ([`Metrics::auc`]).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub auc: Option<f64>,
 }
 
 /// An image that was taken for something else.
@@ -101,7 +113,7 @@ impl Scores {
     ///
     /// # Panics
     /// If there are no images, one is beyond the split or has another size than the network's input,
-    /// or a label is beyond its classes.
+    /// or a label is beyond its classes; or if images have sets of labels for the data or the model alone.
     pub fn new(
         predictor: &Predictor<'_>,
         split: &Split,
@@ -109,6 +121,9 @@ impl Scores {
         options: ScoreOptions,
     ) -> Result<Scores, NotFiniteOutput> {
         assert!(!images.is_empty(), "scores of no images");
+        if predictor.model().multi_label {
+            return multi_label::scores(predictor, split, images, options);
+        }
         let names = &predictor.model().classes;
         let mut sums = Sums::new(names.len());
         let mut logits = vec![];
@@ -138,17 +153,6 @@ fn top(ranks: &[usize], k: usize) -> f64 {
     ranks.iter().take(k).sum::<usize>() as f64 / images as f64
 }
 
-/// How many classes come before the label when they are ordered by their logits, the largest first
-/// and of equal ones the lower class first. 0: the label is what the network says (top-1); below 5:
-/// it is among the first five (top-5). Nothing comes after a logit that is not a number.
-pub fn rank(logits: &[f32], label: usize) -> usize {
-    let of_label = logits[label];
-    let after = |(class, &logit): (usize, &f32)| {
-        logit < of_label || (logit == of_label && class > label) || class == label
-    };
-    logits.iter().enumerate().filter(|&class| !after(class)).count()
-}
-
 /// The logits of an image, one for each class: where the answer is yes or no and one output is for two classes, that
 /// of the first is zero.
 pub(crate) fn logits_of(kind: LossKind, outputs: &Tensor, image: usize, logits: &mut Vec<f32>) {
@@ -157,45 +161,6 @@ pub(crate) fn logits_of(kind: LossKind, outputs: &Tensor, image: usize, logits: 
         logits.push(0.0);
     }
     logits.extend((0..outputs.channels()).map(|class| outputs.get(image, class, [0, 0])));
-}
-
-/// Classes and their probabilities (softmax), ordered as in [`rank`].
-pub fn probabilities(logits: &[f32]) -> Vec<(usize, f64)> {
-    let mut classes: Vec<(usize, f64)> = softmax(logits).enumerate().collect();
-    classes.sort_by_key(|&(class, _)| rank(logits, class));
-    classes
-}
-
-/// The probabilities of the classes, in their order.
-pub fn softmax(logits: &[f32]) -> impl Iterator<Item = f64> {
-    let softmax = Softmax::new(logits);
-    logits.iter().map(move |&logit| libm::exp(softmax.ln(logit)))
-}
-
-/// The most probable class, the first of equal ones; of finite logits.
-pub fn most_probable(logits: &[f32]) -> usize {
-    let larger = |best, class| if logits[class] > logits[best] { class } else { best };
-    (1..logits.len()).fold(0, larger)
-}
-
-/// Probabilities of logits. The largest is kept apart: added to the logarithm of the sum, it would
-/// swallow it where logits are huge.
-struct Softmax {
-    largest: f64,
-    ln_sum: f64,
-}
-
-impl Softmax {
-    fn new(logits: &[f32]) -> Softmax {
-        let largest = f64::from(logits.iter().copied().fold(f32::NEG_INFINITY, f32::max));
-        let sum: f64 = logits.iter().map(|&logit| libm::exp(f64::from(logit) - largest)).sum();
-        Softmax { largest, ln_sum: libm::log(sum) }
-    }
-
-    /// The logarithm of the probability of the class with this logit.
-    fn ln(&self, logit: f32) -> f64 {
-        f64::from(logit) - self.largest - self.ln_sum
-    }
 }
 
 /// The logits of these images of the split.
@@ -281,13 +246,14 @@ impl Sums {
                 recall: part(hits, support),
                 f1: part(2 * hits, predicted + support),
                 support,
+                auc: None,
             }
         });
         Scores {
             images,
             loss: self.loss / images as f64,
             top1: found as f64 / images as f64,
-            top5: top(&self.ranks, 5),
+            top5: Some(top(&self.ranks, 5)),
             metrics: Metrics::of(class_count, self.outcomes.iter().copied(), &mut Tally::default()),
             classes: classes.collect(),
             ranks: self.ranks,
@@ -300,31 +266,6 @@ impl Sums {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn equal_logits_are_ranked_by_class() {
-        let logits = [1.0, 3.0, 3.0, -0.0, 0.0];
-        assert_eq!([0, 1, 2, 3, 4].map(|label| rank(&logits, label)), [2, 0, 1, 3, 4]);
-        assert_eq!([0, 1].map(|label| rank(&[f32::NAN, 1.0], label)), [1, 1]);
-        let order: Vec<usize> = probabilities(&logits).iter().map(|(class, _)| *class).collect();
-        assert_eq!(order, [1, 2, 0, 3, 4]);
-        assert_eq!(most_probable(&logits), 1);
-        for (class, p) in probabilities(&logits) {
-            assert_eq!(softmax(&logits).nth(class).map(f64::to_bits), Some(p.to_bits()));
-        }
-    }
-
-    #[test]
-    fn probabilities_sum_to_one_whatever_the_size_of_logits() {
-        let by_hand = probabilities(&[2f32.ln(), 0.0, 0.0]);
-        for ((class, p), expected) in by_hand.into_iter().zip([(0, 0.5), (1, 0.25), (2, 0.25)]) {
-            assert!(class == expected.0 && (p - expected.1).abs() < 1e-7, "{class} {p}");
-        }
-        for logits in [[3e38, -3e38, 0.0], [-3e38; 3], [1e-30, 0.0, -1e-30]] {
-            let sum: f64 = probabilities(&logits).iter().map(|(_, p)| p).sum();
-            assert!((sum - 1.0).abs() < 1e-12, "{logits:?}: {sum}");
-        }
-    }
 
     /// Six classes, five images: the table was worked out on paper.
     #[test]
@@ -344,7 +285,7 @@ mod tests {
             sums.add(image, *label, logits).unwrap();
         }
         let scores = sums.scores(&names, 2);
-        assert_eq!((scores.images, scores.top1, scores.top5), (5, 0.4, 0.8));
+        assert_eq!((scores.images, scores.top1, scores.top5), (5, 0.4, Some(0.8)));
         let rows = [[1, 1, 0, 0, 0, 0], [0, 1, 0, 1, 0, 0], [0, 1, 0, 0, 0, 0]];
         assert_eq!(scores.confusion[..3], rows);
         assert!(scores.confusion[3..].iter().flatten().all(|&count| count == 0));

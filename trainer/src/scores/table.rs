@@ -14,11 +14,12 @@ const CONFUSIONS: usize = 15;
 /// undefined is –.
 impl Display for Scores {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let (loss, top1, top5) = (self.loss, 100.0 * self.top1, 100.0 * self.top5);
-        write!(f, "{} images  loss {loss:.4}  top-1 {top1:.2} %", self.images)?;
+        let (loss, top1) = (self.loss, 100.0 * self.top1);
+        let found = if self.top5.is_some() { "top-1" } else { "all labels right" };
+        write!(f, "{} images  loss {loss:.4}  {found} {top1:.2} %", self.images)?;
         // Of five classes or fewer it is always 100 %.
-        if self.classes.len() > 5 {
-            write!(f, "  top-5 {top5:.2} %")?;
+        if let Some(top5) = self.top5.filter(|_| self.classes.len() > 5) {
+            write!(f, "  top-5 {:.2} %", 100.0 * top5)?;
         }
         let Metrics { balanced_accuracy, macro_f1, auc, ece, .. } = self.metrics;
         let balanced = 100.0 * balanced_accuracy;
@@ -30,6 +31,9 @@ impl Display for Scores {
         let names: Vec<String> = self.classes.iter().map(|class| shown(&class.name)).collect();
         let width = names.iter().map(|name| name.chars().count()).max().unwrap_or(0);
         self.table(f, &names, width)?;
+        if self.confusion.is_empty() {
+            return Ok(());
+        }
         let number = self.classes.len().saturating_sub(1).to_string().len();
         let largest = self.confusion.iter().flatten().max().map_or(1, |n| n.to_string().len());
         let cell = largest.max(number) + 2;
@@ -59,13 +63,18 @@ impl Scores {
     fn table(&self, f: &mut Formatter<'_>, names: &[String], width: usize) -> fmt::Result {
         let width = width.max("class".len());
         let figure = |value: Option<f64>| value.map_or("–".to_owned(), |v| format!("{v:.4}"));
-        write!(f, "\n{:width$}  precision  recall      f1  images", "class")?;
+        let has_auc = self.classes.iter().any(|class| class.auc.is_some());
+        let auc = if has_auc { "     auc" } else { "" };
+        write!(f, "\n{:width$}  precision  recall      f1{auc}  images", "class")?;
         for (class, name) in self.classes.iter().zip(names) {
             let [precision, recall, f1] = [class.precision, class.recall, class.f1].map(figure);
             write!(f, "\n{name:width$}  {precision:>9}  {recall:>6}  {f1:>6}  ")?;
+            if has_auc {
+                write!(f, "{:>6}  ", figure(class.auc))?;
+            }
             write!(f, "{:>6}", class.support)?;
         }
-        writeln!(f)
+        if self.confusion.is_empty() { Ok(()) } else { writeln!(f) }
     }
 
     /// Each cell `cell` wide, the columns by the number of their class.
@@ -131,12 +140,13 @@ mod tests {
             recall: Some(0.5),
             f1: Some(2.0 / 3.0),
             support: row.iter().sum(),
+            auc: None,
         });
         Scores {
             images: confusion.iter().flatten().sum(),
             loss: 0.25,
             top1: 0.5,
-            top5: 1.0,
+            top5: Some(1.0),
             metrics: Metrics {
                 balanced_accuracy: 1.0 / 6.0,
                 macro_f1: 0.05,

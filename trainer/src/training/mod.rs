@@ -144,8 +144,8 @@ impl<'a> Trainer<'a> {
         recipe.check()?;
         name_data(&mut recipe, data);
         let loss = recipe.model.loss;
-        check_classes(loss, data.classes())?;
-        let outputs = loss.outputs(data.classes());
+        check_classes(loss, data)?;
+        let outputs = loss.outputs(data);
         let network = Network::new(data.image_shape(), &recipe.model.layers(outputs))
             .and_then(|network| match loss {
                 // What is wrong with another number of outputs is said of the loss.
@@ -287,8 +287,8 @@ impl<'a> Trainer<'a> {
     }
 
     /// Some training images as the network sees them in each of so many epochs, but for their scale: at most as many as
-    /// asked for, of as many classes as there can be, in order of their classes. Where batches are mixed, each is mixed as in
-    /// the epochs of a run.
+    /// asked for, of as many classes as there can be, in order of their classes. Where batches are mixed, each is mixed
+    /// as in the epochs of a run.
     pub fn preview(&self, most: usize, epochs: u32) -> Vec<Preview> {
         self.view.preview(&self.plan.recipe, most, epochs)
     }

@@ -94,6 +94,7 @@ impl Trainer<'_> {
             network: self.network().clone(),
             weights,
             classes: self.view.data.class_names().to_vec(),
+            multi_label: self.view.data.is_multi_label(),
             mean: self.view.statistics.mean.clone(),
             std: self.view.statistics.std.clone(),
             preparation: self.view.data.preparation(),

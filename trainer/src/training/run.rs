@@ -228,13 +228,19 @@ impl Trainer<'_> {
         } = &mut self.buffers;
         let shards = evaluation::shards(indices.len());
         let ranges = self.ranks.subtrees(shards);
-        outcomes.resize(indices.len());
+        let labels = split.is_multi_label().then(|| self.view.data.classes());
+        outcomes.resize(indices.len(), labels);
         let of = Evaluated { network, weights, loss, images };
         evaluate(self.workers, of, ranges, outcomes, (&mut *roots, pending));
         let found = self.ranks.all_reduce_evaluation(shards, roots);
         self.ranks.all_gather_outcomes(indices.len(), outcomes);
-        let labels = indices.iter().map(|&i| split.label(i as usize) as usize);
-        let found = Evaluation::of(found, self.view.data.classes(), labels, outcomes, tally);
+        let found = if split.is_multi_label() {
+            let sets = indices.iter().filter_map(|&i| split.label_set(i as usize));
+            Evaluation::of_sets(found, indices.len(), sets, outcomes)
+        } else {
+            let labels = indices.iter().map(|&i| split.label(i as usize) as usize);
+            Evaluation::of(found, self.view.data.classes(), labels, outcomes, tally)
+        };
         if !found.loss.is_finite() {
             let (loss, step) = (found.loss, self.progress.step);
             return Err(TrainError::Validation { loss, step, epoch });

@@ -75,13 +75,14 @@ impl Trainer<'_> {
         let started = Instant::now();
         let (recipe, learner, chores) = (&self.plan.recipe, &mut self.learner, &self.chores);
         let chores = chores.as_ref();
-        let images = match own {
+        let (images, divisor) = match own {
             Some(Own { split, places }) => {
-                Images { split, indices: places, numbers: indices, scaling: &self.view.scaling }
+                let scaling = &self.view.scaling;
+                let images = Images { split, indices: places, numbers: indices, scaling };
+                (images, self.loss.divisor(images.classes()))
             }
-            None => self.view.images(indices),
+            None => (self.view.images(indices), self.loss.divisor(self.view.labels(indices))),
         };
-        let divisor = self.loss.divisor(images.classes());
         let mix = self.view.mixing.as_ref().map(|mixing| mixing.of_step(self.progress.step));
         let batch = Batch {
             network: &learner.network,

@@ -6,8 +6,9 @@ use crate::error::TrainError;
 use crate::input::{Images, Scaling};
 use crate::mix::Mixing;
 use crate::recipe::{Monitor, Normalize, Recipe, RecipeError, Sampling, Validation, ValidationSet};
-use crate::sampler::{balance, deal, hold_out, hold_out_of_each, shuffle};
+use crate::sampler::{balance, deal, hold_out, hold_out_of_each, pool_rare, shuffle};
 use dataset::{Dataset, PixelStatistics, Share, Source, Split, pixel_statistics};
+use std::collections::BTreeSet;
 use std::sync::OnceLock;
 
 /// The data as a run sees them.
@@ -31,7 +32,7 @@ pub(super) struct DataView<'a> {
 pub struct Preview {
     /// Its number.
     pub image: u32,
-    /// Its class.
+    /// Its class, or the number of its set of labels ([`Split::label`]).
     pub class: u32,
     /// As it is in epochs 0, 1, …: rows of pixels, the channels of a pixel side by side.
     pub epochs: Vec<Vec<u8>>,
@@ -71,13 +72,22 @@ impl<'a> DataView<'a> {
         Images::new(self.train, indices, &self.scaling)
     }
 
+    /// The classes of these images, whoever has them.
+    pub fn labels(&self, indices: &[u32]) -> impl ExactSizeIterator<Item = u32> {
+        let share = self.data.share();
+        indices.iter().map(move |&image| match share {
+            Some(share) => share.labels[image as usize],
+            None => self.train.label(image as usize),
+        })
+    }
+
     /// What changes training images, if anything does.
     pub fn augmentation(&self) -> Option<&Augmentation> {
         Some(&self.augmentation).filter(|augmentation| !augmentation.is_identity())
     }
 
     /// An error if validation does not find what is to be monitored: the area under a curve is that of two
-    /// classes, and takes images of both.
+    /// classes, and takes images of both; where images may have several labels, of one label at least.
     pub fn check_monitor(&self, monitor: Monitor) -> Result<(), RecipeError> {
         let Some((split, images)) = self.validation.as_ref().filter(|_| monitor == Monitor::Auc)
         else {
@@ -85,7 +95,13 @@ impl<'a> DataView<'a> {
         };
         let classes = self.data.classes();
         let has = |class| images.iter().any(|&i| split.label(i as usize) == class);
+        let sets = || images.iter().filter_map(|&i| split.label_set(i as usize));
+        let varies = |label: usize| [0, 1].iter().all(|v| sets().any(|set| set[label] == *v));
         let expected = match classes {
+            _ if split.is_multi_label() => match (0..classes).any(varies) {
+                true => return Ok(()),
+                false => "\"accuracy\", as all validation images have the same labels".to_owned(),
+            },
             2 if has(0) && has(1) => return Ok(()),
             2 => "\"accuracy\", as all validation images are of one class".to_owned(),
             _ => format!("another than this, which is for two classes: the data have {classes}"),
@@ -97,7 +113,12 @@ impl<'a> DataView<'a> {
     pub fn find_order(&self, recipe: &Recipe, epoch: u32, order: &mut Vec<u32>) {
         if let Some(share) = self.data.share() {
             let sizes = [recipe.data.batch_size, recipe.shard()];
-            return deal(recipe.seed, epoch, share, sizes, order);
+            // Weights of classes are divided by those of the whole batch.
+            let ranks = match recipe.model.class_weights {
+                Some(_) => 0..share.ranks(),
+                None => share.rank..share.rank + 1,
+            };
+            return deal((recipe.seed, epoch), share, ranks, sizes, order);
         }
         match recipe.data.sampling {
             Sampling::Shuffled => order.clone_from(&self.training),
@@ -120,7 +141,7 @@ impl<'a> DataView<'a> {
     /// The training images that are here.
     fn own(&self) -> Vec<u32> {
         match self.data.share() {
-            Some(share) => share.own.clone().collect(),
+            Some(share) => share.own().collect(),
             None => self.training.clone(),
         }
     }
@@ -152,8 +173,8 @@ impl<'a> DataView<'a> {
         let mut order = self.own();
         shuffle(recipe.seed, 0, &mut order);
         let class = |image: u32| self.train.label(image as usize);
-        let mut met = vec![false; self.data.classes()];
-        let is_first = |&image: &u32| !std::mem::replace(&mut met[class(image) as usize], true);
+        let mut met = BTreeSet::new();
+        let is_first = |&image: &u32| met.insert(class(image));
         let (mut chosen, others): (Vec<u32>, Vec<u32>) = order.iter().copied().partition(is_first);
         chosen.extend(others);
         chosen.truncate(most);
@@ -227,6 +248,9 @@ fn divide<'a>(
                 return Err(RecipeError::value("data.validation", held_out, expected).into());
             }
             let (training, validation) = match recipe.data.stratify {
+                true if train.is_multi_label() => {
+                    hold_out_of_each(recipe.seed, &pool_rare(train.labels()), held_out)
+                }
                 true => hold_out_of_each(recipe.seed, train.labels(), held_out),
                 false => hold_out(recipe.seed, train.len(), held_out),
             };
@@ -242,10 +266,11 @@ fn divide_shared<'a>(
     share: &Share,
 ) -> Result<Division<'a>, TrainError> {
     if recipe.data.sampling == Sampling::Balanced {
-        let expected = "\"shuffled\", as no rank has all training images";
+        let expected = "\"shuffled\", as no rank has all training images: `model.class_weights` may be \
+                        \"balanced\" instead";
         return Err(RecipeError::value("data.sampling", "\"balanced\"", expected).into());
     }
-    let training = (0..share.images as u32).collect();
+    let training = (0..share.images() as u32).collect();
     match recipe.data.validation {
         Validation::Named(ValidationSet::None) => Ok((training, None)),
         Validation::Named(ValidationSet::Test) => {
@@ -253,7 +278,7 @@ fn divide_shared<'a>(
             Ok((training, Some((test, (0..test.len() as u32).collect()))))
         }
         Validation::HeldOut(_) | Validation::Fraction(_) => {
-            let found = recipe.data.validation.held_out(share.images);
+            let found = recipe.data.validation.held_out(share.images());
             let expected = "\"test\" or \"none\", as no rank has all training images".to_owned();
             Err(RecipeError::value("data.validation", found, expected).into())
         }

@@ -114,9 +114,9 @@ impl<'a> Reader<'a> {
         Ok(columns)
     }
 
-    /// Whether a column has one value a row at most, and is packed by Snappy, which shrinks to a 21st at best, or not at
-    /// all. (The header of a page says how large it becomes, up to 2 GiB: room for that is made first, and a page that
-    /// turns out smaller is refused.)
+    /// Whether a column has one value a row at most, and is packed by Snappy, which shrinks to a 21st at best, or
+    /// not at all. (The header of a page says how large it becomes, up to 2 GiB: room for that is made first, and a
+    /// page that turns out smaller is refused.)
     fn check(&self, column: usize, descriptor: &ColumnDescriptor) -> Result<(), String> {
         let name = descriptor.path().string();
         if descriptor.max_rep_level() > 0 {

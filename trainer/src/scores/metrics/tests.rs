@@ -111,7 +111,7 @@ fn measures_are_those_of_scikit_learn() {
             ("top1", Some(scores.top1)),
             ("top2", Some(scores.top(2))),
             ("top3", Some(scores.top(3))),
-            ("top5", Some(scores.top5)),
+            ("top5", scores.top5),
         ] {
             let Some(value) = found.get(key) else { continue };
             compared += 1;
