@@ -68,6 +68,7 @@ pub use few_images::FewImages;
 pub use files::Limits;
 pub use fine_tune::FineTuned;
 pub use init::Init;
+pub use kernels::Precision;
 pub use layer_list::LayerList;
 pub use layers::{
     AdaptiveAvgPool2d, AdaptiveMaxPool2d, Add, Again, AvgPool2d, Axes, BatchNorm2d, Concat, Conv2d,

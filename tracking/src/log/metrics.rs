@@ -12,7 +12,6 @@ pub use super::measures::Measures;
 use super::appender::Appender;
 use super::tail::FromEnd;
 use files::FileError;
-use kernels::Precision;
 use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, ErrorKind};
@@ -83,7 +82,7 @@ pub struct Start {
 }
 
 fn f32_word() -> String {
-    Precision::F32.to_string()
+    "f32".to_owned()
 }
 
 /// The progress within an epoch.

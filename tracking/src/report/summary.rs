@@ -3,7 +3,7 @@
 use super::format::{duration, escape, name, percent, thousands};
 use super::{History, Report};
 use crate::advice_on_collapse;
-use kernels::Precision;
+use model::Precision;
 use trainer::{Best, Stop};
 
 pub(super) fn html(report: &Report<'_>, history: &History<'_>) -> String {
