@@ -25,7 +25,7 @@ pub fn pack_pairs<'t>(cores: impl Into<Cores<'t>>, layout: Layout, x: &[f32], to
                 let (block, pair) = ((first + i) / pairs.channels(), (first + i) % pairs.channels());
                 let x = &x[block * layout.block_len() + 2 * pair * plane..];
                 let odd: &[f32] = if 2 * pair + 1 < layout.channels() { &x[plane..2 * plane] } else { &[] };
-                pack_plane((s, a), [&x[..plane], odd].map(|x| &x.as_chunks().0[..]), to, layout.pixels());
+                pack_plane((s, a), [&x[..plane], odd].map(|x| x.as_chunks().0), to, layout.pixels());
             }
         }));
     });

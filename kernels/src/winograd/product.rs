@@ -145,9 +145,9 @@ impl Product<'_> {
             let v = Shared::new(v);
             match product.precision {
                 // SAFETY: `v` is this part's alone.
-                Precision::F32 => {
-                    dispatch!(cores.isa, s => unsafe { input_tiles(s, &from, all, [x, zeros], v) })
-                }
+                Precision::F32 => dispatch!(cores.isa, s => unsafe {
+                    input_tiles(s, &from, all, [x, zeros], v);
+                }),
                 // SAFETY: as above.
                 Precision::Bf16 => dispatch_bf16!(cores.isa, (s, a) => unsafe {
                     input_pairs((s, a), &from, all, [x, zeros], v);
