@@ -28,8 +28,8 @@ mod tile;
 
 pub use part::Part;
 pub use pointwise::{
-    channel_affine, flatten_channels, load_channels, place_channels, relu_max_pool_channels,
-    rows_of_channels,
+    channel_affine, flatten_channels, load_channels, load_float_channels, place_channels,
+    relu_max_pool_channels, rows_of_channels,
 };
 pub use product::{ChannelConvolution, ChannelOperands};
 pub(crate) use tile::{Chains, columns_of_tiles};

@@ -169,6 +169,8 @@ def _graph(module: nn.Module) -> fx.Graph:
         line = (own[-1].filename, own[-1].lineno or 0) if own else ("", 0)
         what = f"`forward` cannot be traced: {str(error).split('. ')[0]}"
         instead = "it must be the same for every batch: no `if` or loop over the values of tensors"
+        if "'len' is not supported" in str(error):
+            instead = "write `x.size(0)` for `len(x)`"
         raise unsupported(Place(tracer.path[-1], *line), what, instead) from error
 
 
