@@ -1,6 +1,6 @@
 """``backend="mpi"``: the program `bobbin steps` takes the steps, to the bits of this process.
 
-Here it is one process, which needs no MPI; scripts/check-mpi starts several ranks.
+One process needs no MPI; two ranks need the program that scripts/check-mpi has built.
 """
 
 from __future__ import annotations
@@ -22,17 +22,24 @@ from bobbin.torch import Accuracy, Estimator, init_orca_context, ranks, stop_orc
 from torch_programs import arrays, estimator, small  # noqa: E402
 
 
-@pytest.fixture
-def ranked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A launcher of one process."""
-    program = os.environ.get("BOBBIN_MPI") or os.environ.get("BOBBIN_PROGRAM")
-    if program is None:
-        pytest.skip("BOBBIN_PROGRAM names no program")
+@pytest.fixture(params=[1, 2])
+def ranked(request: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Two ranks, of the program in BOBBIN_MPI; and a launcher of one process, of that in BOBBIN_PROGRAM."""
+    program = os.environ.get("BOBBIN_MPI" if request.param == 2 else "BOBBIN_PROGRAM")
+    if program is None or not Path(program).is_file():
+        pytest.skip("no such program")
+    if request.param == 2:
+        monkeypatch.setenv("BOBBIN_MPIRUN", "mpirun --oversubscribe --allow-run-as-root")
+        init_orca_context(num_nodes=2, cores=1)
+        yield
+        stop_orca_context()
+        return
     script = tmp_path / "mpirun"
     script.write_text('#!/bin/sh\nwhile [ "$1" != -n ]; do shift; done\nshift 2\nexec "$@"\n')
     script.chmod(script.stat().st_mode | stat.S_IXUSR)
     monkeypatch.setenv("BOBBIN_MPIRUN", str(script))
     monkeypatch.setenv("BOBBIN_MPI", program)
+    yield
 
 
 def program(backend: str) -> Estimator:

@@ -218,11 +218,6 @@ impl Checkpoint {
         write_file(path, &bytes(state))
     }
 
-    /// Whether a file is one, and no plain model.
-    pub fn is_in(file: &TensorFile) -> bool {
-        file.metadata().contains_key(CHECKPOINT)
-    }
-
     /// An error unless a run of this recipe can go on from it: the field that is another, and what was found and
     /// expected. `stop.epochs` may be another, and the place of the data.
     pub fn check_recipe(&self, recipe: &Recipe) -> Result<(), (String, String)> {

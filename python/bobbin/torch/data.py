@@ -15,6 +15,7 @@ from torch.utils.data import BatchSampler, DataLoader, Dataset, RandomSampler, S
 import bobbin
 
 from . import known
+from .ahead import ahead
 from .known import Known
 
 Batch = tuple[NDArray[Any], "NDArray[np.int64] | None"]
@@ -34,8 +35,7 @@ class Batches:
             for x, y in self.known.batches(self.loader):
                 yield x, y if self._labelled else None
             return
-        for batch in self.loader:
-            yield _batch(batch, self._labelled)
+        yield from ahead(_batch(batch, self._labelled) for batch in self.loader)
 
     def __len__(self) -> int:
         return len(self.loader)

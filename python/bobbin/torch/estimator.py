@@ -57,6 +57,7 @@ class Estimator:
         loss: Any = None,
         metrics: Any = None,
         scheduler: Any = None,
+        scheduler_creator: Any = None,
         scheduler_step_freq: str = "batch",
         config: dict[str, Any] | None = None,
         model_dir: str | os.PathLike[str] | None = None,
@@ -65,7 +66,7 @@ class Estimator:
         """An estimator of a module, an optimiser, a loss and a scheduler: each as it is, or a function that makes it.
 
         The functions are Orca's: ``model(config)``, ``optimizer(model, config)``, ``loss(config)`` and
-        ``scheduler(optimizer, config)``. ``scheduler_step_freq`` says how often the scheduler takes a step:
+        ``scheduler(optimizer, config)`` (``scheduler_creator`` is another name of it). ``scheduler_step_freq`` says how often the scheduler takes a step:
         ``"batch"`` or ``"epoch"``. Of ``config`` Bobbin itself reads ``seed``, ``shard``, ``normalize`` and ``iterate``;
         checkpoints are written to ``model_dir``. With ``backend="mpi"`` the ranks of ``init_orca_context(num_nodes=…)``
         train, to the same bits.
@@ -78,7 +79,8 @@ class Estimator:
             raise ValueError(f"backend: found {backend!r}: expected 'local' or 'mpi'{other}")
         if scheduler_step_freq not in FREQUENCIES:
             raise ValueError(f"scheduler_step_freq: found {scheduler_step_freq!r}: expected 'batch' or 'epoch'")
-        program, scheduler = program_of(model, optimizer, loss, scheduler, dict(config or {}))
+        schedulers = [given for given in (scheduler, scheduler_creator) if given is not None]
+        program, scheduler = program_of(model, optimizer, loss, schedulers, dict(config or {}))
         return Estimator(program, Stepping(scheduler, optimizer, scheduler_step_freq), metrics, model_dir, backend)
 
     def fit(
@@ -220,8 +222,7 @@ class Estimator:
         """What the network gives for each image, [n, outputs]; or ``output="probabilities"``, or ``"classes"`` [n]."""
         if output not in ("outputs", "probabilities", "classes"):
             raise ValueError(f"output: found {output!r}: expected 'outputs', 'probabilities' or 'classes'")
-        columns = (feature_cols, None)
-        outputs, _ = self._all(batches(data, batch_size, self._program.config, columns, labelled=False))
+        outputs, _ = self._all(batches(data, batch_size, self._program.config, (feature_cols, None), labelled=False))
         if output == "classes":
             return predicted(outputs)
         if output == "outputs" or (self._network is not None and self._network.last == "softmax"):
@@ -257,8 +258,8 @@ class Estimator:
     def save(self, path: str | os.PathLike[str]) -> str:
         """Writes the network, its weights and the optimiser's memory to a file that all programs of Bobbin read."""
         now = self._progress
-        about = {"epoch": now.epoch, "iteration": now.iteration, "scheduler": self._scheduler.state()}
-        self._running().trainer.save_checkpoint(files.local(path, "save"), json.dumps(about))
+        note = json.dumps({"epoch": now.epoch, "iteration": now.iteration, "scheduler": self._scheduler.state()})
+        self._running().trainer.save_checkpoint(files.local(path, "save"), note)
         return str(path)
 
     def load(self, path: str | os.PathLike[str]) -> None:

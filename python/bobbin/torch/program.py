@@ -31,8 +31,10 @@ class Program:
     augment: dict[str, Any] = field(default_factory=dict)
 
 
-def program_of(model: Any, optimizer: Any, loss: Any, scheduler: Any, config: dict[str, Any]) -> tuple[Program, Any]:
-    """The program, and its scheduler."""
+def program_of(
+    model: Any, optimizer: Any, loss: Any, schedulers: list[Any], config: dict[str, Any]
+) -> tuple[Program, Any]:
+    """The program, and its scheduler, of which there is one at most."""
     module = model if isinstance(model, nn.Module) else _made("model", model, config)
     if not isinstance(module, nn.Module):
         raise ValueError(f"model: found {type(module).__name__}: expected a torch.nn.Module, or what makes one")
@@ -42,6 +44,9 @@ def program_of(model: Any, optimizer: Any, loss: Any, scheduler: Any, config: di
         loss = loss()
     elif loss is not None and not isinstance(loss, nn.Module) and not _is_of_torch(loss):
         loss = _made("loss", loss, config)
+    if len(schedulers) > 1:
+        raise ValueError("scheduler: found scheduler_creator too: expected one of them")
+    scheduler = schedulers[0] if schedulers else None
     if scheduler is not None and not hasattr(scheduler, "step"):
         scheduler = _made("scheduler", scheduler, optimizer, config)
     return Program(module, loss, optimizer, config=config), scheduler

@@ -14,7 +14,7 @@ import tempfile
 import time
 import weakref
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,8 +47,8 @@ class RankTrainer:
         self._process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=self._output, stderr=subprocess.STDOUT, start_new_session=True
         )
-        self._requests: BinaryIO = self._opened("requests", os.O_WRONLY)
-        self._answers: BinaryIO = self._opened("answers", os.O_RDONLY)
+        self._requests: IO[bytes] = self._opened("requests", os.O_WRONLY)
+        self._answers: IO[bytes] = self._opened("answers", os.O_RDONLY)
         self._end = weakref.finalize(self, _ended, self._process, self._requests, self._answers, self._place)
         images = _arrays.images(batch[0], "nchw", "images")
         shape = [images.shape[i] for i in (3, 1, 2)]
@@ -153,7 +153,7 @@ class RankTrainer:
         self._was_heard = True
         return line
 
-    def _opened(self, name: str, mode: int) -> BinaryIO:
+    def _opened(self, name: str, mode: int) -> IO[bytes]:
         """A pipe whose other end the first rank opens, unless the job ends before."""
         while self._process.poll() is None:
             try:
@@ -175,7 +175,7 @@ class RankTrainer:
         return os.path.join(self._place.name, name)
 
 
-def _ended(process: Any, requests: BinaryIO, answers: BinaryIO, place: Any) -> None:
+def _ended(process: Any, requests: IO[bytes], answers: IO[bytes], place: Any) -> None:
     """Without requests the ranks end by themselves."""
     for pipe in (requests, answers):
         try:
@@ -195,13 +195,12 @@ def launcher(ranks: int) -> list[str]:
     ``BOBBIN_MPIRUN`` is what is called instead of ``mpirun``, with arguments such as ``--hostfile hosts``; ``BOBBIN_MPI``
     the program instead of the ``bobbin`` that is found.
     """
-    own = os.environ.get("BOBBIN_MPIRUN", "mpirun").split()
+    given = os.environ.get("BOBBIN_MPIRUN", "").split()
+    own = given or ["mpirun"]
     if shutil.which(own[0]) is None:
-        raise ValueError(f'backend="mpi": found no {own[0]}: install Open MPI: sudo apt install libopenmpi-dev openmpi-bin')
-    if os.geteuid() == 0 and "--allow-run-as-root" not in own:
-        own += ["--allow-run-as-root"] if _is_open_mpi(own[0]) else []
-    if ranks > (os.cpu_count() or 1) and len(own) <= 2 and _is_open_mpi(own[0]):
-        own += ["--oversubscribe"]
+        raise ValueError(f'backend="mpi": found no {own[0]}: install Open MPI: sudo apt install openmpi-bin libopenmpi-dev')
+    if not given and _is_open_mpi(own[0]):
+        own += ["--allow-run-as-root"] * (os.geteuid() == 0) + ["--oversubscribe"] * (ranks > (os.cpu_count() or 1))
     return [*own, "-n", str(ranks), _program()]
 
 
@@ -211,20 +210,15 @@ def _is_open_mpi(mpirun: str) -> bool:
 
 
 def _program() -> str:
-    """The program ``bobbin`` that was built with MPI: the wheel's is not."""
+    """The program ``bobbin`` that was built with MPI, as that of the wheel is not."""
     given = os.environ.get("BOBBIN_MPI")
     if given:
         return given
-    cargo = Path.home() / ".cargo" / "bin" / "bobbin"
-    checkout = Path(__file__).resolve().parents[3] / "target" / "release" / "bobbin"
-    for path in (checkout, cargo):
-        if path.is_file() and b"OMPI_COMM_WORLD" in path.read_bytes() and _has_mpi(path):
-            return str(path)
+    places = [*os.environ.get("PATH", "").split(os.pathsep), str(Path.home() / ".cargo" / "bin"), "target/release"]
+    for path in (Path(place, "bobbin") for place in places):
+        if path.is_file() and b"libmpi.so" in path.read_bytes():
+            return str(path.resolve())
     raise ValueError(
         'backend="mpi": found no program bobbin with MPI: build it in a checkout of Bobbin, cargo install --path . '
         "--features mpi, or name it in the variable BOBBIN_MPI"
     )
-
-
-def _has_mpi(path: Path) -> bool:
-    return b"libmpi" in path.read_bytes()
