@@ -67,11 +67,12 @@ def test_floats_that_are_no_pixels_are_kept_as_they_are() -> None:
         return found
 
     expected = losses(images)
-    # 255 times as large, a little beside the pixels, and the pixels themselves as floats.
+    # The pixels themselves, others a little beside them, and cubes of both signs.
     assert losses(images / np.float32(255)) == expected
     near = losses(images / np.float32(255) + np.float32(1e-4))
     assert near != expected and np.allclose(near, expected, rtol=0.1)
-    assert not np.allclose(losses(images.astype(np.float32) - 40), expected, rtol=0.1)
+    cubes = losses(((images - np.float32(120)) / 60) ** 3)
+    assert np.isfinite(cubes).all() and not np.allclose(cubes, expected, rtol=1e-3)
     # Random changes are of pixels.
     trainer = Trainer(RECIPE, Dataset.from_arrays(images / np.float32(255) + np.float32(1e-4), labels), validation="none")
     assert trainer.train_epoch()["loss"] > 0

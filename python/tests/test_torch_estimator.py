@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -126,6 +127,55 @@ def test_triggers_end_training_and_save(tmp_path: Path) -> None:
     found.fit(arrays(), batch_size=64, epochs=MinLoss(1.5))
     losses = found.get_train_summary("Loss")[:, 1]
     assert losses[-1] < 1.5 and (losses[:-1] >= 1.5).all()
+
+
+class Interrupted(EveryEpoch):
+    """Ctrl-C after the third step."""
+
+    def is_due(self, progress: Any) -> bool:
+        if progress.iteration == 3:
+            raise KeyboardInterrupt
+        return False
+
+
+def test_an_interrupt_saves_and_says_how_to_go_on(tmp_path: Path) -> None:
+    found, whole = estimator(model_dir=tmp_path), estimator()
+    loader = DataLoader(TensorDataset(*(torch.from_numpy(part) for part in arrays())), 64)
+    with pytest.raises(KeyboardInterrupt, match="interrupted after step 3: another fit goes on from there, .* after load"):
+        found.fit(loader, checkpoint_trigger=Interrupted())
+    file = tmp_path / "model-3.safetensors"
+    other = estimator()
+    other.load(file)
+    x, y = (torch.from_numpy(part) for part in arrays())
+    rest = DataLoader(TensorDataset(x[192:], y[192:]), 64)
+    other.fit(rest)
+    whole.fit(loader)
+    a, b = whole.get_model().state_dict(), other.get_model().state_dict()
+    assert all(torch.equal(a[key], b[key]) for key in a)
+    without = estimator()
+    with pytest.raises(KeyboardInterrupt, match="save.path. keeps it"):
+        without.fit(loader, epochs=Interrupted())
+
+
+def test_tables_and_curves() -> None:
+    found = estimator(metrics=[Accuracy()])
+    history = found.fit(arrays(), epochs=2, batch_size=64, validation_data=arrays())
+    html = history._repr_html_()
+    assert all(f"<th>{name}</th>" in html for name in ("epoch", "num_samples", "train_loss", "val_loss", "val_Accuracy"))
+    assert html.count("<tr>") == 3 and f"<td>{history[1]['val_loss']:.4f}</td>" in html
+    shown = found._repr_html_()
+    assert "<td>Sequential</td>" in shown and "<td>SGD</td>" in shown and f"{history[1]['val_loss']:.4f}" in shown
+    assert "optimizer=SGD" in repr(found) and "steps=20" in repr(found)
+    svg = history_svg(history)
+    assert svg.count("<polyline") == 3 and "val_Accuracy" in svg
+    ElementTree.fromstring(svg)
+
+
+def history_svg(history: Any) -> str:
+    """What `plot` draws where there is no matplotlib."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "matplotlib", None)
+        return history.plot()._repr_svg_()
 
 
 def test_tensorboard_has_the_summaries(tmp_path: Path) -> None:

@@ -98,11 +98,11 @@ def test_rates_and_losses_are_those_of_pytorch(name: str) -> None:
 
 def test_a_plateau_is_that_of_the_validation() -> None:
     module = small()
-    optimizer = optim.SGD(module.parameters(), lr=1e-9)
+    optimizer = optim.SGD(module.parameters(), lr=1e-6)
     scheduler = s.ReduceLROnPlateau(optimizer, factor=0.5, patience=0, threshold=0.1)
     found = Estimator.from_torch(model=module, optimizer=optimizer, loss=nn.CrossEntropyLoss(), scheduler=scheduler)
     found.fit(data(), epochs=3, validation_data=data())
-    assert list(found.get_train_summary("LearningRate")[::4, 1]) == [1e-9, 1e-9, 5e-10]
+    assert list(found.get_train_summary("LearningRate")[::4, 1]) == [1e-6, 1e-6, 5e-7]
     assert scheduler.best == found.get_validation_summary("Loss")[0, 1]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import importlib
 import sys
 import time
 from typing import Any
@@ -73,6 +74,4 @@ def _handle() -> Any:
     shell = ipython.get_ipython() if ipython is not None else None
     if type(shell).__name__ != "ZMQInteractiveShell":
         return None
-    from IPython.display import display
-
-    return display(_Html(""), display_id=True)
+    return importlib.import_module("IPython.display").display(_Html(""), display_id=True)

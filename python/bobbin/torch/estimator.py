@@ -81,7 +81,7 @@ class Estimator:
             raise ValueError(f"scheduler_step_freq: found {scheduler_step_freq!r}: expected 'batch' or 'epoch'")
         schedulers = [given for given in (scheduler, scheduler_creator) if given is not None]
         program, scheduler = program_of(model, optimizer, loss, schedulers, dict(config or {}))
-        return Estimator(program, Stepping(scheduler, optimizer, scheduler_step_freq), metrics, model_dir, backend)
+        return Estimator(program, Stepping(scheduler, program.optimizer, scheduler_step_freq), metrics, model_dir, backend)
 
     def fit(
         self,

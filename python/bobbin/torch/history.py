@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Mapping
+import importlib
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 # Of which names the left of the two charts is.
@@ -23,7 +24,7 @@ class History(list[dict[str, float]]):
         """The curves of loss and metrics over epochs: a figure of matplotlib if that is installed, or else an ``Svg``."""
         charts = self.charts()
         try:
-            from matplotlib import pyplot
+            pyplot = importlib.import_module("matplotlib.pyplot")
         except ImportError:
             return Svg(svg(charts))
         figure, places = pyplot.subplots(1, len(charts), squeeze=False, figsize=(4.5 * len(charts), 3))
@@ -70,7 +71,7 @@ def shown(name: str, value: float | None) -> str:
     return f"{value:.0f}" if name in ("epoch", "num_samples") else f"{value:.4f}"
 
 
-def svg(charts: list[Mapping[str, list[tuple[float, float]]]]) -> str:
+def svg(charts: Sequence[Mapping[str, list[tuple[float, float]]]]) -> str:
     """Charts side by side, each with its curves in colours and a legend."""
     parts = [_chart(curves, number * _WIDTH) for number, curves in enumerate(charts)]
     size = f'width="{_WIDTH * len(charts)}" height="{_HEIGHT}"'
@@ -87,10 +88,10 @@ def _chart(curves: Mapping[str, list[tuple[float, float]]], left: float) -> str:
     width, height = _WIDTH - _LEFT - 12, _HEIGHT - _BOTTOM - 12
 
     def x(value: float) -> float:
-        return left + _LEFT + width * (value - low_x) / span_x
+        return float(left + _LEFT + width * (value - low_x) / span_x)
 
     def y(value: float) -> float:
-        return 12 + height * (high_y - value) / span_y
+        return float(12 + height * (high_y - value) / span_y)
 
     box = f'<rect x="{left + _LEFT}" y="12" width="{width}" height="{height}" fill="none" stroke="#bbb"/>'
     marks = "".join(

@@ -70,9 +70,9 @@ class Scaling:
         """What PyTorch's module is given for these images: floats as they are, bytes scaled."""
         if x.dtype != np.uint8:
             return torch.from_numpy(np.ascontiguousarray(x, np.float32))
-        x = torch.from_numpy(np.ascontiguousarray(x)).to(torch.float32) / 255
+        pixels = torch.from_numpy(np.ascontiguousarray(x)).to(torch.float32) / 255
         mean, std = (torch.tensor(v).reshape(1, -1, 1, 1) for v in (self.mean, self.std))
-        return (x - mean) / std  # type: ignore[no-any-return]
+        return (pixels - mean) / std
 
     def _wide(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         mean, std = (np.array(v, np.float32).reshape(1, -1, 1, 1) for v in (self.mean, self.std))
