@@ -76,7 +76,7 @@ def test_floats_that_are_no_pixels_are_kept_as_they_are() -> None:
     # Random changes are of pixels.
     trainer = Trainer(RECIPE, Dataset.from_arrays(images / np.float32(255) + np.float32(1e-4), labels), validation="none")
     assert trainer.train_epoch()["loss"] > 0
-    with pytest.raises(ValueError, match="below 0 or above 1 in image 0: expected uint8, or numbers from 0 to 1"):
+    with pytest.raises(ValueError, match="below 0 or above 1 in image 0; expected uint8, or numbers from 0 to 1"):
         Trainer(RECIPE, Dataset.from_arrays(images.astype(np.float32) - 40, labels), validation="none")
 
 

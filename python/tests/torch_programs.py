@@ -312,7 +312,7 @@ PROGRAMS |= {
     ),
     "fashion of tensors, warm-up": Program(
         lambda c=None: Fashion(),
-        lambda m, c: optim.Adam(m.parameters(), lr=2e-3),
+        lambda m, c: optim.SGD(m.parameters(), lr=1e-3, momentum=0.5),
         data=lambda c=None, b=32: DataLoader(tensors(), 64, shuffle=True),
         scheduler=lambda o, c: optim.lr_scheduler.LambdaLR(o, lambda step: min(1.0, (step + 1) / 10)),
     ),
