@@ -152,7 +152,8 @@ class Dropouts(nn.Module):
 
 def nested() -> nn.Module:
     body = nn.Sequential(nn.Sequential(nn.Conv2d(1, 6, 5), nn.ReLU(), nn.MaxPool2d(2)), nn.GroupNorm(3, 6))
-    return nn.Sequential(body, nn.Identity(), nn.Flatten(), nn.Sequential(nn.Linear(864, 20), nn.PReLU()), nn.Linear(20, 10))
+    hidden = nn.Sequential(nn.Linear(864, 20), nn.PReLU())
+    return nn.Sequential(body, nn.Identity(), nn.Flatten(), hidden, nn.Linear(20, 10))
 
 
 def norms() -> nn.Module:
@@ -187,11 +188,13 @@ def residual() -> nn.Module:
 
 
 def depthwise() -> nn.Module:
-    return nn.Sequential(nn.Conv2d(1, 8, 3, 2), Depthwise(8, 12), Depthwise(12, 16), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 10))
+    body = nn.Sequential(nn.Conv2d(1, 8, 3, 2), Depthwise(8, 12), Depthwise(12, 16))
+    return nn.Sequential(body, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 10))
 
 
 def grouped() -> nn.Module:
-    return nn.Sequential(nn.Conv2d(1, 8, 5), nn.ReLU(), nn.Conv2d(8, 16, 3, groups=4), nn.Flatten(), nn.Linear(16 * 22 * 22, 10))
+    body = nn.Sequential(nn.Conv2d(1, 8, 5), nn.ReLU(), nn.Conv2d(8, 16, 3, groups=4))
+    return nn.Sequential(body, nn.Flatten(), nn.Linear(16 * 22 * 22, 10))
 
 
 def binary() -> nn.Module:

@@ -19,7 +19,7 @@ from torch import nn, optim  # noqa: E402
 
 from bobbin import Error  # noqa: E402
 from bobbin.torch import Accuracy, Estimator, init_orca_context, ranks, stop_orca_context  # noqa: E402
-from torch_programs import arrays, estimator, small  # noqa: E402
+from torch_programs import arrays, estimator  # noqa: E402
 
 
 @pytest.fixture(params=[1, 2])
@@ -103,9 +103,7 @@ def four() -> Iterator[None]:
 def test_where_mpi_is_missing_it_is_said(four: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BOBBIN_MPIRUN", "no-such-mpirun")
     with pytest.raises(ValueError, match="found no no-such-mpirun: install Open MPI: sudo apt install"):
-        Estimator.from_torch(
-            model=small(), optimizer=lambda m, c: optim.SGD(m.parameters(), lr=0.1), loss=nn.CrossEntropyLoss(), backend="mpi"
-        ).fit(arrays())
+        estimator(backend="mpi").fit(arrays())
     monkeypatch.setenv("BOBBIN_MPIRUN", "true")
     monkeypatch.setenv("BOBBIN_MPI", "bobbin-with-mpi")
     assert ranks.launcher(4)[-3:] == ["-n", "4", "bobbin-with-mpi"]

@@ -23,8 +23,8 @@ def init_orca_context(
     if cluster_mode != "local":
         known = "" if cluster_mode in _MODES else f", which is none of {', '.join(_MODES)}"
         raise ValueError(
-            f"init_orca_context: found cluster_mode={cluster_mode!r}{known}: expected 'local'; on Spark train with deploy/spark, "
-            "on other machines with backend=\"mpi\" and BOBBIN_MPIRUN=\"mpirun --hostfile hosts\""
+            f"init_orca_context: found cluster_mode={cluster_mode!r}{known}: expected 'local'; on Spark train with "
+            "deploy/spark, on other machines with backend=\"mpi\" and BOBBIN_MPIRUN=\"mpirun --hostfile hosts\""
         )
     found = os.cpu_count() or 1 if cores == "*" else cores
     if not isinstance(found, int) or found < 1:

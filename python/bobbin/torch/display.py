@@ -48,7 +48,8 @@ class Display:
     def _draw(self, text: str, done: int, steps: int | None) -> None:
         self._drawn = time.monotonic()
         bar = f'<progress max="{steps}" value="{done}"></progress>' if steps else "<progress></progress>"
-        state = f"<div>{bar} epoch {len(self._history) + (done < (steps or done + 1))}{self._end}, {html.escape(text)}</div>"
+        epoch = len(self._history) + (done < (steps or done + 1))
+        state = f"<div>{bar} epoch {epoch}{self._end}, {html.escape(text)}</div>"
         charts: list[Any] = [{"loss of steps": self._losses}] if self._losses else []
         charts += [curves for curves in self._history.charts() if curves]
         last = self._history[-1] if self._history else {}

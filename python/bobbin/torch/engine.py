@@ -121,7 +121,8 @@ def in_bytes(pixels: NDArray[Any]) -> NDArray[np.uint8]:
     if pixels.dtype == np.uint8:
         return pixels
     if pixels.min(initial=0) < -1e-3 or pixels.max(initial=0) > 1.001:
-        raise ValueError("data: found values beyond those of pixels: expected pictures, as training began with changes of them")
+        beyond = "found values beyond those of pixels"
+        raise ValueError(f"data: {beyond}: expected pictures, as training began with changes of them")
     found: NDArray[np.uint8] = (255 * pixels.clip(0, 1) + 0.5).astype(np.uint8)
     return found
 

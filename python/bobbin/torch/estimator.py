@@ -66,9 +66,9 @@ class Estimator:
         """An estimator of a module, an optimiser, a loss and a scheduler: each as it is, or a function that makes it.
 
         The functions are Orca's: ``model(config)``, ``optimizer(model, config)``, ``loss(config)`` and
-        ``scheduler(optimizer, config)`` (``scheduler_creator`` is another name of it). ``scheduler_step_freq`` says how often the scheduler takes a step:
-        ``"batch"`` or ``"epoch"``. Of ``config`` Bobbin itself reads ``seed``, ``shard``, ``normalize`` and ``iterate``;
-        checkpoints are written to ``model_dir``. With ``backend="mpi"`` the ranks of ``init_orca_context(num_nodes=…)``
+        ``scheduler(optimizer, config)`` (or ``scheduler_creator``), whose steps are as often as ``scheduler_step_freq``
+        says: ``"batch"`` or ``"epoch"``. Of ``config`` Bobbin itself reads ``seed``, ``shard``, ``normalize`` and
+        ``iterate``; checkpoints are written to ``model_dir``. With ``backend="mpi"`` the ranks of ``init_orca_context(num_nodes=…)``
         train, to the same bits.
 
         Anything Bobbin has no equivalent for raises ``UnsupportedModule`` at the first batch, when the shape of images is

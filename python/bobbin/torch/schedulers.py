@@ -68,7 +68,8 @@ class Stepping:
             return
         if self._first is None:
             kind = class_name(self._scheduler)
-            raise ValueError(f"scheduler: {kind} has taken {self._steps} steps, and the file is of {steps}: expected a new one")
+            found = f"{kind} has taken {self._steps} steps, and the file is of {steps}"
+            raise ValueError(f"scheduler: {found}: expected a new one")
         self._scheduler.load_state_dict(copy.deepcopy(self._first))
         for group, first in zip(self._optimizer.param_groups, self._first_groups, strict=False):
             group.update(first)
