@@ -52,7 +52,9 @@ fn steps_go_on_from_a_state_on_other_data() {
     let start = |data| Trainer::with_layers(&recipe, &layers, data, &workers).unwrap();
 
     let mut first = start(&data);
-    (0..3).for_each(|_| drop(first.step_on_next(samples).unwrap()));
+    for _ in 0..3 {
+        first.step_on_next(samples).unwrap();
+    }
     let mut second = start(&others);
     second.adopt(&first.state()).unwrap();
     assert_eq!((second.progress().step, second.progress().handed), (3, 12));
