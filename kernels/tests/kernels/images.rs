@@ -57,7 +57,8 @@ fn floats_are_loaded_as_bytes_are() {
             bytes.iter().map(of_image).collect()
         };
         let odd = |byte: u8| f32::from(byte) * 1.7 - 200.3;
-        let (same, odd_floats) = (as_floats(&f32::from), as_floats(&odd));
+        let plain = |byte: u8| f32::from(byte);
+        let (same, odd_floats) = (as_floats(&plain), as_floats(&odd));
         let views: Vec<&[u8]> = bytes.iter().map(Vec::as_slice).collect();
         let views_of_same: Vec<&[[u8; 4]]> = same.iter().map(Vec::as_slice).collect();
         let views_of_odd: Vec<&[[u8; 4]]> = odd_floats.iter().map(Vec::as_slice).collect();
