@@ -13,8 +13,8 @@ from torch.utils.data import DataLoader, Subset, TensorDataset, random_split  # 
 from torchvision import datasets, transforms  # noqa: E402
 from torchvision.transforms import v2  # noqa: E402
 
-from bobbin.torch import known  # noqa: E402
-from torch_programs import arrays, coloured, estimator, fashion  # noqa: E402
+from bobbin.torch import MaxIteration, known  # noqa: E402
+from torch_programs import LeNet, arrays, coloured, estimator, fashion  # noqa: E402
 
 
 def mnist(transform: Any, kind: Any = datasets.FashionMNIST) -> Any:
@@ -85,6 +85,13 @@ def test_training_is_the_same_and_said_once(capsys: Any) -> None:
     assert np.array_equal(losses[0][1], losses[1][1])
     said = capsys.readouterr().out
     assert said.count("bobbin: ToTensor, Normalize are Bobbin's here; config={'iterate': True}") == 1
+
+
+def test_transforms_that_are_modules_are_called_while_a_network_is_traced() -> None:
+    """Batches are made by a thread, and transforms of torchvision are modules too."""
+    found = estimator(LeNet(), config={"iterate": True})
+    found.fit(DataLoader(mnist(NORMALISED), 4), epochs=MaxIteration(20))
+    assert len(found.get_train_summary("Loss")) == 20
 
 
 def test_random_changes_become_bobbins() -> None:

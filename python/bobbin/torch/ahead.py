@@ -7,6 +7,8 @@ import threading
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
+from .trace import ALONE
+
 T = TypeVar("T")
 
 # Batches that wait at most.
@@ -29,10 +31,13 @@ def ahead(items: Iterable[T]) -> Iterator[T]:
     def fetch() -> None:
         error: BaseException | None = None
         try:
-            for item in items:
+            iterator = iter(items)
+            while not stopped.is_set():
+                with ALONE:
+                    item = next(iterator)
                 waiting.put(item)
-                if stopped.is_set():
-                    return
+        except StopIteration:
+            pass
         except BaseException as raised:  # noqa: BLE001
             error = raised
         waiting.put(_End(error))
