@@ -11,6 +11,7 @@ mod export;
 mod import;
 mod manual;
 mod predict;
+mod steps;
 mod train;
 mod verify;
 
@@ -50,6 +51,9 @@ enum Command {
     Verify(verify::Arguments),
     Completions(manual::Completions),
     Man(manual::Man),
+    /// For `Estimator.from_torch` in Python.
+    #[command(hide = true)]
+    Steps(steps::Arguments),
 }
 
 /// The program `bobbin`.
@@ -86,6 +90,7 @@ fn command() -> u8 {
             arguments.print(Bobbin::command());
             cli::end(Ok(()))
         }
+        Ok(Command::Steps(arguments)) => steps::start(&arguments),
         Ok(Command::Man(arguments)) => cli::end(arguments.write(Bobbin::command())),
     }
 }

@@ -24,7 +24,7 @@ pub(crate) struct Files {
 }
 
 /// The two files of a part, each plain or gzipped.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Pair {
     pub images: PathBuf,
     pub labels: PathBuf,

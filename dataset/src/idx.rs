@@ -75,6 +75,24 @@ impl Idx {
         Idx { header, file: Storage::Memory(pixels) }
     }
 
+    /// Images in memory whose values are numbers, stored as `f32`, little-endian.
+    ///
+    /// # Panics
+    /// If there is none, or a part of one.
+    pub fn of_float_images(shape: [usize; 3], values: &[f32]) -> Idx {
+        let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        let mut idx = Idx::of_images(shape, bytes);
+        assert!(idx.header.count.is_multiple_of(size_of::<f32>()), "whole images");
+        idx.header.count /= size_of::<f32>();
+        idx.header.element = size_of::<f32>();
+        idx
+    }
+
+    /// Bytes of a value.
+    pub fn value_len(&self) -> usize {
+        self.header.element
+    }
+
     /// Copies item `i`; panics if there are not so many, or `to` has another length.
     pub fn copy(&self, i: usize, to: &mut [u8]) {
         let Header { count, len, .. } = self.header;
@@ -147,7 +165,7 @@ pub(crate) struct Header {
     pub count: usize,
     /// Channels, height and width of an image; ones for a label, `[1, labels, 1]` where images may have several.
     pub shape: [usize; 3],
-    /// Bytes of an element: 1, for labels also 2 or 4.
+    /// Bytes of an element: 1; for labels also 2 or 4, for images in memory also 4.
     element: usize,
     /// Bytes of the header itself.
     len: usize,

@@ -13,7 +13,8 @@ use std::path::{Path, PathBuf};
 pub enum Pixels<'a> {
     /// From 0 to 255.
     Bytes(&'a [u8]),
-    /// From 0 to 1, of which the nearest 255th is taken, as in files.
+    /// Any finite numbers, of which 0 and 1 stand for the bytes 0 and 255. They are kept as they are; where all are
+    /// whole 255ths from 0 to 1 (but for rounding), as bytes, which is the same to the bit.
     Floats(&'a [f32]),
 }
 
@@ -37,17 +38,38 @@ impl Pixels<'_> {
         }
     }
 
-    /// As bytes; `Err` with the place of the first value that is none.
-    fn to_bytes(self) -> Result<Vec<u8>, usize> {
+    /// As they are stored; `Err` with the place of the first value that is not finite.
+    fn to_images(self, shape: [usize; 3]) -> Result<Idx, usize> {
         let floats = match self {
-            Pixels::Bytes(bytes) => return Ok(bytes.to_vec()),
+            Pixels::Bytes(bytes) => return Ok(Idx::of_images(shape, bytes.to_vec())),
             Pixels::Floats(floats) => floats,
         };
-        match floats.iter().position(|value| !(0.0..=1.0).contains(value)) {
+        let is_byte = |&value: &f32| {
+            let level = level(value);
+            (0.0..=255.0).contains(&level) && level == level.round()
+        };
+        if floats.iter().all(is_byte) {
+            let bytes = floats.iter().map(|&value| level(value) as u8).collect();
+            return Ok(Idx::of_images(shape, bytes));
+        }
+        match floats.iter().position(|&value| !level(value).is_finite()) {
             Some(place) => Err(place),
-            None => Ok(floats.iter().map(|&value| (255.0 * value + 0.5) as u8).collect()),
+            None => {
+                let levels: Vec<f32> = floats.iter().map(|&value| level(value)).collect();
+                Ok(Idx::of_float_images(shape, &levels))
+            }
         }
     }
+}
+
+/// How far from a whole number 255 · value may be for its rounding: that of a division and of a normalisation.
+const ROUNDING: f32 = 1.0 / 4096.0;
+
+/// 255 · value, and the whole number itself where that is one but for rounding.
+fn level(value: f32) -> f32 {
+    let level = 255.0 * value;
+    let whole = level.round();
+    if (level - whole).abs() <= ROUNDING { whole } else { level }
 }
 
 /// Images with their labels: one each, or as many of the classes as there are in the rows of a matrix.
@@ -154,14 +176,14 @@ impl<'a> Samples<'a> {
                 format!("{values} values for each label ({channels} × {rows} × {columns})");
             return Err(wrong(found, expected + ", and one image at least"));
         }
-        let bytes = pixels.to_bytes().map_err(|place| {
+        let images = pixels.to_images(shape).map_err(|place| {
             let Pixels::Floats(floats) = pixels else { unreachable!("every byte is a value") };
             let found = format!("{} in image {}", floats[place], place / values);
-            wrong(found, "numbers from 0 to 1".to_owned())
+            wrong(found, "finite numbers, below 1e36".to_owned())
         })?;
         let path = PathBuf::from(name);
         let files = Pair { images: path.clone(), labels: path };
-        Ok(Split::of_memory(files, Idx::of_images(shape, bytes), labels, sets))
+        Ok(Split::of_memory(files, images, labels, sets))
     }
 }
 
@@ -208,5 +230,69 @@ impl Dataset {
             return Err(DataError::Memory { name, found, expected: "the same of both".to_owned() });
         }
         Ok(Dataset::of_parts(Some(train), test, classes.to_vec(), image_shape))
+    }
+
+    /// Whether some of its images are of values that are no bytes.
+    pub fn has_floats(&self) -> bool {
+        [self.train(), self.test()].into_iter().flatten().any(|split| split.value_len() > 1)
+    }
+
+    /// The same data, in memory, with the nearest bytes for values. An error if one is not from 0 to 1.
+    pub fn to_bytes(&self) -> Result<Dataset, DataError> {
+        let part = |split: Result<&Split, DataError>| {
+            let Ok(split) = split else { return Ok(None) };
+            let wrong = |image| DataError::Memory {
+                name: "the images in memory",
+                found: format!("values below 0 or above 1 in image {image}"),
+                expected: "uint8, or numbers from 0 to 1, as the recipe changes images".to_owned(),
+            };
+            split.to_bytes().map(Some).map_err(wrong)
+        };
+        let (train, test) = (part(self.train())?, part(self.test())?);
+        Ok(Dataset::of_parts(train, test, self.class_names().to_vec(), self.image_shape()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn split(values: &[f32]) -> Result<Split, DataError> {
+        Samples::new(values, &[0, 1]).to_split([1, 1, 2], 2)
+    }
+
+    #[test]
+    fn floats_that_are_pixels_are_bytes() {
+        let levels = [0u8, 17, 254, 255];
+        let split = split(&levels.map(|level| f32::from(level) / 255.0)).unwrap();
+        assert_eq!(
+            (split.value_len(), split.image(0), split.image(1)),
+            (1, vec![0, 17], vec![254, 255])
+        );
+    }
+
+    #[test]
+    fn other_floats_are_kept_as_they_are() {
+        let values = [-0.25f32, 0.5, 1e20, 17.0 / 255.0];
+        let split = split(&values).unwrap();
+        assert_eq!((split.value_len(), split.image_len()), (4, 8));
+        let mut image = vec![0; 8];
+        split.copy_image(1, &mut image);
+        let found = [&image[..4], &image[4..]].map(|v| f32::from_le_bytes(v.try_into().unwrap()));
+        assert_eq!(found, [255.0 * 1e20, 17.0]);
+        assert_eq!((split.image(0), split.image(1)), (vec![0, 128], vec![255, 17]));
+        assert_eq!(split.to_bytes().unwrap_err(), 0);
+        assert_eq!(
+            super::tests::split(&[0.0, 0.5, 0.1, 1.0]).unwrap().to_bytes().unwrap().image(1),
+            [26, 255]
+        );
+    }
+
+    #[test]
+    fn what_is_not_finite_is_refused() {
+        for value in [f32::NAN, f32::INFINITY, 3e38] {
+            let error = split(&[0.0, 0.5, 0.1, value]).unwrap_err().to_string();
+            assert!(error.contains("in image 1") && error.contains("finite numbers"), "{error}");
+        }
     }
 }

@@ -19,8 +19,34 @@ pub struct PixelStatistics {
 /// # Panics
 /// If there are no images, or one is beyond the split.
 pub fn pixel_statistics(split: &Split, channels: usize, images: &[u32]) -> PixelStatistics {
+    if split.value_len() > 1 {
+        return statistics_of_floats(split, channels, images);
+    }
     let pixels = split.image_len() / channels * images.len();
     statistics_of_sums(&pixel_sums(split, channels, images), pixels)
+}
+
+/// The same of values that are no bytes: the sums are taken in `f64`, in the order of the images.
+fn statistics_of_floats(split: &Split, channels: usize, images: &[u32]) -> PixelStatistics {
+    let mut image = vec![0; split.image_len()];
+    let mut each = |f: &mut dyn FnMut(usize, f64)| {
+        for &i in images {
+            split.copy_image(i as usize, &mut image);
+            for (place, &value) in image.as_chunks().0.iter().enumerate() {
+                f(place % channels, f64::from(f32::from_le_bytes(value)) / 255.0);
+            }
+        }
+    };
+    let count = (split.image_len() / split.value_len() / channels * images.len()) as f64;
+    let mut mean = vec![0.0; channels];
+    each(&mut |channel, value| mean[channel] += value / count);
+    let mut variance = vec![0.0; channels];
+    each(&mut |channel, value| {
+        let difference = value - mean[channel];
+        variance[channel] += difference * difference / count;
+    });
+    let std = variance.iter().map(|&v| if v > 0.0 { libm::sqrt(v) } else { 1.0 }).collect();
+    PixelStatistics { mean, std }
 }
 
 /// Of each channel: the sum of its pixels, and of their squares.

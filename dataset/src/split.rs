@@ -71,6 +71,12 @@ impl Split {
         self.images.header.item_len()
     }
 
+    /// Bytes of a value: 1, or 4 where images in memory are [`Pixels::Floats`](crate::Pixels::Floats) that are not all
+    /// whole 255ths. These are `f32`, little-endian, in the same unit as bytes: 255 is white.
+    pub fn value_len(&self) -> usize {
+        self.images.value_len()
+    }
+
     /// Copies the bytes of image `i` as the file has them: rows of pixels, the channels of a pixel side by
     /// side. They are copied because another process may change the file.
     ///
@@ -87,11 +93,31 @@ impl Split {
         self.images.prefetch(i.wrapping_sub(self.first));
     }
 
-    /// The same, into memory of its own.
+    /// The same, into memory of its own, as bytes: of other values the nearest ones.
     pub fn image(&self, i: usize) -> Vec<u8> {
         let mut image = vec![0; self.image_len()];
         self.copy_image(i, &mut image);
-        image
+        if self.value_len() == 1 {
+            return image;
+        }
+        image.as_chunks().0.iter().map(|&value| nearest_byte(f32::from_le_bytes(value))).collect()
+    }
+
+    /// The same part with images of bytes, the nearest ones; `Err` with the number of an image that has a value beyond
+    /// them.
+    pub(crate) fn to_bytes(&self) -> Result<Split, usize> {
+        let mut bytes = Vec::with_capacity(self.images.items_len() / self.value_len());
+        let mut image = vec![0; self.image_len()];
+        for i in 0..self.len() {
+            self.images.copy(i, &mut image);
+            let values = image.as_chunks().0.iter().map(|&value| f32::from_le_bytes(value));
+            if values.clone().any(|value| !(0.0..=255.0).contains(&value)) {
+                return Err(i);
+            }
+            bytes.extend(values.map(nearest_byte));
+        }
+        let images = Idx::of_images(self.images.header.shape, bytes);
+        Ok(Split::of_memory(self.files.clone(), images, self.labels.clone()))
     }
 
     /// The class of image `i`; where images may have several labels, the number of its set of them among those of the
@@ -130,4 +156,8 @@ impl Split {
     pub fn check_unchanged(&self) -> Result<(), DataError> {
         self.images.check_unchanged()
     }
+}
+
+fn nearest_byte(value: f32) -> u8 {
+    (value + 0.5) as u8
 }

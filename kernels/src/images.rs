@@ -1,4 +1,4 @@
-//! From the bytes of images to lanes.
+//! From the bytes of images, or numbers of any kind, to lanes.
 
 use crate::isa::dispatch;
 use crate::planes::valid_lanes;
@@ -21,11 +21,58 @@ pub fn load_images<'t>(
     shift: &[f32],
     out: &mut [f32],
 ) {
-    let bytes = layout.channels() * layout.pixels();
+    load(cores.into(), images, layout, [scale, shift], out);
+}
+
+/// [`load_images`] of images whose values are `f32`, little-endian, instead of bytes: the same numbers give the same
+/// bits.
+///
+/// # Panics
+/// As [`load_images`].
+pub fn load_float_images<'t>(
+    cores: impl Into<Cores<'t>>,
+    images: &[&[[u8; 4]]],
+    layout: &Layout,
+    scale: &[f32],
+    shift: &[f32],
+    out: &mut [f32],
+) {
+    load(cores.into(), images, layout, [scale, shift], out);
+}
+
+/// What the value of a channel of a pixel is stored as.
+pub(crate) trait Stored: Copy + Default + Sync {
+    /// Sixteen as numbers.
+    fn load<S: Simd>(s: S, sixteen: &[Self; LANES]) -> S::Vector;
+}
+
+impl Stored for u8 {
+    #[inline(always)]
+    fn load<S: Simd>(s: S, sixteen: &[u8; LANES]) -> S::Vector {
+        s.load_u8(sixteen)
+    }
+}
+
+impl Stored for [u8; 4] {
+    #[inline(always)]
+    fn load<S: Simd>(s: S, sixteen: &[[u8; 4]; LANES]) -> S::Vector {
+        s.load(&sixteen.map(f32::from_le_bytes))
+    }
+}
+
+/// A part has some values of every image, whole sixteens.
+fn load<V: Stored>(
+    cores: Cores<'_>,
+    images: &[&[V]],
+    layout: &Layout,
+    [scale, shift]: [&[f32]; 2],
+    out: &mut [f32],
+) {
+    let values = layout.channels() * layout.pixels();
     assert_eq!(layout.blocks(), 1, "blocks");
     assert!(images.len() <= LANES, "{} images in a block of {LANES}", images.len());
     for image in images {
-        assert_eq!(image.len(), bytes, "bytes of an image, and of its layout");
+        assert_eq!(image.len(), values, "values of an image, and of its layout");
     }
     assert_eq!(
         [scale.len(), shift.len()],
@@ -34,50 +81,43 @@ pub fn load_images<'t>(
     );
     assert_eq!(out.len(), layout.len(), "length of out, and of its layout");
     let affine = Affine { scale, shift, valid: valid_lanes(images.len(), 0) };
-    load(cores.into(), images, bytes, layout, &affine, out);
-}
-
-/// A part has some bytes of every image, whole sixteens.
-fn load(
-    cores: Cores<'_>,
-    images: &[&[u8]],
-    bytes: usize,
-    layout: &Layout,
-    affine: &Affine<'_>,
-    out: &mut [f32],
-) {
     let out = Shared::new(out);
-    cores.each_range(bytes.div_ceil(LANES), Cost::vectors(2 * bytes), |sixteens| {
+    cores.each_range(values.div_ceil(LANES), Cost::vectors(2 * values), |sixteens| {
         dispatch!(cores.isa, s => s.vectorize(#[inline(always)] || {
             for start in sixteens.map(|i| i * LANES) {
-                let len = LANES.min(bytes - start);
+                let len = LANES.min(values - start);
                 let columns = transposed(s, images, start, len);
-                // SAFETY: each byte of an image has a vector of its own, and is one part's.
+                // SAFETY: each value of an image has a vector of its own, and is one part's.
                 unsafe { affine.store(s, &columns[..len], start, layout, out) };
             }
         }));
     });
 }
 
-/// Bytes `start..start + len` of every image as numbers: one vector per byte, one lane per image.
+/// Values `start..start + len` of every image as numbers: one vector per value, one lane per image.
 #[inline(always)]
-fn transposed<S: Simd>(s: S, images: &[&[u8]], start: usize, len: usize) -> [S::Vector; LANES] {
+fn transposed<S: Simd, V: Stored>(
+    s: S,
+    images: &[&[V]],
+    start: usize,
+    len: usize,
+) -> [S::Vector; LANES] {
     let mut rows = [s.zero(); LANES];
     for (row, image) in rows.iter_mut().zip(images) {
-        let bytes = &image[start..start + len];
-        *row = match bytes.as_array() {
-            Some(bytes) => s.load_u8(bytes),
+        let values = &image[start..start + len];
+        *row = match values.as_array() {
+            Some(values) => V::load(s, values),
             None => {
-                let mut padded = [0; LANES];
-                padded[..len].copy_from_slice(bytes);
-                s.load_u8(&padded)
+                let mut padded = [V::default(); LANES];
+                padded[..len].copy_from_slice(values);
+                V::load(s, &padded)
             }
         };
     }
     s.transpose(rows)
 }
 
-/// What becomes of a byte.
+/// What becomes of a value.
 struct Affine<'a> {
     scale: &'a [f32],
     shift: &'a [f32],
@@ -85,7 +125,7 @@ struct Affine<'a> {
 }
 
 impl Affine<'_> {
-    /// Stores the vectors of bytes `start..` of an image where their channels and pixels belong.
+    /// Stores the vectors of values `start..` of an image where their channels and pixels belong.
     ///
     /// # Safety
     /// Nothing else may use these vectors meanwhile.

@@ -74,8 +74,8 @@ pub use winograd::{
 mod channels;
 pub use channels::{
     ChannelConvolution, ChannelOperands, Part, channel_affine, channel_layout, flatten_channels,
-    load_channels, pack_channel_pairs, pack_panels, place_channels, relu_max_pool_channels,
-    rows_of_channels,
+    load_channels, load_float_channels, pack_channel_pairs, pack_panels, place_channels,
+    relu_max_pool_channels, rows_of_channels,
 };
 pub use winograd::{ChannelStrip, ChannelWinograd};
 
@@ -114,7 +114,7 @@ pub use prelu::{prelu, prelu_backward};
 mod images;
 mod loss;
 mod softmax;
-pub use images::load_images;
+pub use images::{load_float_images, load_images};
 pub use loss::{Loss, LossKind, Targets, loss};
 pub use softmax::{
     LossSums, cross_entropy, log_softmax, log_softmax_backward, softmax, softmax_backward,

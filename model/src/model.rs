@@ -11,6 +11,10 @@ use serde_json::json;
 use std::collections::BTreeMap;
 use std::path::Path;
 
+/// The key of the metadata of a network that has not been trained, although its batch norms have scales or shifts of
+/// their own: that they have no running statistics is then no mistake.
+const UNTRAINED: &str = "untrained";
+
 /// A network with its weights and what is needed to use them.
 #[derive(Clone, Debug)]
 pub struct Model {
@@ -54,7 +58,8 @@ impl Model {
     /// `normalize.std` (in units of pixel / 255; several values are separated by commas); `layers` (a
     /// JSON array, see [`LayerList`]) where the network is no preset; `outputs`, which is `1` where one is for two
     /// classes and `labels` where an image may have several; `prepare.invert` and `prepare.fit` where the
-    /// [`Preparation`] is known; `precision`, `bf16`, where the products of the network are not computed in `f32`.
+    /// [`Preparation`] is known; `precision`, `bf16`, where the products of the network are not computed in `f32`;
+    /// `untrained` where batch norms have no running statistics yet, but scales or shifts of their own.
     #[must_use]
     pub fn metadata(&self) -> BTreeMap<String, String> {
         let [channels, height, width] = self.network.input();
@@ -71,6 +76,9 @@ impl Model {
         }
         if self.multi_label {
             metadata.push(("outputs", LABELS.to_owned()));
+        }
+        if self.network.is_untrained(&self.weights) {
+            metadata.push((UNTRAINED, "true".to_owned()));
         }
         if self.preset == CUSTOM {
             let layers = serde_json::to_string(&LayerList::from(self.network.layers()));
@@ -96,6 +104,9 @@ impl Model {
         let description = Description::of(file)?;
         let network = description.network().map_err(|error| file.problem(error.to_string()))?;
         let weights = StateDict::of(file).weights(&network)?;
+        if file.metadata().contains_key(UNTRAINED) {
+            network.note_initial(&weights);
+        }
         network.check_statistics(&weights).map_err(|error| file.problem(error.to_string()))?;
         let Description { architecture, classes, multi_label, mean, std, preparation, .. } =
             description;

@@ -28,7 +28,7 @@ def images(given: object, layout: str, name: str) -> Array:
         raise ValueError(f"{name}: found {channels} channels: expected 1, 3 or 4; the layout {layout!r} is {axes(layout)}")
     if array.dtype != np.uint8:
         if array.dtype.kind != "f":
-            raise ValueError(f"{name}: found {array.dtype}: expected uint8 from 0 to 255, or floats from 0 to 1")
+            raise ValueError(f"{name}: found {array.dtype}: expected uint8 from 0 to 255, or floats, of which 1 is white")
         array = array.astype(np.float32, copy=False)
     if array.flags.c_contiguous:
         return array  # type: ignore[no-any-return]

@@ -36,7 +36,8 @@ class Dataset:
         """A data set of images in memory, which are copied once.
 
         Images are (n, rows, columns) or four-dimensional in the order of ``layout``, with 1, 3 or 4 channels:
-        ``uint8`` from 0 to 255, or floats from 0 to 1, of which the nearest 255th is taken. Anything that
+        ``uint8`` from 0 to 255, or floats, of which 0 and 1 are black and white and any others may be: they are kept
+        as they are. (A recipe that changes images takes the nearest 255ths of floats from 0 to 1.) Anything that
         ``numpy.asarray`` takes will do, and a ``torch.Tensor``. Labels are whole numbers from 0.
         Without ``class_names`` the classes are the numbers up to the highest label.
         """
@@ -48,6 +49,9 @@ class Dataset:
     @staticmethod
     def bundled() -> Dataset:
         """The Fashion-MNIST of the source tree."""
+
+    def arrays(self, part: Literal["train", "test"] = "train") -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint32]]:
+        """Copies of the images of a part, (n, rows, columns, channels), and of their labels."""
 
     @property
     def class_names(self) -> list[str]: ...
@@ -99,12 +103,31 @@ class Trainer:
     def train_epoch(self) -> _Metrics:
         """Trains to the end of the epoch under way; returns what ``run`` tells its callback."""
 
-    def step_on(self, images: object, labels: object, *, layout: Literal["nchw", "nhwc"] = "nchw") -> float:
+    def step_on(
+        self,
+        images: object,
+        labels: object,
+        *,
+        layout: Literal["nchw", "nhwc"] = "nchw",
+        lr: float | None = None,
+    ) -> float:
         """One step of the optimiser on these images; returns their mean loss before it.
 
         Random changes and dropout are drawn anew at each call. A step counts for the schedule of the
-        learning rate, and not for the epochs of ``run``.
+        learning rate, unless it is given one, and not for the epochs of ``run``.
         """
+
+    def set_optimizer(self, settings: Mapping[str, object]) -> None:
+        """Takes these fields of the section ``optimizer``, with the memory that there is, from the next step on: all of
+        them, as for a new recipe. The kind must stay."""
+
+    def save_checkpoint(self, path: str | PathLike[str], note: str = "") -> None:
+        """Writes the weights with the optimiser's memory and the number of steps, and a note of the caller's: a model
+        file with more in it."""
+
+    def load_checkpoint(self, path: str | PathLike[str]) -> str:
+        """Goes on from a checkpoint of the same network and optimiser, with steps on images of one's own
+        (``step_on``), or a new epoch; returns the note. Images of other data are fine."""
 
     def evaluate(
         self, images: object, labels: object, *, layout: Literal["nchw", "nhwc"] = "nchw"

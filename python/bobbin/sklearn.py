@@ -137,9 +137,13 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             return X
         if (low, high) == (0, 1):
             floats: Array = X if X.dtype.kind == "f" else X.astype(np.float32)
-            return np.clip(floats, 0, 1)
-        scaled = (X.astype(np.float64) - low) / ((high - low) or 1.0)
-        return np.clip(scaled, 0, 1).astype(np.float32)
+            return _bytes(floats)
+        return _bytes((X.astype(np.float64) - low) / ((high - low) or 1.0))
+
+
+def _bytes(numbers: Array) -> Array:
+    """The nearest 255ths of numbers, cut off at 0 and 1."""
+    return (255 * np.clip(numbers, 0, 1).astype(np.float32) + np.float32(0.5)).astype(np.uint8)
 
 
 def _range(X: Array) -> tuple[float, float]:

@@ -3,9 +3,13 @@
 use crate::arrays::Labelled;
 use crate::error::{guarded, of_data, wrong};
 use dataset::Source;
+use numpy::{IntoPyArray, PyArray1, PyArray4, PyArrayMethods};
 use pyo3::prelude::*;
 use std::path::PathBuf;
 use std::sync::Arc;
+
+/// Images and labels.
+type Arrays<'py> = (Bound<'py, PyArray4<u8>>, Bound<'py, PyArray1<u32>>);
 
 /// Training images, test images if there are any, their labels, and the names of the classes.
 #[pyclass(frozen, module = "bobbin")]
@@ -68,6 +72,24 @@ impl Dataset {
     pub fn bundled(py: Python<'_>) -> PyResult<Dataset> {
         let open = || open(&Source::bundled().map_err(|error| of_data(&error))?);
         py.detach(|| guarded(open))
+    }
+
+    /// Copies of the images of a part, (n, rows, columns, channels), and their labels.
+    #[pyo3(signature = (part="train"))]
+    fn arrays<'py>(&self, py: Python<'py>, part: &str) -> PyResult<Arrays<'py>> {
+        let split = match part {
+            "train" => self.0.train(),
+            "test" => self.0.test(),
+            _ => {
+                return Err(wrong(format!("part: found {part:?}: expected 'train' or 'test'")));
+            }
+        };
+        let split = split.map_err(|error| of_data(&error))?;
+        let [channels, rows, columns] = self.0.image_shape();
+        let images =
+            py.detach(|| (0..split.len()).flat_map(|i| split.image(i)).collect::<Vec<_>>());
+        let images = images.into_pyarray(py).reshape([split.len(), rows, columns, channels])?;
+        Ok((images, split.labels().to_vec().into_pyarray(py)))
     }
 
     #[getter]

@@ -5,7 +5,7 @@ use crate::error::{failed, guarded, of_data, of_recipe, of_training, warn, wrong
 use crate::recipe::recipe_of;
 use crate::signals::Watch;
 use crate::threads::Threads;
-use crate::trainer::{data_of, word};
+use crate::trainer::{data_of, in_bytes, word};
 use pyo3::exceptions::PyKeyboardInterrupt;
 use pyo3::prelude::*;
 use std::path::{Path, PathBuf};
@@ -63,6 +63,7 @@ pub fn record(
         None => data_of(py, &first)?.0,
     };
     let recipe = load(Facts::of(&data).map_err(|error| of_data(&error))?)?;
+    let data = in_bytes(py, data, &recipe)?;
     let threads = Threads::start(threads)?;
     py.detach(|| {
         guarded(|| {
@@ -98,6 +99,7 @@ pub fn resume(
         Some(data) => data.0.clone(),
         None => data_of(py, &recipe)?.0,
     };
+    let data = in_bytes(py, data, &recipe)?;
     py.detach(|| {
         guarded(|| {
             let checkpoints = Checkpoints::new(directory.checkpoints(), 1);
@@ -130,13 +132,7 @@ fn check_recipe(checkpoint: &Checkpoint, recipe: &Recipe) -> PyResult<()> {
             "epochs: found {epochs}: expected at least {begun}, {expected}"
         )));
     }
-    match recipe.difference(checkpoint.recipe(), &["stop.epochs", "data.directory"]) {
-        None => Ok(()),
-        Some((field, now, then)) => {
-            let path = checkpoint.path().display();
-            Err(wrong(format!("`{field}` is {now}: expected {then}, as in {path}")))
-        }
-    }
+    checkpoint.check_recipe(recipe).map_err(|(_, problem)| wrong(problem))
 }
 
 /// Trains and records.

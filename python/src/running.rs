@@ -8,9 +8,14 @@ use dataset::{Dataset, Samples};
 use pyo3::prelude::*;
 use self_cell::self_cell;
 use std::ops::ControlFlow;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
+use tracking::Checkpoint;
 use trainer::{Epoch, Event, Recipe, Step, Stop, TrainError, Trainer};
+
+/// Where a checkpoint has the note of whoever wrote it.
+const NOTE: &str = "note";
 
 /// What a trainer borrows.
 #[derive(Clone)]
@@ -30,8 +35,6 @@ self_cell!(
 /// A trainer with all that it borrows.
 pub struct Running {
     cell: Cell,
-    /// Images that callers have handed over so far: each has a number of its own for what is random.
-    handed: u32,
     /// Images trained on in the epoch under way, and the time that they took.
     spent: (usize, Duration),
 }
@@ -64,7 +67,7 @@ impl Running {
         let cell = Cell::try_new(Owner { data, threads }, |Owner { data, threads }| {
             Trainer::new(recipe, data, &threads.workers).map_err(of_training)
         })?;
-        Ok(Running { cell, handed: 0, spent: Default::default() })
+        Ok(Running { cell, spent: Default::default() })
     }
 
     pub fn threads(&self) -> &Threads {
@@ -125,18 +128,41 @@ impl Running {
         }
     }
 
-    /// A step on images of a caller; returns their mean loss.
-    pub fn step_on(&mut self, samples: Samples<'_>) -> PyResult<f64> {
-        let first = self.handed;
-        let classes = self.cell.with_dependent(|_, trainer| trainer.data().classes());
-        let found = samples.images(classes);
-        let images = u32::try_from(found)
-            .map_err(|_| wrong(format!("images: found {found}: expected at most {}", u32::MAX)))?;
-        let numbers: Vec<u32> = (0..images).map(|i| first.wrapping_add(i)).collect();
-        let step = self.cell.with_dependent_mut(|_, trainer| trainer.step_on(samples, &numbers));
-        let step = step.map_err(of_training)?;
-        self.handed = first.wrapping_add(images);
-        Ok(step.loss / step.images as f64)
+    /// A step on images of a caller, with this learning rate if there is one; returns their mean loss.
+    pub fn step_on(&mut self, samples: Samples<'_>, lr: Option<f64>) -> PyResult<f64> {
+        if let Some(lr) = lr.filter(|lr| !(lr.is_finite() && *lr >= 0.0)) {
+            return Err(wrong(format!("lr: found {lr}: expected a number of at least 0")));
+        }
+        self.cell.with_dependent_mut(|_, trainer| {
+            trainer.set_learning_rate(lr);
+            let step = trainer.step_on_next(samples);
+            trainer.set_learning_rate(None);
+            step.map(|step| step.loss / step.images as f64).map_err(of_training)
+        })
+    }
+
+    /// Takes the optimiser of a recipe.
+    pub fn set_optimizer(&mut self, recipe: Recipe) -> PyResult<()> {
+        let set = |trainer: &mut Trainer<'_>| trainer.set_optimizer(recipe.optimizer);
+        self.cell.with_dependent_mut(|_, trainer| set(trainer)).map_err(of_recipe)
+    }
+
+    /// Writes all that the next step depends on, and a note.
+    pub fn save_checkpoint(&self, path: &Path, note: String) -> PyResult<()> {
+        self.look(|trainer| {
+            let mut state = trainer.state();
+            state.metadata.insert(NOTE.to_owned(), note);
+            Checkpoint::write(path, &state).map_err(failed)
+        })
+    }
+
+    /// Goes on from there, whatever the data; returns the note.
+    pub fn load_checkpoint(&mut self, path: &Path) -> PyResult<String> {
+        let checkpoint = Checkpoint::read(path).map_err(failed)?;
+        let mut state = checkpoint.state().map_err(failed)?;
+        let adopted = self.cell.with_dependent_mut(|_, trainer| trainer.adopt(&state));
+        adopted.map_err(failed)?;
+        Ok(state.metadata.remove(NOTE).unwrap_or_default())
     }
 
     /// Makes the run so many epochs long in all. Returns what Python is to be warned of.

@@ -13,7 +13,7 @@ use dataset::Source;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use std::path::PathBuf;
-use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::thread::{self, ThreadId};
 use std::time::Duration;
 use trainer::recipe::Facts;
@@ -98,6 +98,7 @@ impl Trainer {
         };
         let facts = Facts::of(&data).map_err(|error| of_data(&error))?;
         let recipe = recipe_of(recipe, &settings, facts)?;
+        let data = in_bytes(py, data, &recipe)?;
         let threads = Threads::start(threads)?;
         let running = py.detach(|| guarded(|| Running::new(&recipe, data, threads.clone())))?;
         let trainer = Trainer { running: Mutex::new(running), holder: Mutex::new(None), threads };
@@ -145,16 +146,37 @@ impl Trainer {
     }
 
     /// One step of the optimiser on these images; returns their mean loss before it.
-    #[pyo3(signature = (images, labels, *, layout="nchw"))]
+    #[pyo3(signature = (images, labels, *, layout="nchw", lr=None))]
     fn step_on(
         &self,
         images: &Bound<'_, PyAny>,
         labels: &Bound<'_, PyAny>,
         layout: &str,
+        lr: Option<f64>,
     ) -> PyResult<f64> {
         let given = Labelled::new(images, labels, layout, "")?;
         let samples = given.samples()?;
-        self.with(images.py(), |running| running.step_on(samples))
+        self.with(images.py(), |running| running.step_on(samples, lr))
+    }
+
+    /// Takes other settings of the optimiser from the next step on.
+    fn set_optimizer(&self, settings: &Bound<'_, PyDict>) -> PyResult<()> {
+        let py = settings.py();
+        let recipe = PyDict::new(py);
+        recipe.set_item("optimizer", settings)?;
+        let recipe = recipe_of(recipe.as_any(), &[], Facts::BUNDLED)?;
+        self.with(py, |running| running.set_optimizer(recipe))
+    }
+
+    /// Writes all that the next step depends on.
+    #[pyo3(signature = (path, note=""))]
+    fn save_checkpoint(&self, py: Python<'_>, path: PathBuf, note: &str) -> PyResult<()> {
+        self.with(py, |running| running.save_checkpoint(&path, note.to_owned()))
+    }
+
+    /// Goes on from a checkpoint, whatever its data were.
+    fn load_checkpoint(&self, py: Python<'_>, path: PathBuf) -> PyResult<String> {
+        self.with(py, |running| running.load_checkpoint(&path))
     }
 
     /// Loss, accuracy and more on these images.
@@ -243,6 +265,18 @@ pub fn data_of(py: Python<'_>, recipe: &Recipe) -> PyResult<Dataset> {
         }
         None => Dataset::bundled(py),
     }
+}
+
+/// The data with the nearest bytes for other values, where the recipe changes images.
+pub fn in_bytes(
+    py: Python<'_>,
+    data: Arc<::dataset::Dataset>,
+    recipe: &Recipe,
+) -> PyResult<Arc<::dataset::Dataset>> {
+    if !(data.has_floats() && recipe.augment.changes_images()) {
+        return Ok(data);
+    }
+    py.detach(|| guarded(|| data.to_bytes().map(Arc::new).map_err(|error| of_data(&error))))
 }
 
 /// Whether a callback has said no.

@@ -56,6 +56,30 @@ def test_images_of_one_channel_are_read_where_they_lie() -> None:
     assert not np.shares_memory(as_images(colour, "nchw", "images"), colour)
 
 
+def test_floats_that_are_no_pixels_are_kept_as_they_are() -> None:
+    images, labels = arrays(64)
+    recipe = RECIPE | {"augment": {}, "data": {"batch_size": 16, "normalize": {"mean": [0.0], "std": [1.0]}}}
+
+    def losses(values: np.ndarray) -> list[float]:
+        trainer = Trainer(recipe, Dataset.from_arrays(values, labels), validation="none")
+        found: list[float] = []
+        trainer.run(on_step=lambda step: found.append(step["loss"]))
+        return found
+
+    expected = losses(images)
+    # The pixels themselves, others a little beside them, and cubes of both signs.
+    assert losses(images / np.float32(255)) == expected
+    near = losses(images / np.float32(255) + np.float32(1e-4))
+    assert near != expected and np.allclose(near, expected, rtol=0.1)
+    cubes = losses(((images - np.float32(120)) / 60) ** 3)
+    assert np.isfinite(cubes).all() and not np.allclose(cubes, expected, rtol=1e-3)
+    # Random changes are of pixels.
+    trainer = Trainer(RECIPE, Dataset.from_arrays(images / np.float32(255) + np.float32(1e-4), labels), validation="none")
+    assert trainer.train_epoch()["loss"] > 0
+    with pytest.raises(ValueError, match="below 0 or above 1 in image 0; expected uint8, or numbers from 0 to 1"):
+        Trainer(RECIPE, Dataset.from_arrays(images.astype(np.float32) - 40, labels), validation="none")
+
+
 def test_layouts_are_told_apart() -> None:
     images = np.zeros((2, 3, 8, 9), np.uint8)
     assert Dataset.from_arrays(images, [0, 1]).image_shape == (3, 8, 9)
@@ -83,7 +107,6 @@ IMAGES, LABELS = arrays(6)
         ({"train_labels": LABELS + 5000}, "1 to 4096"),
         ({"train_images": IMAGES[0, 0]}, "found uint8 of shape (8, 9): expected (n, rows, columns)"),
         ({"train_images": IMAGES.astype(int)}, "found int64: expected uint8 from 0 to 255, or floats"),
-        ({"train_images": IMAGES.astype(float)}, "expected numbers from 0 to 1"),
         ({"train_images": np.full((6, 4, 4), np.nan)}, "found NaN in image 0"),
         ({"train_images": IMAGES.transpose(0, 2, 3, 1)}, "found 8 channels: expected 1, 3 or 4; the layout 'nchw'"),
         ({"train_images": IMAGES[:0], "train_labels": LABELS[:0]}, "one image at least"),

@@ -11,7 +11,7 @@ torch = pytest.importorskip("torch")
 from torch import nn  # noqa: E402
 from torch.utils.data import DataLoader, TensorDataset  # noqa: E402
 
-from bobbin.torch import AUC, F1, Accuracy, Metric, Precision, Recall, Top5Accuracy  # noqa: E402
+from bobbin.torch import AUC, F1, MAE, MSE, Accuracy, BinaryAccuracy, Metric, Precision, Recall, Top5Accuracy  # noqa: E402
 from torch_programs import arrays, estimator, small  # noqa: E402
 
 
@@ -91,7 +91,14 @@ def test_metrics_by_their_definitions() -> None:
     binary = random.integers(0, 2, 200)
     pairs = [(a > b) + (a == b) / 2 for a in score[binary == 1] for b in score[binary == 0]]
     assert AUC()(score[:, None], binary) == pytest.approx(np.mean(pairs))
-    assert AUC()(np.stack([-score, score], 1), binary) == pytest.approx(np.mean(pairs))
+    assert AUC(threshold_num=9)(np.stack([-score, score], 1), binary) == pytest.approx(np.mean(pairs))
+    wanted = (np.arange(7) == labels[:, None]).astype(float)
+    assert MSE()(outputs, labels) == pytest.approx(np.mean((outputs - wanted) ** 2))
+    assert MAE()(outputs, labels) == pytest.approx(np.mean(np.abs(outputs - wanted)))
+    assert MAE()(score[:, None], binary) == pytest.approx(np.mean(np.abs(score - binary)))
+    assert BinaryAccuracy()(score[:, None] - 2, binary) == pytest.approx(np.mean((score > 2) == binary))
+    with pytest.raises(ValueError, match="BinaryAccuracy of 7 classes"):
+        BinaryAccuracy()(outputs, labels)
 
 
 class Highest(Metric):
@@ -107,7 +114,6 @@ def test_a_metric_of_ones_own() -> None:
 @pytest.mark.parametrize(
     ("data", "text"),
     [
-        (lambda x, y: (np.random.default_rng(0).normal(size=x.shape), y), "expected pixels of 8 bits"),
         (lambda x, y: (x[:, 0], y), "expected .batch, channels, rows, columns."),
         (lambda x, y: (x, y[:5]), "found 640 images and 5 labels"),
         (lambda x, y: (x, y + 5), "expected labels below 10"),
@@ -126,10 +132,53 @@ def test_what_is_wrong_with_data_is_said(data: Any, text: str) -> None:
 def test_normalisation_may_be_said() -> None:
     images, labels = arrays()
     x = (images / np.float32(255) - np.float32(0.4)) / np.float32(0.3)
-    with pytest.raises(ValueError, match="normalize"):
-        estimator().evaluate((x, labels))
-    found = estimator(config={"normalize": {"mean": 0.4, "std": 0.3}}).evaluate((x, labels))
     module = small()
     with torch.no_grad():
         expected = float(nn.CrossEntropyLoss()(module(torch.from_numpy(x)), torch.from_numpy(labels)))
-    assert found["val_loss"] == pytest.approx(expected, abs=1e-5)
+    for config in ({"normalize": {"mean": 0.4, "std": 0.3}}, {}):
+        found = estimator(config=config)
+        assert found.evaluate((x, labels))["val_loss"] == pytest.approx(expected, abs=1e-5)
+
+
+def test_numbers_that_are_no_pixels_train_as_by_pytorch() -> None:
+    """Any floats: of both signs, between pixels, and of no picture at all."""
+    random = np.random.default_rng(2)
+    _, labels = arrays()
+    x = torch.from_numpy((3 * random.normal(size=(640, 1, 28, 28)) + labels[:, None, None, None] / 4).astype(np.float32))
+    y = torch.from_numpy(labels)
+    module, found = small(), estimator(lr=0.002)
+    optimizer = torch.optim.SGD(module.parameters(), lr=0.002, momentum=0.9)
+    expected = []
+    for a, b in zip(x.split(64), y.split(64), strict=True):
+        optimizer.zero_grad()
+        loss = nn.CrossEntropyLoss()(module(a), b)
+        loss.backward()
+        optimizer.step()
+        expected.append(loss.item())
+    found.fit(DataLoader(TensorDataset(x, y), 64))
+    losses = found.get_train_summary("Loss")[:, 1]
+    assert np.ptp(expected) > 1e-2
+    assert np.abs(losses - expected).max() < 1e-5
+    with torch.no_grad():
+        assert np.abs(found.predict(x[:37]) - found.get_model()(x[:37]).numpy()).max() < 1e-4
+
+
+def test_a_list_of_parts_and_a_directory(tmp_path: Any) -> None:
+    images, labels = arrays()
+    expected = estimator().evaluate((images, labels))
+    parts = [{"x": images[:100], "y": labels[:100]}, {"x": images[100:], "y": labels[100:]}]
+    assert estimator().evaluate(parts) == pytest.approx(expected)
+    files = {"train-images-idx3-ubyte": images, "train-labels-idx1-ubyte": labels.astype(np.uint8)}
+    files |= {name.replace("train", "t10k"): value[:50] for name, value in files.items()}
+    for name, value in files.items():
+        sizes = (len(value), 28, 28) if value.ndim > 1 else (len(value),)
+        header = np.array([0x800 + len(sizes), *sizes], ">u4").tobytes()
+        (tmp_path / name).write_bytes(header + value.tobytes())
+    losses = []
+    for data in (tmp_path, (images, labels)):
+        found = estimator()
+        torch.manual_seed(4)
+        found.fit(data, batch_size=64)
+        losses.append(found.get_train_summary("Loss")[:, 1])
+    assert np.array_equal(*losses)
+    assert estimator().evaluate(tmp_path) == pytest.approx(estimator().evaluate((images[:50], labels[:50])))

@@ -13,7 +13,7 @@ from torch import nn, optim  # noqa: E402
 from torch.nn import functional as F  # noqa: E402
 
 from bobbin.torch import Estimator, UnsupportedModule  # noqa: E402
-from bobbin.torch import losses, optimizers, schedulers  # noqa: E402
+from bobbin.torch import losses, optimizers  # noqa: E402
 from bobbin.torch.network import Network, translate  # noqa: E402
 
 SHAPE = (1, 12, 12)
@@ -326,21 +326,6 @@ def test_parameters_that_are_not_trained_are_frozen() -> None:
         "groups": [{"match": "1.bias", "frozen": True}],
     }
 
-
-@pytest.mark.parametrize(
-    ("make", "every", "text"),
-    [
-        (lambda o: optim.lr_scheduler.CosineAnnealingLR(o, 5), 10, "stepped once an epoch"),
-        (lambda o: optim.lr_scheduler.CyclicLR(o, 0.1, 1), 1, "found CyclicLR"),
-        (lambda o: optim.lr_scheduler.OneCycleLR(o, 1, 10), 1, "cycle_momentum=True"),
-        (lambda o: optim.lr_scheduler.LinearLR(o, 0.1, total_iters=5), 1, "start_factor of 0.167"),
-    ],
-)
-def test_what_a_scheduler_has_not_is_named(make: Any, every: int, text: str) -> None:
-    optimizer = optim.SGD(plain()[0].parameters(), lr=0.1, momentum=0.9)
-    with pytest.raises(UnsupportedModule) as error:
-        schedulers.translate(make(optimizer), every)
-    assert text in str(error.value)
 
 
 @pytest.mark.parametrize(

@@ -199,6 +199,27 @@ class Binary(nn.Module):
         return self.out(torch.tanh(self.features(x))).squeeze(1)
 
 
+class Fashion(nn.Module):
+    """Two stages, each a sequence with a name, and a classifier."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer1 = nn.Sequential(nn.Conv2d(1, 16, 5, padding=2), nn.BatchNorm2d(16), nn.ReLU(), nn.MaxPool2d(2))
+        self.layer2 = nn.Sequential(nn.Conv2d(16, 32, 5, padding=2), nn.BatchNorm2d(32), nn.ReLU(), nn.MaxPool2d(2))
+        self.fc = nn.Linear(7 * 7 * 32, 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        out = self.layer2(self.layer1(x))
+        out = out.reshape(out.size(0), -1)
+        return self.fc(out)
+
+
+def tensors() -> TensorDataset:
+    """Images of Fashion-MNIST, normalised."""
+    images, labels = arrays()
+    return TensorDataset((torch.from_numpy(images).float() / 255 - 0.286) / 0.353, torch.from_numpy(labels))
+
+
 def plain() -> nn.Module:
     return nn.Sequential(
         nn.Sequential(nn.Conv2d(1, 12, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)),
@@ -277,6 +298,23 @@ PROGRAMS = {
         nn.BCEWithLogitsLoss,
         binary_loader,
         scheduler=lambda o, c: optim.lr_scheduler.MultiStepLR(o, [5, 12], 0.3),
+    ),
+}
+
+
+PROGRAMS |= {
+    "cifar, one-cycle with momenta": Program(
+        Cifar,
+        lambda m, c: optim.SGD(m.parameters(), lr=0.002, momentum=0.9, weight_decay=1e-4),
+        data=colour_loader,
+        scheduler=lambda o, c: optim.lr_scheduler.OneCycleLR(o, c["highest"], total_steps=60),
+        config={"highest": 0.02},
+    ),
+    "fashion of tensors, warm-up": Program(
+        lambda c=None: Fashion(),
+        lambda m, c: optim.SGD(m.parameters(), lr=1e-3, momentum=0.5),
+        data=lambda c=None, b=32: DataLoader(tensors(), 64, shuffle=True),
+        scheduler=lambda o, c: optim.lr_scheduler.LambdaLR(o, lambda step: min(1.0, (step + 1) / 10)),
     ),
 }
 

@@ -24,10 +24,11 @@ def fail(text):
 
 
 def build():
-    """Both programs, each under a name of its own."""
+    """The programs, each under a name of its own; `bobbin` is for scripts/check-python."""
     HOME.mkdir(parents=True, exist_ok=True)
-    for features, to in ((["--features", "mpi"], TRAIN), ([], PLAIN)):
-        command = ["cargo", "build", "--locked", "--release", "--bin", "train", *features]
+    mpi = ["--features", "mpi"]
+    for program, features, to in (("bobbin", mpi, HOME / "bobbin"), ("train", mpi, TRAIN), ("train", [], PLAIN)):
+        command = ["cargo", "build", "--locked", "--release", "--bin", program, *features]
         command.append("--message-format=json-render-diagnostics")
         built = subprocess.run(command, stdout=subprocess.PIPE, cwd=ROOT)
         if built.returncode:

@@ -213,6 +213,24 @@ impl Checkpoint {
         Ok(Checkpoint { file, recipe, progress })
     }
 
+    /// Writes a state to a file of any name, which [`Checkpoint::read`] reads.
+    pub fn write(path: &Path, state: &State<'_>) -> Result<(), FileError> {
+        write_file(path, &bytes(state))
+    }
+
+    /// An error unless a run of this recipe can go on from it: the field that is another, and what was found and
+    /// expected. `stop.epochs` may be another, and the place of the data.
+    pub fn check_recipe(&self, recipe: &Recipe) -> Result<(), (String, String)> {
+        match self.recipe.difference(recipe, &["stop.epochs", "data.directory"]) {
+            None => Ok(()),
+            Some((field, then, now)) => {
+                let path = self.path().display();
+                let problem = format!("`{field}` is {now}: expected {then}, as in {path}");
+                Err((field, problem))
+            }
+        }
+    }
+
     /// The recipe of its run.
     pub fn recipe(&self) -> &Recipe {
         &self.recipe

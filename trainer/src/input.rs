@@ -33,14 +33,20 @@ impl Scaling {
         image: impl Fn(usize) -> B,
         to: &mut [f32],
     ) {
+        let values = self.scale.len() * layout.pixels();
         for i in 0..layout.channels() {
             let affine = [&self.scale[..], &self.shift];
-            kernels::load_channels(isa, image(i).as_ref(), layout, i, affine, to);
+            let image = image(i);
+            match floats(image.as_ref(), values) {
+                Some(image) => kernels::load_float_channels(isa, image, layout, i, affine, to),
+                None => kernels::load_channels(isa, image.as_ref(), layout, i, affine, to),
+            }
         }
     }
 
     /// Puts images 0, 1, … of this shape (channels, rows, columns) on a tape. `image` gives the bytes
-    /// of each: rows of pixels, the channels of a pixel side by side.
+    /// of each: rows of pixels, the channels of a pixel side by side; four for each value where they are `f32`, as
+    /// [`Split::value_len`] says.
     pub fn input<B: AsRef<[u8]>>(
         &self,
         tape: &mut Tape<'_>,
@@ -58,10 +64,27 @@ impl Scaling {
                     array::from_fn(|lane| (lane < lanes).then(|| image(first + lane)));
                 let bytes = found.each_ref().map(|image| image.as_ref().map_or(&[][..], B::as_ref));
                 let (scale, shift) = (&self.scale, &self.shift);
-                kernels::load_images(cores, &bytes[..lanes], &block, scale, shift, out);
+                let values = channels * block.pixels();
+                match floats(bytes[0], values) {
+                    Some(_) => {
+                        let of_lane = |bytes| floats(bytes, values).unwrap_or_default();
+                        let images = bytes.map(of_lane);
+                        let images = &images[..lanes];
+                        kernels::load_float_images(cores, images, &block, scale, shift, out);
+                    }
+                    None => {
+                        kernels::load_images(cores, &bytes[..lanes], &block, scale, shift, out);
+                    }
+                }
             }
         })
     }
+}
+
+/// The values of an image that has so many, if they are `f32` and not bytes.
+fn floats(image: &[u8], values: usize) -> Option<&[[u8; 4]]> {
+    let (floats, rest) = image.as_chunks();
+    (rest.is_empty() && floats.len() == values && values > 0).then_some(floats)
 }
 
 /// How many images ahead of the copy one is prefetched.
@@ -107,7 +130,7 @@ impl<'a> Images<'a> {
 
     /// Puts the images on a tape, whose bytes are those that [`Images::pixels`] writes.
     pub(crate) fn input(&self, tape: &mut Tape<'_>, shape: [usize; 3], pixels: &[u8]) -> Var {
-        let bytes: usize = shape.iter().product();
+        let bytes = shape.iter().product::<usize>() * self.split.value_len();
         let room = pixels.len() / self.indices.len().max(1);
         let image = |i: usize| &pixels[i * room..][..bytes];
         self.scaling.input(tape, self.indices.len(), shape, image)

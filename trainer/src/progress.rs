@@ -34,6 +34,14 @@ pub struct Progress {
     pub plateau: Option<PlateauState>,
     /// Why training has ended, if not because the last step is done.
     pub stopped: Option<Stop>,
+    /// Images that a caller has handed over ([`Trainer::step_on_next`](crate::Trainer::step_on_next)).
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub handed: u32,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_none(images: &u32) -> bool {
+    *images == 0
 }
 
 /// The best validation of a run, by what `stop.monitor` names.

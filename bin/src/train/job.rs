@@ -328,17 +328,10 @@ fn check_recipe(
     recipe: &Recipe,
     origin: impl Fn(&str) -> String,
 ) -> Result<(), Failure> {
-    let except = ["stop.epochs", "data.directory"];
-    match checkpoint.recipe().difference(recipe, &except) {
-        None => Ok(()),
-        Some((field, then, now)) => {
-            let (origin, path) = (origin(&field), checkpoint.path().display());
-            Err(usage(format!(
-                "{origin}: `{field}` is {now}: expected {then}, as in {path}; of a run that goes on, only \
-                 --epochs may change"
-            )))
-        }
-    }
+    checkpoint.check_recipe(recipe).map_err(|(field, problem)| {
+        let origin = origin(&field);
+        usage(format!("{origin}: {problem}; of a run that goes on, only --epochs may change"))
+    })
 }
 
 /// An error if the recipe has fewer epochs than the run has begun; a warning if others would have been planned

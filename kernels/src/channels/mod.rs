@@ -34,8 +34,8 @@ pub(crate) use pairs::drop_odd;
 pub use pairs::pack_channel_pairs;
 pub use part::Part;
 pub use pointwise::{
-    channel_affine, flatten_channels, load_channels, place_channels, relu_max_pool_channels,
-    rows_of_channels,
+    channel_affine, flatten_channels, load_channels, load_float_channels, place_channels,
+    relu_max_pool_channels, rows_of_channels,
 };
 pub use product::{ChannelConvolution, ChannelOperands};
 pub(crate) use tile::{Chains, columns_of_tiles};

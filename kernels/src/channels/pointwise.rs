@@ -1,5 +1,6 @@
 //! What is not the same for channels in lanes as for images: the ends of a network, batch norm, flattening.
 
+use crate::images::Stored;
 use crate::isa::{Isa, dispatch};
 use crate::output::relu;
 use crate::planes::{Vector, planes, planes_mut};
@@ -16,31 +17,57 @@ pub fn load_channels(
     bytes: &[u8],
     layout: &Layout,
     image: usize,
+    affine: [&[f32]; 2],
+    out: &mut [f32],
+) {
+    load(isa, bytes, layout, image, affine, out);
+}
+
+/// [`load_channels`] of an image whose values are `f32`, little-endian, instead of bytes.
+///
+/// # Panics
+/// As [`load_channels`].
+pub fn load_float_channels(
+    isa: Isa,
+    values: &[[u8; 4]],
+    layout: &Layout,
+    image: usize,
+    affine: [&[f32]; 2],
+    out: &mut [f32],
+) {
+    load(isa, values, layout, image, affine, out);
+}
+
+fn load<V: Stored>(
+    isa: Isa,
+    values: &[V],
+    layout: &Layout,
+    image: usize,
     [scale, shift]: [&[f32]; 2],
     out: &mut [f32],
 ) {
     let channels = scale.len();
     assert_eq!([shift.len(), layout.blocks()], [channels, channels.div_ceil(LANES)], "channels");
-    assert_eq!(bytes.len(), channels * layout.pixels(), "bytes of an image, and of its layout");
+    assert_eq!(values.len(), channels * layout.pixels(), "values of an image, and of its layout");
     assert_eq!(out.len(), layout.len(), "length of out, and of its layout");
     assert!(image < layout.channels(), "image {image} of {layout}");
     let start = layout.offset(image, [0, 0]);
     dispatch!(isa, s => s.vectorize(#[inline(always)] || {
-        // The channel of the first of sixteen bytes, and of the others.
+        // The channel of the first of sixteen values, and of the others.
         let mut first = 0;
         let mut pixel = 0;
-        for bytes in bytes.chunks(LANES) {
-            let mut padded = [0; LANES];
-            padded[..bytes.len()].copy_from_slice(bytes);
+        for sixteen in values.chunks(LANES) {
+            let mut padded = [V::default(); LANES];
+            padded[..sixteen.len()].copy_from_slice(sixteen);
             let (mut factors, mut terms) = ([0.0; LANES], [0.0; LANES]);
             for i in 0..LANES {
                 let channel = if channels == 1 { 0 } else { (first + i) % channels };
                 (factors[i], terms[i]) = (scale[channel], shift[channel]);
             }
             let mut values = [0.0; LANES];
-            s.store(&mut values, s.mul_add(s.load_u8(&padded), s.load(&factors), s.load(&terms)));
+            s.store(&mut values, s.mul_add(V::load(s, &padded), s.load(&factors), s.load(&terms)));
             let mut channel = first;
-            for value in &values[..bytes.len()] {
+            for value in &values[..sixteen.len()] {
                 let panel = channel / LANES * layout.block_len();
                 out[start + panel + pixel * LANES + channel % LANES] = *value;
                 channel += 1;

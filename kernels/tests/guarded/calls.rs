@@ -241,6 +241,15 @@ pub const ALL: &[(&str, Call)] = &[
         let (scale, shift) = (b.floats(c, layout.channels()), b.floats(c, layout.channels()));
         load_images(isa, &images, &layout, scale, shift, b.floats(c, n));
     }),
+    ("load_float_images", |c, b, isa| {
+        let (layout, n) = laid_out(c);
+        let values = layout.channels() * layout.pixels();
+        let images: Vec<&[[u8; 4]]> =
+            (0..1 + c.below(3)).map(|_| b.filled(4 * c.near(values), 63u8).as_chunks().0).collect();
+        let images = images.repeat(c.of(&[1, 1, 5, 16]));
+        let (scale, shift) = (b.floats(c, layout.channels()), b.floats(c, layout.channels()));
+        load_float_images(isa, &images, &layout, scale, shift, b.floats(c, n));
+    }),
     ("sgd", |c, b, isa| {
         let n = len(c);
         let momentum = c.of(&[0.0, 0.9]);

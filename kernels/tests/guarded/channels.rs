@@ -6,7 +6,8 @@ use crate::chance::Chance;
 use kernels::{
     ChannelConvolution, ChannelOperands, ChannelStrip, ChannelWinograd, Convolution, Isa, LANES,
     Layout, Part, Precision, Window, channel_affine, channel_layout, flatten_channels,
-    load_channels, pack_channel_pairs, pack_panels, relu_max_pool_channels, rows_of_channels,
+    load_channels, load_float_channels, pack_channel_pairs, pack_panels, relu_max_pool_channels,
+    rows_of_channels,
 };
 use std::ops::Range;
 
@@ -27,6 +28,13 @@ pub const ALL: &[(&str, Call)] = &[
         let bytes = b.filled(c.near(channels * layout.pixels()), 200u8);
         let scaling = [&*b.floats(c, channels), &*b.floats(c, channels)];
         load_channels(isa, bytes, &layout, image, scaling, b.floats(c, layout.len()));
+    }),
+    ("load_float_channels", |c, b, isa| {
+        let (channels, layout) = panels(c);
+        let image = c.near(c_below(layout.channels()));
+        let values = b.filled(4 * c.near(channels * layout.pixels()), 63u8).as_chunks().0;
+        let scaling = [&*b.floats(c, channels), &*b.floats(c, channels)];
+        load_float_channels(isa, values, &layout, image, scaling, b.floats(c, layout.len()));
     }),
     ("channel_affine", |c, b, isa| {
         let (_, layout) = panels(c);

@@ -6,8 +6,8 @@ use kernels::{
     BatchNorm, ChannelConvolution, ChannelOperands, ChannelWinograd, Convolution, Epilogue, Isa,
     LANES, Layout, Operands, Part, Precision, Start, Statistics, Window, Winograd,
     batch_norm_evaluate, channel_affine, channel_layout, flatten_channels, implicit_gemm,
-    implicit_gemm_pooled, load_channels, load_images, pack_panels, relu_max_pool_channels,
-    rows_of_channels, winograd, winograd_weights,
+    implicit_gemm_pooled, load_channels, load_float_channels, load_images, pack_panels,
+    relu_max_pool_channels, rows_of_channels, winograd, winograd_weights,
 };
 use proptest::prelude::*;
 use reference::{
@@ -279,6 +279,14 @@ fn what_surrounds_the_products() {
                 load_channels(isa, bytes, &layout, image, [&scale, &shift], &mut lanes);
             }
             lanes.assert_guards("loaded images");
+            let mut of_floats = Guarded::poisoned(lanes.len());
+            for (image, bytes) in of_image.iter().enumerate() {
+                let floats: Vec<_> = bytes.iter().map(|&b| f32::from(b).to_le_bytes()).collect();
+                let scaling = [&scale[..], &shift];
+                load_float_channels(isa, &floats, &layout, image, scaling, &mut of_floats);
+            }
+            let to_images = |lanes: &[f32]| from_channels(lanes, &planes);
+            assert_same_bits("images of floats", &to_images(&of_floats), &to_images(&lanes));
             let block = Layout::new(1, channels, size);
             let mut expected = vec![f32::NAN; block.len()];
             load_images(isa, &of_image, &block, &scale, &shift, &mut expected);

@@ -49,6 +49,14 @@ impl Network {
         self.check_norms(|node, norm| self.check_norm(node, norm, weights, &needed))
     }
 
+    /// Whether these weights pass [`Network::check_statistics`] for no other reason than that they were noted as
+    /// initial: a file of them has to say so.
+    pub(crate) fn is_untrained(&self, weights: &[f32]) -> bool {
+        let untrained = |norm: &BatchNorm| is_unmoved(norm, weights) && is_trained(norm, weights);
+        let found = self.check_norms(|_, norm| if untrained(norm) { Err(()) } else { Ok(()) });
+        found.is_err() && self.witness.is_initial(&weights[..self.trained])
+    }
+
     /// The name of the first batch norm whose running statistics are those of an initialisation: no batch has
     /// moved them. Of a network that has not been trained they are; of any other, its outputs are wrong.
     pub fn unmoved_statistics(&self, weights: &[f32]) -> Option<&str> {

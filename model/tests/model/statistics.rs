@@ -153,6 +153,12 @@ fn an_initialisation_of_ones_own_is_fresh() {
     model.network.note_initial(&model.weights);
     evaluate(&model);
     save(&model);
+    // Its file says so, and others say nothing of it.
+    let directory = tempfile::TempDir::new().unwrap();
+    let path = directory.path().join("model.safetensors");
+    model.save(&path).unwrap();
+    assert!(!example().metadata().contains_key("untrained"));
+    evaluate(&Model::load(&path).unwrap());
     // Trained without running statistics it is refused as any other.
     let trained = 0..model.network.trained_len();
     descend(&mut model, trained);

@@ -14,7 +14,21 @@ What can be taken, and what of Orca there is, says docs/from-torch.md.
 from .context import init_orca_context, stop_orca_context
 from .errors import UnsupportedModule
 from .estimator import Estimator
-from .metrics import AUC, F1, Accuracy, Metric, Precision, Recall, Top5Accuracy
+from .history import History
+from .metrics import (
+    AUC,
+    F1,
+    MAE,
+    MSE,
+    Accuracy,
+    BinaryAccuracy,
+    CategoricalAccuracy,
+    Metric,
+    Precision,
+    Recall,
+    SparseCategoricalAccuracy,
+    Top5Accuracy,
+)
 from .triggers import (
     EveryEpoch,
     MaxEpoch,
@@ -30,9 +44,14 @@ from .triggers import (
 __all__ = [
     "AUC",
     "Accuracy",
+    "BinaryAccuracy",
+    "CategoricalAccuracy",
     "Estimator",
     "EveryEpoch",
     "F1",
+    "History",
+    "MAE",
+    "MSE",
     "MaxEpoch",
     "MaxIteration",
     "MaxScore",
@@ -41,6 +60,7 @@ __all__ = [
     "Precision",
     "Recall",
     "SeveralIteration",
+    "SparseCategoricalAccuracy",
     "Top5Accuracy",
     "Trigger",
     "TriggerAnd",

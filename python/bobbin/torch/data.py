@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,6 +11,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch.utils.data import BatchSampler, DataLoader, Dataset, RandomSampler, SequentialSampler, TensorDataset
+
+import bobbin
+
+from . import known
+from .ahead import ahead
+from .known import Known
 
 Batch = tuple[NDArray[Any], "NDArray[np.int64] | None"]
 
@@ -19,21 +26,19 @@ DEFAULT_BATCH = 32
 class Batches:
     """Batches of images [n, channels, rows, columns] and of labels [n], as often as they are asked for."""
 
-    def __init__(self, loader: Any, labelled: bool) -> None:
-        self.loader = loader
+    def __init__(self, loader: Any, labelled: bool, known: Known | None = None) -> None:
+        self.loader, self.known = loader, known
         self._labelled = labelled
 
     def __iter__(self) -> Iterator[Batch]:
-        for batch in self.loader:
-            yield _batch(batch, self._labelled)
+        if self.known is not None:
+            for x, y in self.known.batches(self.loader):
+                yield x, y if self._labelled else None
+            return
+        yield from ahead(_batch(batch, self._labelled) for batch in self.loader)
 
     def __len__(self) -> int:
-        try:
-            return len(self.loader)
-        except TypeError:
-            raise ValueError(
-                'data: a DataLoader without a length: expected scheduler_step_freq="batch", or one with a length'
-            ) from None
+        return len(self.loader)
 
     @property
     def source(self) -> Any:
@@ -49,7 +54,8 @@ def batches(
     shuffle: bool = False,
     labelled: bool = True,
 ) -> Batches:
-    """The batches of data: a ``DataLoader``, a function that makes one, a data set, arrays, or a pandas ``DataFrame``.
+    """The batches of data: a ``DataLoader``, a function that makes one, a data set, arrays, a list of parts of them, a
+    pandas ``DataFrame``, or a directory of IDX files (of which all but training has the test images).
 
     ``batch_size`` is for what has none itself; ``columns`` are those of a frame, of images and of labels; ``shuffle``
     for all but a loader, which has an order of its own.
@@ -57,20 +63,43 @@ def batches(
     if callable(data) and not isinstance(data, Dataset):
         data = _created(data, (config, batch_size or DEFAULT_BATCH))
         batch_size = None if isinstance(data, DataLoader) else batch_size
+    if isinstance(data, (str, os.PathLike)):
+        data = bobbin.Dataset.open(data)
+    if isinstance(data, bobbin.Dataset):
+        images, numbers = data.arrays("train" if shuffle else "test")
+        data = {"x": images.transpose(0, 3, 1, 2), "y": numbers}
     if isinstance(data, DataLoader):
         own = data.batch_size
         if batch_size is not None and own is not None and own != batch_size:
             raise ValueError(f"batch_size: found {batch_size}, and the DataLoader has {own}: expected one of them")
-        return Batches(data, labelled)
+        return _of_loader(data, labelled, shuffle, config)
     if columns != (None, None) and not hasattr(data, "columns"):
         raise ValueError(f"feature_cols and label_cols: found with {type(data).__name__}: expected a DataFrame")
     size = batch_size or DEFAULT_BATCH
     if isinstance(data, Dataset):
-        return Batches(DataLoader(data, batch_size=size, shuffle=shuffle), labelled)
+        return _of_loader(DataLoader(data, batch_size=size, shuffle=shuffle), labelled, shuffle, config)
+    if isinstance(data, (list, tuple)) and len(data) > 0 and all(isinstance(part, dict) for part in data):
+        data = _joined(data)
     arrays = _arrays(data, columns, labelled)
     sampler = RandomSampler(arrays) if shuffle else SequentialSampler(arrays)
     # Arrays are indexed a batch at a time, several times as fast as image by image.
     return Batches(DataLoader(arrays, sampler=BatchSampler(sampler, size, drop_last=False), batch_size=None), labelled)
+
+
+def _of_loader(loader: Any, labelled: bool, train: bool, config: dict[str, Any]) -> Batches:
+    """A loader, iterated unless its images are known. Only training has Bobbin's random changes."""
+    found = None if config.get("iterate") else known.find(loader)
+    if found is not None and found.augment and not train:
+        found = None
+    return Batches(loader, labelled, found)
+
+
+def _joined(parts: Any) -> dict[str, NDArray[Any]]:
+    """The parts of Orca's XShards, a dict each, side by side."""
+    names = sorted(parts[0])
+    if any(sorted(part) != names for part in parts):
+        raise ValueError("data: found parts with other keys than the first: expected x and y in each")
+    return {name: np.concatenate([np.asarray(part[name]) for part in parts]) for name in names}
 
 
 def _created(creator: Any, arguments: tuple[Any, Any]) -> Any:
@@ -104,7 +133,10 @@ def _arrays(data: Any, columns: tuple[Any, Any], labelled: bool) -> TensorDatase
     elif not labelled and isinstance(data, (tuple, list)) and len(data) == 2:
         x, y = data[0], None
     else:
-        expected = "a DataLoader, a function that makes one, a Dataset, (x, y), {'x': x, 'y': y} or a pandas DataFrame"
+        expected = (
+            "a DataLoader, a function that makes one, a Dataset, (x, y), {'x': x, 'y': y}, a list of such dicts, a "
+            "pandas DataFrame or a directory of IDX files"
+        )
         raise ValueError(f"data: found {kind.__name__}: expected {expected}")
     y = y if labelled else None
     tensors = [_tensor(value) for value in (x, y) if value is not None]
@@ -129,7 +161,12 @@ def _column(frame: Any, column: Any, which: str) -> Any:
 
 
 def _tensor(value: Any) -> torch.Tensor:
-    return value if isinstance(value, torch.Tensor) else torch.from_numpy(np.ascontiguousarray(value))
+    if isinstance(value, torch.Tensor):
+        return value
+    array = np.asarray(value)
+    # PyTorch has no unsigned numbers but bytes.
+    array = array.astype(np.int64) if array.dtype.kind == "u" and array.itemsize > 1 else array
+    return torch.from_numpy(array if array.flags.writeable else array.copy())
 
 
 def _batch(batch: Any, labelled: bool) -> Batch:
@@ -156,3 +193,22 @@ def _labels(given: Any, count: int) -> NDArray[np.int64]:
     if y.dtype.kind == "f" and not np.isin(y, (0, 1)).all():
         raise ValueError(f"data: found labels of {y.dtype}: expected class numbers, or 0 and 1")
     return y.astype(np.int64)
+
+
+def length(data: Batches) -> int | None:
+    """How many batches there are, if that is known."""
+    try:
+        return len(data)
+    except TypeError:
+        return None
+
+
+def with_last(items: Batches) -> Iterator[tuple[Batch, bool]]:
+    """Each with whether it is the last."""
+    before = None
+    for item in items:
+        if before is not None:
+            yield before, False
+        before = item
+    if before is not None:
+        yield before, True

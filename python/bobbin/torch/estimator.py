@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import inspect
+import json
 import os
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -14,41 +13,41 @@ from numpy.typing import NDArray
 from torch import nn
 
 from .. import Model
-from . import context, optimizers, paths
-from .data import Batch, Batches, batches
-from .engine import Engine, Program
+from . import context, files
+from .data import Batch, Batches, batches, length, with_last
+from .display import Display
+from .engine import Engine
+from .history import History, shown, table
+from .losses import loss_of
 from .metrics import measures, predicted
 from .network import Network, put_weights, translate
+from .optimizers import rate
 from .pixels import Scaling
-from .schedulers import FREQUENCIES
+from .program import Program, described, program_of
+from .schedulers import FREQUENCIES, Stepping
 from .summary import Summary
 from .triggers import MaxEpoch, Progress, Trigger
 
-# How functions that make parts of a program are called.
-_CREATORS = {
-    "model": "model(config)",
-    "optimizer": "optimizer(model, config)",
-    "loss": "loss(config)",
-    "scheduler": "scheduler(optimizer, config)",
-}
+_BACKENDS = ("local", "mpi")
 
 
 class Estimator:
     """A PyTorch program that Bobbin trains, measures and uses; made by ``Estimator.from_torch``."""
 
-    def __init__(self, program: Program, metrics: Any, model_dir: str | os.PathLike[str] | None, freq: str) -> None:
-        self._program, self._freq = program, freq
+    def __init__(
+        self, program: Program, scheduler: Stepping, metrics: Any, model_dir: str | os.PathLike[str] | None, backend: str
+    ) -> None:
+        self._program, self._scheduler, self._backend = program, scheduler, backend
         self._metrics = measures(metrics)
-        self._directory = None if model_dir is None else paths.local(model_dir, "model_dir")
+        self._directory = None if model_dir is None else files.local(model_dir, "model_dir")
         self._engine: Engine | None = None
         #: The network that outputs were last computed with.
         self._network: Network | None = None
-        #: What decided how parameters are trained when training began.
-        self._settings: list[Any] = []
-        #: That of the file whose weights were loaded before training.
-        self._loaded: Scaling | None = None
+        #: What was loaded before training: the file, and how its images are scaled.
+        self._loaded: tuple[Any, Scaling] | None = None
         self._progress = Progress(0, 0, float("nan"), None, False)
-        self._train, self._validation = Summary("Loss", "Throughput"), Summary()
+        self._history = History()
+        self._train, self._validation = Summary("Loss", "Throughput", "LearningRate"), Summary()
 
     @staticmethod
     def from_torch(
@@ -58,6 +57,7 @@ class Estimator:
         loss: Any = None,
         metrics: Any = None,
         scheduler: Any = None,
+        scheduler_creator: Any = None,
         scheduler_step_freq: str = "batch",
         config: dict[str, Any] | None = None,
         model_dir: str | os.PathLike[str] | None = None,
@@ -67,36 +67,26 @@ class Estimator:
         """An estimator of a module, an optimiser, a loss and a scheduler: each as it is, or a function that makes it.
 
         The functions are Orca's: ``model(config)``, ``optimizer(model, config)``, ``loss(config)`` and
-        ``scheduler(optimizer, config)``. ``scheduler_step_freq`` says how often the scheduler takes a step:
-        ``"batch"`` or ``"epoch"``. Of ``config`` Bobbin itself reads ``seed``, ``shard`` and ``normalize``; checkpoints
-        are written to ``model_dir``. ``precision="bf16"`` is what ``torch.autocast("cpu", torch.bfloat16)`` is in PyTorch:
-        the operands of products are rounded to bfloat16.
+        ``scheduler(optimizer, config)`` (or ``scheduler_creator``), whose steps are as often as ``scheduler_step_freq``
+        says: ``"batch"`` or ``"epoch"``. Of ``config`` Bobbin itself reads ``seed``, ``shard``, ``normalize`` and
+        ``iterate``; checkpoints are written to ``model_dir``. With ``backend="mpi"`` the ranks of
+        ``init_orca_context(num_nodes=…)`` train, to the same bits. ``precision="bf16"`` is what
+        ``torch.autocast("cpu", torch.bfloat16)`` is in PyTorch: the operands of products are rounded to bfloat16.
 
         Anything Bobbin has no equivalent for raises ``UnsupportedModule`` at the first batch, when the shape of images is
         known.
         """
-        if backend != "local":
-            others = {"mpi": "mpirun with the program `bobbin train`", "spark": "the package of deploy/spark"}
-            found = f"backend: found {backend!r}: expected 'local'"
-            raise ValueError(found + (f"; use {others[backend]}" if backend in others else ""))
+        if backend not in _BACKENDS:
+            other = "; use the package of deploy/spark" if backend == "spark" else ""
+            raise ValueError(f"backend: found {backend!r}: expected 'local' or 'mpi'{other}")
         if scheduler_step_freq not in FREQUENCIES:
             raise ValueError(f"scheduler_step_freq: found {scheduler_step_freq!r}: expected 'batch' or 'epoch'")
         if precision not in ("f32", "bf16"):
             raise ValueError(f"precision: found {precision!r}: expected 'f32' or 'bf16'")
-        config = dict(config or {})
-        module = model if isinstance(model, nn.Module) else _made("model", model, config)
-        if not isinstance(module, nn.Module):
-            raise ValueError(f"model: found {type(module).__name__}: expected a torch.nn.Module, or what makes one")
-        if optimizer is not None and not isinstance(optimizer, torch.optim.Optimizer):
-            optimizer = _made("optimizer", optimizer, module, config)
-        if isinstance(loss, type) and issubclass(loss, nn.Module):
-            loss = loss()
-        elif loss is not None and not isinstance(loss, nn.Module) and not _is_of_torch(loss):
-            loss = _made("loss", loss, config)
-        if scheduler is not None and not hasattr(scheduler, "last_epoch"):
-            scheduler = _made("scheduler", scheduler, optimizer, config)
-        program = Program(module, loss, optimizer, scheduler, config=config, precision=precision)
-        return Estimator(program, metrics, model_dir, scheduler_step_freq)
+        schedulers = [given for given in (scheduler, scheduler_creator) if given is not None]
+        program, scheduler = program_of(model, optimizer, loss, schedulers, dict(config or {}))
+        program.precision = precision
+        return Estimator(program, Stepping(scheduler, program.optimizer, scheduler_step_freq), metrics, model_dir, backend)
 
     def fit(
         self,
@@ -107,13 +97,14 @@ class Estimator:
         checkpoint_trigger: Trigger | None = None,
         feature_cols: Any = None,
         label_cols: Any = None,
-    ) -> list[dict[str, float]]:
+    ) -> History:
         """Trains for so many epochs more, or until a trigger is due; returns what was found in each.
 
         Data are a ``DataLoader``, whose batches are trained on as they come; a function ``data(config, batch_size)``
-        that makes one; or a data set, arrays ``(x, y)`` or ``{"x": x, "y": y}``, or a pandas ``DataFrame`` with
-        ``feature_cols`` and ``label_cols``, which are shuffled by PyTorch. Each epoch ends with a validation, if there
-        are data for it. After Ctrl-C another ``fit`` goes on from the last step.
+        that makes one; or a data set, arrays ``(x, y)`` or ``{"x": x, "y": y}``, a list of such dicts, a pandas
+        ``DataFrame`` with ``feature_cols`` and ``label_cols``, or a directory of IDX files, which are shuffled by PyTorch.
+        Each epoch ends with a validation, if there are data for it. After Ctrl-C another ``fit`` goes on from the last
+        step. In a notebook it shows how far it has come.
         """
         if self._program.optimizer is None or self._program.loss is None:
             raise ValueError("fit: the estimator has no optimizer or no loss: expected both in from_torch")
@@ -123,50 +114,70 @@ class Estimator:
         triggers = [end] if checkpoint_trigger is None else [end, checkpoint_trigger]
         if any(t.needs_score() for t in triggers) and (validation_data is None or not self._metrics):
             raise ValueError("MaxScore: found without validation_data or metrics, so it is never due: expected both")
-        self._check_settings()
         columns = (feature_cols, label_cols)
         train = batches(data, batch_size, self._program.config, columns, shuffle=True)
         validation = None
         if validation_data is not None:
             validation = batches(validation_data, batch_size, self._program.config, columns)
-        self._set_every(train)
-        history: list[dict[str, float]] = []
-        while not end.is_due(self._progress):
-            history.append(self._epoch(train, validation, checkpoint_trigger, end))
+        self._begin(train)
+        history = History()
+        display = Display(history, f" of {epochs}" if isinstance(epochs, int) else "")
+        try:
+            while not end.is_due(self._progress):
+                row = self._epoch(train, validation, checkpoint_trigger, end, display)
+                history.append(row)
+                self._history.append(row)
+                display.epoch(self._progress.iteration)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(self._interrupted()) from None
         return history
 
-    def _check_settings(self) -> None:
-        """Refuses changes of what was translated when training began, which Bobbin would not see."""
-        program = self._program
-        if self._engine is not None and self._settings != optimizers.settings_of(program.optimizer, program.module):
-            raise ValueError(
-                "fit: the optimizer's groups, or which parameters require gradients, have changed since training began: "
-                "make a new Estimator of get_model() and a new optimizer"
-            )
+    def _interrupted(self) -> str:
+        """Saves what there is, if there is a place for it; returns how to go on."""
+        now = self._progress
+        if self._engine is not None:
+            # The step under way was finished.
+            now = self._progress = Progress(now.epoch, self._engine.trainer.step, now.loss, now.score, False)
+        done = f"interrupted after step {now.iteration}: another fit goes on from there"
+        if self._engine is None or self._directory is None:
+            return f"{done}; save(path) keeps it"
+        self._checkpoint()
+        return f"{done}, in another process after load({str(files.checkpoint(self._directory, now.iteration))!r})"
 
-    def _set_every(self, train: Batches) -> None:
-        """Notes how many steps an epoch has, where the scheduler counts epochs."""
-        if self._program.scheduler is None or self._freq == "batch":
-            return
-        steps = len(train)
-        if self._engine is not None and steps != self._program.every:
-            was = f"training began with epochs of {self._program.every}, which the scheduler counts"
-            raise ValueError(f"data: found an epoch of {steps} batches: {was}: expected as many")
-        self._program.every = steps
+    def _begin(self, train: Batches) -> None:
+        """Settles who makes random changes of images: Bobbin, if training begins with ones that are known."""
+        known = train.known
+        changes = {} if known is None else known.augment
+        if self._engine is None:
+            self._program.augment = dict(changes)
+            if known is not None and known.replaced:
+                random = f", with random choices of its own {changes}" if changes else ""
+                names = ", ".join(known.replaced)
+                print(f"bobbin: {names} are Bobbin's here{random}; config={{'iterate': True}} iterates the loader instead")
+        elif changes != self._program.augment:
+            if self._program.augment:
+                raise ValueError(
+                    f"data: training began with Bobbin's random changes {self._program.augment}: expected the same "
+                    "transforms; or make a new Estimator of get_model()"
+                )
+            train.known = None
 
     def _epoch(
-        self, train: Batches, validation: Batches | None, checkpoint: Trigger | None, end: Trigger
+        self, train: Batches, validation: Batches | None, checkpoint: Trigger | None, end: Trigger, display: Display
     ) -> dict[str, float]:
         """Trains on the batches of an epoch, or as many as there are before the end."""
-        images, total, now = 0, 0.0, self._progress
-        for (x, y), is_last in _with_last(train):
+        images, total, now, done = 0, 0.0, self._progress, 0
+        steps = length(train)
+        for (x, y), is_last in with_last(self._scaled(train)):
             assert y is not None, "labelled batches have labels"
-            engine = self._started((x, y), train.source)
-            started = time.perf_counter()
+            engine = self._started((x, y), train)
+            started, lr = time.perf_counter(), rate(self._program.optimizer)
             loss = engine.step(x, y)
             throughput = len(x) / (time.perf_counter() - started)
-            iteration = now.iteration + 1
-            self._train.add(iteration, Loss=loss, Throughput=throughput)
+            self._scheduler.after_batch()
+            iteration, done = now.iteration + 1, done + 1
+            self._train.add(iteration, Loss=loss, Throughput=throughput, LearningRate=lr)
+            display.step(iteration, loss, done, steps, throughput)
             images, total = images + len(x), total + loss * len(x)
             epoch = now.epoch + is_last
             now = self._progress = Progress(epoch, iteration, loss, now.score, is_last)
@@ -180,6 +191,8 @@ class Estimator:
         row = {"epoch": float(now.epoch), "num_samples": float(images), "train_loss": total / images}
         if validation is not None:
             row |= self._validated(validation)
+        if now.epoch_ended:
+            self._scheduler.after_epoch(row.get("val_loss", row["train_loss"]))
         return row
 
     def _validated(self, data: Batches) -> dict[str, float]:
@@ -205,15 +218,8 @@ class Estimator:
             raise ValueError("data: found no labelled images: expected one at least")
         found: dict[str, float] = {"num_samples": float(len(labels))}
         if self._program.loss is not None:
-            found["val_loss"] = self._loss(outputs, labels)
+            found["val_loss"] = loss_of(self._program.loss, outputs, labels)
         return found | {name: measure(outputs, labels) for name, measure in self._metrics}
-
-    def _loss(self, outputs: NDArray[np.float32], labels: NDArray[np.int64]) -> float:
-        """By the user's own function."""
-        x, y = torch.from_numpy(outputs), torch.from_numpy(labels)
-        if outputs.shape[1] == 1:
-            x, y = x[:, 0], y.to(torch.float32)
-        return float(self._program.loss(x, y))
 
     def predict(
         self, data: Any, batch_size: int | None = None, feature_cols: Any = None, output: str = "outputs"
@@ -221,8 +227,7 @@ class Estimator:
         """What the network gives for each image, [n, outputs]; or ``output="probabilities"``, or ``"classes"`` [n]."""
         if output not in ("outputs", "probabilities", "classes"):
             raise ValueError(f"output: found {output!r}: expected 'outputs', 'probabilities' or 'classes'")
-        columns = (feature_cols, None)
-        outputs, _ = self._all(batches(data, batch_size, self._program.config, columns, labelled=False))
+        outputs, _ = self._all(batches(data, batch_size, self._program.config, (feature_cols, None), labelled=False))
         if output == "classes":
             return predicted(outputs)
         if output == "outputs" or (self._network is not None and self._network.last == "softmax"):
@@ -236,10 +241,10 @@ class Estimator:
         """Outputs of all images, and their labels."""
         outputs, labels = [], []
         engine, model = self._engine, None
-        for x, y in data:
+        for x, y in self._scaled(data):
             if engine is None:
                 # Before the first fit, only for these data.
-                engine = self._start((x, y), data.source, self._program.untrained())
+                engine = self._start((x, y), data, self._program.untrained())
             self._network = engine.network
             model = model or engine.trainer.model()
             outputs.append(engine.outputs_of(model, x))
@@ -256,25 +261,29 @@ class Estimator:
         return self._program.module
 
     def save(self, path: str | os.PathLike[str]) -> str:
-        """Writes the network and its weights as the program ``bobbin train`` does, for any of the programs."""
-        self._running().trainer.save(paths.local(path, "save"))
+        """Writes the network, its weights and the optimiser's memory to a file that all programs of Bobbin read."""
+        now = self._progress
+        note = json.dumps({"epoch": now.epoch, "iteration": now.iteration, "scheduler": self._scheduler.state()})
+        self._running().trainer.save_checkpoint(files.local(path, "save"), note)
         return str(path)
 
     def load(self, path: str | os.PathLike[str]) -> None:
-        """Takes the weights of what ``save`` has written, or of a run directory, without an optimiser.
+        """Takes the weights of a file: of what ``save`` has written, of a run directory, or of another of Bobbin's models.
 
-        Images of bytes are from then on scaled as the file says. After the first ``fit`` it must be as the images of that.
+        With what ``save`` has written training goes on from there, to the same bits: with the optimiser's memory, the
+        scheduler's place, and the numbers of epochs and steps. Images of bytes are from then on scaled as the file says.
+        After the first ``fit`` it must be as the images of that.
         """
-        found = Model.load(paths.local(path, "load"))
-        weights = found.state_dict()
-        scaling = Scaling.of(found.normalize)
+        file = files.of_model(files.local(path, "load"))
+        found = Model.load(file)
+        weights, scaling = found.state_dict(), Scaling.of(found.normalize)
         if self._engine is not None:
             own = self._engine.scaling
             if not scaling.is_that_of(own):
                 problem = f"found images normalised by mean={scaling.mean}, std={scaling.std}"
                 was = f"as training began: mean={own.mean}, std={own.std}"
                 raise ValueError(f"{path}: {problem}: expected them {was}; or load it into a new Estimator")
-            self._engine.trainer.load_state_dict(weights)
+            self._take(self._engine, file, weights)
             return
         network = translate(self._program.module, found.image_shape)
         missing = sorted(set(network.names) ^ set(weights))
@@ -282,95 +291,115 @@ class Estimator:
             problem = f"`{missing[0]}` is not in both the file and the module"
             raise ValueError(f"{path}: {problem}: expected the same network")
         put_weights(self._program.module, network, weights)
-        self._loaded = scaling
+        self._loaded = (file, scaling)
+        self._note(files.note(file))
 
-    def load_orca_checkpoint(self, path: str | os.PathLike[str], version: int | None = None) -> None:
-        """Takes the weights of a checkpoint in a directory: that after ``version`` steps, or the latest."""
-        self.load(paths.find_checkpoint(paths.local(path, "load_orca_checkpoint"), version))
+    def _take(self, engine: Engine, file: Any, weights: dict[str, NDArray[Any]]) -> None:
+        note = files.note(file)
+        if note is None or self._program.optimizer is None:
+            engine.trainer.load_state_dict(weights)
+        else:
+            engine.trainer.load_checkpoint(file)
+            self._note(note)
+
+    def _note(self, note: dict[str, Any] | None) -> None:
+        """Takes over how far training had come."""
+        if note is not None and self._program.optimizer is not None:
+            self._progress = Progress(note["epoch"], note["iteration"], float("nan"), None, False)
+            self._scheduler.restore(note["scheduler"])
+
+    def load_orca_checkpoint(
+        self, path: str | os.PathLike[str], version: int | None = None, prefix: str | None = None
+    ) -> None:
+        """Loads a checkpoint of a directory: that after ``version`` steps, or the latest; ``prefix`` is that of its name,
+        ``model`` where nothing else is said."""
+        self.load(files.find_checkpoint(files.local(path, "load_orca_checkpoint"), version, prefix or "model"))
 
     def set_constant_gradient_clipping(self, min: float, max: float) -> None:
-        """Has gradients cut to ± ``max``."""
+        """Has gradients cut to ± ``max``, from the next step on."""
         if max <= 0 or min != -max:
             raise ValueError(f"clipping: found {min} to {max}: expected a number above 0, and its negative")
-        self._clip({"clip_value": float(max)})
+        self._program.clipping = {"clip_value": float(max)}
 
     def set_l2_norm_gradient_clipping(self, clip_norm: float) -> None:
-        """Has the whole gradient scaled down to this norm."""
-        self._clip({"clip_norm": float(clip_norm)})
+        """Has the whole gradient scaled down to this norm, from the next step on."""
+        if not clip_norm > 0:
+            raise ValueError(f"clipping: found {clip_norm}: expected a number above 0")
+        self._program.clipping = {"clip_norm": float(clip_norm)}
 
     def clear_gradient_clipping(self) -> None:
-        """Has gradients left as they are."""
-        self._clip({})
-
-    def _clip(self, clipping: dict[str, float]) -> None:
-        if self._engine is not None:
-            raise ValueError("clipping: training has begun: expected it before the first fit")
-        self._program.clipping = clipping
+        """Has gradients left as they are, from the next step on."""
+        self._program.clipping = {}
 
     def set_tensorboard(self, log_dir: str | os.PathLike[str], app_name: str) -> None:
         """Has what training finds from now on written to ``log_dir/app_name``, for TensorBoard, which is needed."""
         for part, summary in (("train", self._train), ("validation", self._validation)):
-            summary.write_to(paths.local(log_dir, "log_dir") / app_name / part)
+            summary.write_to(files.local(log_dir, "log_dir") / app_name / part)
 
     def get_train_summary(self, tag: str) -> NDArray[np.float64]:
-        """A row for each step: its number, the value, and the time in seconds since 1970. Tags: Loss, Throughput."""
+        """A row for each step: its number, the value, and the time in seconds since 1970. Tags: Loss, Throughput,
+        LearningRate."""
         return self._train.rows(tag)
 
     def get_validation_summary(self, tag: str) -> NDArray[np.float64]:
         """The same of each validation. Tags: Loss, and the names of the metrics."""
         return self._validation.rows(tag)
 
+    def shutdown(self) -> None:
+        """Ends the ranks, if there are any."""
+        if self._engine is not None and hasattr(self._engine.trainer, "close"):
+            self._engine.trainer.close()
+
     @property
     def recipe(self) -> str:
         """The recipe of the program as TOML, once it has seen data."""
         return self._running().trainer.recipe
 
+    def __repr__(self) -> str:
+        return "Estimator(" + ", ".join(f"{name}={value}" for name, value in self._described().items()) + ")"
+
+    def _repr_html_(self) -> str:
+        last = self._history[-1] if self._history else {}
+        rows = self._described() | {name: shown(name, value) for name, value in last.items() if name != "epoch"}
+        return table(["Estimator", ""], [[name, value] for name, value in rows.items()])
+
+    def _described(self) -> dict[str, str]:
+        now = self._progress
+        state = {"backend": self._backend, "epochs": str(now.epoch), "steps": str(now.iteration)}
+        return described(self._program, [name for name, _ in self._metrics]) | state
+
     def _checkpoint(self) -> None:
         assert self._directory is not None, "fit asks for it"
         self._directory.mkdir(parents=True, exist_ok=True)
-        self.save(paths.checkpoint(self._directory, self._progress.iteration))
+        self.save(files.checkpoint(self._directory, self._progress.iteration))
 
     def _running(self) -> Engine:
         if self._engine is None:
             raise ValueError("the estimator has seen no data yet: expected a call of fit first")
         return self._engine
 
-    def _started(self, batch: Batch, source: Any) -> Engine:
+    def _started(self, batch: Batch, data: Batches) -> Engine:
         if self._engine is None:
-            self._settings = optimizers.settings_of(self._program.optimizer, self._program.module)
-            self._engine = self._start(batch, source, self._program)
+            ranks = context.ranks() if self._backend == "mpi" else None
+            engine = self._start(batch, data, self._program, ranks)
+            if self._loaded is not None:
+                self._take(engine, self._loaded[0], Model.load(self._loaded[0]).state_dict())
+            self._engine = engine
         return self._engine
 
-    def _start(self, batch: Batch, source: Any, program: Program) -> Engine:
+    def _start(self, batch: Batch, data: Batches, program: Program, ranks: int | None = None) -> Engine:
         given = self._program.config.get("normalize")
-        scaling = Scaling.find(batch[0], source, self._loaded) if given is None else Scaling.of(given)
-        return Engine(program, batch, scaling, context.threads())
+        if given is not None:
+            scaling = Scaling.of(given)
+        elif data.known is not None and data.known.scaling is not None:
+            scaling = data.known.scaling
+        else:
+            scaling = Scaling.find(batch[0], data.source, None if self._loaded is None else self._loaded[1])
+        return Engine(program, batch, scaling, context.threads(), ranks)
 
-
-def _made(name: str, creator: Any, *arguments: Any) -> Any:
-    if not callable(creator):
-        found = type(creator).__name__
-        raise ValueError(f"{name}: found {found}: expected one of PyTorch's, or a function that makes it")
-    try:
-        inspect.signature(creator).bind(*arguments)
-    except ValueError:
-        pass  # One in C, which says nothing of what it takes.
-    except TypeError as error:
-        called = getattr(creator, "__name__", type(creator).__name__)
-        raise ValueError(f"{name}: found `{called}`: expected a function called as {_CREATORS[name]}: {error}") from None
-    return creator(*arguments)
-
-
-def _is_of_torch(function: Any) -> bool:
-    return getattr(function, "__module__", None) == "torch.nn.functional"
-
-
-def _with_last(items: Batches) -> Iterator[tuple[Batch, bool]]:
-    """Each with whether it is the last."""
-    before = None
-    for item in items:
-        if before is not None:
-            yield before, False
-        before = item
-    if before is not None:
-        yield before, True
+    def _scaled(self, data: Batches) -> Batches:
+        """The batches, iterated where their transforms scale pixels in another way than training does."""
+        scaling = None if data.known is None else data.known.scaling
+        if scaling is not None and self._engine is not None and not scaling.is_that_of(self._engine.scaling):
+            data.known = None
+        return data

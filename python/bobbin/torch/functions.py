@@ -160,6 +160,15 @@ def same(t: Translation, op: Operation, args: tuple[Any, ...], kwargs: dict[str,
     return args[0]  # type: ignore[no-any-return]
 
 
+def expand(t: Translation, op: Operation, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Value:
+    """A value for each plane, as large as the plane: it stays small here, and what takes it has to be a product."""
+    x, y = args[0], op.shape or ()
+    if not _is_value(x) or (x.shape != y and (len(x.shape) != 4 or x.shape[2:] != (1, 1) or x.shape[:2] != y[:2])):
+        what = f"`{op.node.name}` makes a tensor of shape {getattr(x, 'shape', ())} one of shape {y}"
+        raise unsupported(op.place, what, "expected a value for each plane, as a factor of the planes")
+    return x  # type: ignore[no-any-return]
+
+
 def as_float(t: Translation, op: Operation, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Value:
     """Nothing, but of images of bytes, which it would leave from 0 to 255 where Bobbin divides by 255."""
     if getattr(args[0], "layer", None) == t.INPUT:
@@ -199,6 +208,7 @@ OPERATIONS: dict[str, Handler] = {
     "cat": concatenate,
     **dict.fromkeys(("view", "reshape", "flatten", "squeeze", "unsqueeze"), reshape),
     **dict.fromkeys(("contiguous", "clone"), same),
+    **dict.fromkeys(("expand", "expand_as"), expand),
     "float": as_float,
     "mean": _over_pixels("global-avg-pool", size=False),
     "amax": _over_pixels("adaptive-max-pool", size=True),

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional as F
 
@@ -63,3 +66,11 @@ def _only(kind: str, loss: Any, **expected: Any) -> None:
         found = getattr(loss, name, value)
         if found is not value and (value is None or found != value):
             raise UnsupportedModule(f"loss: {kind} has {name}={found!r}: expected {value!r}")
+
+
+def loss_of(loss: Any, outputs: NDArray[np.float32], labels: NDArray[np.int64]) -> float:
+    """The user's own function of outputs [n, classes], or [n, 1] for two, and labels [n]."""
+    x, y = torch.from_numpy(outputs), torch.from_numpy(labels)
+    if outputs.shape[1] == 1:
+        x, y = x[:, 0], y.to(torch.float32)
+    return float(loss(x, y))

@@ -40,6 +40,23 @@ class Accuracy(Metric):
         return float((predicted(outputs) == labels).mean())
 
 
+class BinaryAccuracy(Accuracy):
+    """``Accuracy``, of two classes."""
+
+    def __call__(self, outputs: Outputs, labels: Labels) -> float:
+        if outputs.shape[1] > 2:
+            raise ValueError(f"metrics: BinaryAccuracy of {outputs.shape[1]} classes: expected two")
+        return super().__call__(outputs, labels)
+
+
+class SparseCategoricalAccuracy(Accuracy):
+    """``Accuracy``: labels are class numbers."""
+
+
+class CategoricalAccuracy(Accuracy):
+    """``Accuracy``: labels are class numbers, which Orca has as rows with a one."""
+
+
 class Top5Accuracy(Metric):
     """The part of the images whose class is among the five most probable."""
 
@@ -51,7 +68,13 @@ class Top5Accuracy(Metric):
 
 
 class AUC(Metric):
-    """The area under the ROC curve, of two classes: how often an image of the second has the higher output."""
+    """The area under the ROC curve, of two classes: how often an image of the second has the higher output.
+
+    It is exact, so that Orca's ``threshold_num`` changes nothing.
+    """
+
+    def __init__(self, threshold_num: int | None = None) -> None:
+        self.threshold_num = threshold_num
 
     def __call__(self, outputs: Outputs, labels: Labels) -> float:
         if outputs.shape[1] > 2:
@@ -64,6 +87,24 @@ class AUC(Metric):
         if not positive or not negative:
             raise ValueError("metrics: AUC of images of one class: expected images of both")
         return float((ranks[labels == 1].sum() - positive * (positive + 1) / 2) / (positive * negative))
+
+
+class MSE(Metric):
+    """The mean squared difference of outputs from the labels: from 1 for the class of an image and 0 for others."""
+
+    def __call__(self, outputs: Outputs, labels: Labels) -> float:
+        return float(((outputs - _targets(outputs, labels)) ** 2).mean())
+
+
+class MAE(Metric):
+    """The mean absolute difference of outputs from the labels, as for ``MSE``."""
+
+    def __call__(self, outputs: Outputs, labels: Labels) -> float:
+        return float(np.abs(outputs - _targets(outputs, labels)).mean())
+
+
+def _targets(outputs: Outputs, labels: Labels) -> Any:
+    return labels[:, None] if outputs.shape[1] == 1 else np.eye(outputs.shape[1])[labels]
 
 
 class _OfClasses(Metric):
@@ -113,7 +154,7 @@ def measures(given: Any) -> list[tuple[str, Callable[[Outputs, Labels], float]]]
     for metric in found:
         if not isinstance(metric, Metric):
             name = getattr(metric, "__name__", type(metric).__name__)
-            known = "Accuracy(), Top5Accuracy(), AUC(), Precision(), Recall(), F1() or a subclass of Metric"
+            known = "Accuracy(), Top5Accuracy(), AUC(), Precision(), Recall(), F1(), MSE(), MAE() or a subclass of Metric"
             raise ValueError(f"metrics: found {name}: expected {known}")
     names = [metric.name for metric in found]
     if twice := sorted({name for name in names if names.count(name) > 1}):

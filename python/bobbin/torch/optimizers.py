@@ -9,7 +9,6 @@ from torch import nn
 
 from .errors import UnsupportedModule, class_name
 from .network import Network
-from .schedulers import base_rate
 
 # Of each optimiser, by the class itself, as one derived from it may have a step of its own: its word, the fields that it
 # has in a recipe, and settings with the one value that Bobbin has.
@@ -30,8 +29,8 @@ _COMMON = {"maximize": False, "differentiable": False}
 _HOW = {"foreach", "fused", "capturable", "initial_lr", "max_lr", "min_lr", "max_momentum", "base_momentum"}
 
 
-def translate(optimizer: Any, module: nn.Module, network: Network, scheduler: Any = None) -> dict[str, Any]:
-    """The section ``[optimizer]``, whose ``lr`` is that of the first group that has one above 0.
+def translate(optimizer: Any, module: nn.Module, network: Network) -> dict[str, Any]:
+    """The section ``[optimizer]`` as the groups are now, of which ``lr`` is the highest rate of a group, or 1 if all are 0.
 
     Raises ``UnsupportedModule`` for what Bobbin has not; a parameter that no group has is frozen.
     """
@@ -39,8 +38,6 @@ def translate(optimizer: Any, module: nn.Module, network: Network, scheduler: An
     if type(optimizer) not in _KINDS:
         known = ", ".join(known.__name__ for known in _KINDS)
         raise UnsupportedModule(f"optimizer: found {kind}, expected one of {known}")
-    if scheduler is not None and scheduler.optimizer is not optimizer:
-        raise UnsupportedModule("scheduler: it is that of another optimizer: expected scheduler.optimizer to be optimizer")
     # Adagrad makes its state at once, the others in their first step; SGD counts none, but keeps its velocity.
     states = optimizer.state.values()
     if any(int(s.get("step", 0)) > 0 or s.get("momentum_buffer") is not None for s in states):
@@ -50,27 +47,32 @@ def translate(optimizer: Any, module: nn.Module, network: Network, scheduler: An
     first = groups[0]
     for group in groups:
         _check(kind, group, first, fields, fixed)
-    rates = [base_rate(group, scheduler) for group in groups]
-    if not any(rates):
-        raise UnsupportedModule(f"optimizer: {kind} has lr=0: expected a number above 0, in one group at least")
-    lr = next(rate for rate in rates if rate)
-    section: dict[str, Any] = {"kind": word, "lr": lr, "weight_decay": float(first["weight_decay"])}
+    section: dict[str, Any] = {"kind": word, "lr": rate(optimizer) or 1.0, "weight_decay": float(first["weight_decay"])}
     for name, field in fields.items():
         value = first[name]
         section[field] = [float(v) for v in value] if isinstance(value, (tuple, list)) else _plain(value)
-    section["groups"] = _groups(optimizer, rates, module, network, section)
+    section["groups"] = _groups(optimizer, module, network, section)
     if not section["groups"]:
         del section["groups"]
     return section
 
 
-def settings_of(optimizer: Any, module: nn.Module) -> list[Any]:
-    """What of both decides how parameters are trained: equal lists while nothing has changed."""
-    groups = [
-        ([id(p) for p in group["params"]], sorted((k, repr(v)) for k, v in group.items() if k != "params"))
+def rate(optimizer: Any) -> float:
+    """The learning rate now: the highest of a group."""
+    return max(float(group["lr"]) for group in optimizer.param_groups)
+
+
+def settings_of(optimizer: Any) -> list[Any]:
+    """What of an optimiser decides how parameters are trained beside its rate: equal lists while nothing has changed."""
+    highest = rate(optimizer) or 1.0
+    return [
+        (
+            float(group["lr"]) / highest,
+            len(group["params"]),
+            *(value for name, value in group.items() if name not in ("params", "lr") and name not in _HOW),
+        )
         for group in optimizer.param_groups
     ]
-    return [groups, [(name, p.requires_grad) for name, p in module.named_parameters()]]
 
 
 def _plain(value: Any) -> Any:
@@ -98,14 +100,12 @@ def _check(
 
 def _groups(
     optimizer: torch.optim.Optimizer,
-    rates: list[float],
     module: nn.Module,
     network: Network,
     section: dict[str, Any],
 ) -> list[dict[str, Any]]:
     """A group for each parameter that has settings of its own or is not trained."""
-    pairs = zip(optimizer.param_groups, rates, strict=True)
-    of = {id(p): (group, rate) for group, rate in pairs for p in group["params"]}
+    of = {id(p): group for group in optimizer.param_groups for p in group["params"]}
     tensors = module.state_dict(keep_vars=True)
     found = []
     for name in network.names:
@@ -115,10 +115,10 @@ def _groups(
         if id(parameter) not in of or not parameter.requires_grad:
             found.append({"match": name, "frozen": True})
             continue
-        group, rate = of[id(parameter)]
+        group = of[id(parameter)]
         own: dict[str, Any] = {"match": name}
-        if rate != section["lr"]:
-            own["lr_scale"] = rate / section["lr"]
+        if float(group["lr"]) != section["lr"]:
+            own["lr_scale"] = float(group["lr"]) / section["lr"]
         if group["weight_decay"] != section["weight_decay"]:
             own["weight_decay"] = float(group["weight_decay"])
         if len(own) > 1:

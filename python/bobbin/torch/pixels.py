@@ -1,8 +1,7 @@
-"""Images of a PyTorch program as the bytes that Bobbin trains on, and the scaling that gives them back.
+"""Images of a PyTorch program as Bobbin keeps them, and the scaling that gives the program's numbers back.
 
-Bobbin keeps images as bytes and scales them as it reads them: (pixel / 255 − mean) / std. What transforms such as
-``ToTensor`` and ``Normalize`` have made of pictures is the same numbers, and is turned back into bytes without loss;
-anything else is refused.
+Bobbin scales pixels as it reads them: (pixel / 255 − mean) / std. What transforms such as ``ToTensor`` and ``Normalize``
+have made of pictures is turned back into those pixels; other numbers are taken as pixels / 255 that need not be whole.
 """
 
 from __future__ import annotations
@@ -41,17 +40,16 @@ class Scaling:
     def find(x: NDArray[Any], source: Any, loaded: Scaling | None = None) -> Scaling:
         """That of a batch: of the ``Normalize`` of its data set, or of pixels that were only divided, or not even that.
 
-        Of bytes, and of floats that it fits, it is that of the file whose weights were ``loaded``.
-        Raises ``ValueError`` if it is none of these.
+        Of bytes, and of floats that it fits, it is that of the file whose weights were ``loaded``. Of floats that are no
+        pixels it is that of the ``Normalize``, or none.
         """
         if x.dtype == np.uint8:
             return loaded or Scaling()
-        known = [loaded] if loaded is not None else []
-        known += [Scaling.of((t.mean, t.std)) for t in _normalizations(source)]
-        for scaling in [*known, Scaling(), Scaling(std=(1 / 255,))]:
-            if scaling._levels(x) is not None:
+        known = [Scaling.of((t.mean, t.std)) for t in _normalizations(source)]
+        for scaling in [*([] if loaded is None else [loaded]), *known, Scaling(), Scaling(std=(1 / 255,))]:
+            if scaling._fits(x):
                 return scaling
-        raise ValueError(f"data: {_found(x)}: {_EXPECTED}")
+        return loaded or next((scaling for scaling in known if scaling._is_of(x)), Scaling())
 
     def is_that_of(self, other: Scaling) -> bool:
         """Whether both make the same numbers of pixels, but for rounding."""
@@ -60,44 +58,39 @@ class Scaling:
         wide = [[v * most if len(v) == 1 else v for v in pair] for pair in pairs]
         return all(len(a) == len(b) and np.allclose(a, b, rtol=1e-6, atol=1e-9) for a, b in wide)
 
-    def to_bytes(self, x: NDArray[Any]) -> NDArray[np.uint8]:
-        """The pixels of images; bytes are taken as they are. Raises ``ValueError`` if one is between two bytes."""
+    def to_pixels(self, x: NDArray[Any]) -> NDArray[Any]:
+        """The pixels of images, as parts of 255; bytes are taken as they are."""
         if x.dtype == np.uint8:
             return x
-        levels = self._levels(x)
-        if levels is None:
-            raise ValueError(f"data: {_found(x)}: {_EXPECTED}; with mean={self.mean}, std={self.std} they are not")
-        return levels
+        mean, std = self._wide()
+        x = x.astype(np.float32, copy=False)
+        return x if self == Scaling() else x * std + mean
 
-    def to_floats(self, pixels: NDArray[np.uint8]) -> torch.Tensor:
-        """What PyTorch's module is given for these pixels."""
-        x = torch.from_numpy(pixels).to(torch.float32) / 255
+    def to_floats(self, x: NDArray[Any]) -> torch.Tensor:
+        """What PyTorch's module is given for these images: floats as they are, bytes scaled."""
+        if x.dtype != np.uint8:
+            return torch.from_numpy(np.ascontiguousarray(x, np.float32))
+        pixels = torch.from_numpy(np.ascontiguousarray(x)).to(torch.float32) / 255
         mean, std = (torch.tensor(v).reshape(1, -1, 1, 1) for v in (self.mean, self.std))
-        return (x - mean) / std
+        return (pixels - mean) / std
 
-    def _levels(self, x: NDArray[Any]) -> NDArray[np.uint8] | None:
+    def _wide(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         mean, std = (np.array(v, np.float32).reshape(1, -1, 1, 1) for v in (self.mean, self.std))
-        if mean.size not in (1, x.shape[1]) or std.size not in (1, x.shape[1]):
-            return None
-        exact = (x.astype(np.float32) * std + mean) * 255
+        return mean, std
+
+    def _is_of(self, x: NDArray[Any]) -> bool:
+        """Whether it has as many numbers as there are channels, or one."""
+        return all(len(v) in (1, x.shape[1]) for v in (self.mean, self.std))
+
+    def _fits(self, x: NDArray[Any]) -> bool:
+        """Whether images are whole pixels that were scaled so."""
+        if not self._is_of(x):
+            return False
+        exact = self.to_pixels(x) * 255
         levels = np.rint(exact)
         with np.errstate(invalid="ignore"):
             fits = np.abs(exact - levels).max(initial=0) <= _ROUNDING
-        if not fits or levels.min(initial=0) < 0 or levels.max(initial=0) > 255:
-            return None
-        found: NDArray[np.uint8] = levels.astype(np.uint8)
-        return found
-
-
-_EXPECTED = (
-    "expected pixels of 8 bits: uint8, or what ToTensor and Normalize make of them. Where they were normalised "
-    'otherwise say how: config={"normalize": {"mean": [...], "std": [...]}}; changes that make values between two '
-    "pixel values belong before ToTensor, on pictures"
-)
-
-
-def _found(x: NDArray[Any]) -> str:
-    return f"found images of {x.dtype}, values from {x.min(initial=0):.6g} to {x.max(initial=0):.6g}"
+        return bool(fits and levels.min(initial=0) >= 0 and levels.max(initial=0) <= 255)
 
 
 def _normalizations(source: Any) -> Iterator[Any]:

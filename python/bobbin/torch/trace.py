@@ -6,6 +6,7 @@ import copy
 import dis
 import os
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,6 +18,9 @@ import torch
 from torch import fx, nn
 
 from .errors import Place, UnsupportedModule, unsupported
+
+# Held while a module is traced, as calls of any module are traced then: batches that are made meanwhile may call some.
+ALONE = threading.Lock()
 
 # Images in the example: a number that no axis of an image is likely to have, so that mistakes of shape show.
 IMAGES = 3
@@ -41,7 +45,7 @@ class Operation:
 
 def trace(module: nn.Module, shape: tuple[int, int, int]) -> list[Operation]:
     """The operations of ``forward`` on images of this shape (channels, rows, columns), in order."""
-    with _modes(module):
+    with ALONE, _modes(module):
         module.train()
         stuck = [n for n, m in module.named_modules() if not m.training]
         if stuck:
@@ -169,6 +173,8 @@ def _graph(module: nn.Module) -> fx.Graph:
         line = (own[-1].filename, own[-1].lineno or 0) if own else ("", 0)
         what = f"`forward` cannot be traced: {str(error).split('. ')[0]}"
         instead = "it must be the same for every batch: no `if` or loop over the values of tensors"
+        if "'len' is not supported" in str(error):
+            instead = "write `x.size(0)` for `len(x)`"
         raise unsupported(Place(tracer.path[-1], *line), what, instead) from error
 
 

@@ -16,6 +16,7 @@ use model::{Movement, Network, Parameter, Role};
 use pieces::{Piece, each_piece, sum_of_pieces};
 use rule::{Rule, Setting};
 use std::fmt;
+use std::mem::discriminant;
 use std::ops::Range;
 
 /// An optimiser with its state: it turns the gradient of a batch into new weights and running statistics.
@@ -72,6 +73,27 @@ impl Optimizer {
             statistics: statistics.collect(),
             squares: vec![],
         })
+    }
+
+    /// Takes these settings from the next step on, with what it remembers.
+    ///
+    /// An error, with nothing changed, if they are of another rule or one that remembers other things, or a group
+    /// matches no parameter.
+    pub fn set_section(
+        &mut self,
+        section: &OptimizerSection,
+        network: &Network,
+    ) -> Result<(), RecipeError> {
+        let rule = Rule::new(section);
+        if discriminant(&rule) != discriminant(&self.rule) || rule.names() != self.rule.names() {
+            let expected = "the optimiser that training began with, as it has memory";
+            return Err(RecipeError::value("optimizer.kind", section.kind, expected));
+        }
+        self.spans = spans(section, network)?;
+        self.rule = rule;
+        self.clip_value = section.clip_value.map(|limit| limit as f32);
+        self.clip_norm = section.clip_norm;
+        Ok(())
     }
 
     /// The number of steps taken.

@@ -36,6 +36,29 @@ pub fn broadcast_text(communicator: &dyn Communicator, own: &str) -> String {
     all_gather_texts(communicator, own).swap_remove(0)
 }
 
+/// What rank 0 gives; what the others give counts for nothing.
+pub fn broadcast_bytes(communicator: &dyn Communicator, own: Vec<u8>) -> Vec<u8> {
+    let (rank, size) = (communicator.rank(), communicator.size());
+    if size == 1 {
+        return own;
+    }
+    let from_first = |own: &[u8], all: &mut [u8]| {
+        let mut counts = vec![0; size];
+        counts[0] = all.len();
+        communicator.all_gather(if rank == 0 { own } else { &[] }, &counts, all);
+    };
+    let mut length = [0; 8];
+    from_first(&(own.len() as u64).to_le_bytes(), &mut length);
+    let mut all = vec![0; u64::from_le_bytes(length) as usize];
+    let mut sent = 0;
+    for part in all.chunks_mut(communicator.largest()) {
+        let end = sent + part.len();
+        from_first(own.get(sent..end).unwrap_or_default(), part);
+        sent = end;
+    }
+    all
+}
+
 /// Gives all ranks the values of rank 0.
 pub(crate) fn broadcast(communicator: &dyn Communicator, values: &mut [f32]) {
     let (rank, size) = (communicator.rank(), communicator.size());

@@ -13,7 +13,7 @@ mod mpi;
 mod partition;
 
 pub(crate) use agree::{Identity, broadcast};
-pub use agree::{all_gather_texts, broadcast_text, threads_per_rank};
+pub use agree::{all_gather_texts, broadcast_bytes, broadcast_text, threads_per_rank};
 pub(crate) use all_reduce::Ranks;
 pub use join_data::{PartitionError, join_partitions};
 pub use launch::{Launch, launch};

@@ -125,6 +125,12 @@ impl Fill {
 }
 
 impl AugmentSection {
+    /// Whether images are changed or mixed, for which they must be bytes.
+    pub fn changes_images(&self) -> bool {
+        let AugmentSection { flip, erase, mixup, cutmix, .. } = *self;
+        self.shift > 0 || [flip, erase, mixup, cutmix] != [0.0; 4] || self.changes_more()
+    }
+
     pub(super) fn check(&self) -> Result<(), RecipeError> {
         require(self.shift <= 1024, "augment.shift", self.shift, "a whole number from 0 to 1024")?;
         for (field, value) in [

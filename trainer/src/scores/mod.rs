@@ -180,8 +180,9 @@ fn predict(
     let mut image = vec![0; split.image_len()];
     for &i in images {
         split.copy_image(i as usize, &mut image);
-        for row in image.chunks_exact(columns * channels) {
-            mirrored.extend(row.chunks_exact(channels).rev().flatten());
+        let pixel = channels * split.value_len();
+        for row in image.chunks_exact(columns * pixel) {
+            mirrored.extend(row.chunks_exact(pixel).rev().flatten());
         }
     }
     let len = mirrored.len() / images.len();

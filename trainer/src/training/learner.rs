@@ -22,6 +22,8 @@ pub(super) struct Learner {
     /// Where the recipe has one.
     pub ema: Option<Ema>,
     pub schedule: Schedule,
+    /// The learning rate of steps from now on, where a caller has one instead of the schedule's.
+    pub rate: Option<f64>,
 }
 
 impl Learner {
@@ -41,6 +43,7 @@ impl Learner {
             optimizer: Optimizer::new(&recipe.optimizer, &network)?,
             ema: recipe.optimizer.ema.map(|decay| Ema::new(decay, &network)),
             schedule: Schedule::new(recipe, steps_per_epoch, steps),
+            rate: None,
             network,
         })
     }
@@ -74,7 +77,7 @@ impl Learner {
         chores: Option<&Chores>,
     ) -> f64 {
         let step = self.optimizer.steps();
-        let lr = self.schedule.learning_rate(step as usize);
+        let lr = self.rate.unwrap_or_else(|| self.schedule.learning_rate(step as usize));
         if let Some(ema) = self.ema.as_mut().filter(|_| step == 0) {
             ema.restore(&self.weights);
         }

@@ -23,7 +23,8 @@ use crate::partial::{BufferPool, PartialEvaluation, PartialGradient};
 use crate::profile::Chores;
 use crate::progress::Progress;
 use crate::ranks::{Local, Ranks};
-use crate::recipe::{LossName, Recipe};
+use crate::recipe::{LossName, OptimizerSection, Recipe, RecipeError};
+use crate::schedule::Schedule;
 use crate::scores::Tally;
 use crate::state::State;
 use crate::workers::{Pending, Workers};
@@ -237,6 +238,35 @@ impl<'a> Trainer<'a> {
     /// If they are not as many as the network's.
     pub fn set_weights(&mut self, weights: &[f32]) {
         self.learner.set_weights(weights);
+    }
+
+    /// Takes other settings of the optimiser from the next step on, with what it remembers; they become the recipe's.
+    /// All ranks must have the same.
+    ///
+    /// An error, with nothing changed, if they are of another rule or not possible.
+    pub fn set_optimizer(&mut self, section: OptimizerSection) -> Result<(), RecipeError> {
+        let recipe = &self.plan.recipe;
+        if section.ema != recipe.optimizer.ema {
+            let found = section.ema.map_or("none".to_owned(), |decay| decay.to_string());
+            return Err(RecipeError::value("optimizer.ema", found, "that of the recipe"));
+        }
+        let changed = Recipe { optimizer: section, ..recipe.clone() };
+        changed.check()?;
+        self.learner.optimizer.set_section(&changed.optimizer, &self.learner.network)?;
+        let (steps_per_epoch, steps) = (self.plan.steps_per_epoch, self.plan.total_steps);
+        self.learner.schedule = Schedule::new(&changed, steps_per_epoch, steps);
+        self.plan.recipe = changed;
+        Ok(())
+    }
+
+    /// Has steps from now on take this learning rate instead of the schedule's; `None` is the schedule's again. All
+    /// ranks must have the same.
+    ///
+    /// # Panics
+    /// If it is not a finite number of at least 0.
+    pub fn set_learning_rate(&mut self, rate: Option<f64>) {
+        assert!(rate.is_none_or(|rate| rate.is_finite() && rate >= 0.0), "learning rate {rate:?}");
+        self.learner.rate = rate;
     }
 
     /// The averaged weights, if the recipe has `optimizer.ema`. Before the first step they are the

@@ -30,6 +30,32 @@ impl Trainer<'_> {
             let data = self.view.data.directory().to_owned();
             return Err(RestoreError::Data { origin: origin(), data });
         }
+        let names = self.check_lengths(state)?;
+        let Progress { step, epoch, batch, .. } = state.progress;
+        let steps_per_epoch = self.plan.steps_per_epoch;
+        if step != epoch * steps_per_epoch + batch || batch >= steps_per_epoch {
+            let (origin, epoch) = (origin(), epoch + 1);
+            return Err(RestoreError::Position { origin, step, batch, epoch, steps_per_epoch });
+        }
+        self.take_over(state, &names);
+        self.progress = state.progress.clone();
+        Ok(())
+    }
+
+    /// Takes over weights, the optimiser's memory and the number of steps of a state of this network and optimiser,
+    /// for steps of one's own ([`Trainer::step_on`]): whatever its data, and where its epochs were. All ranks must
+    /// have the same. After an error nothing has changed.
+    pub fn adopt(&mut self, state: &State<'_>) -> Result<(), RestoreError> {
+        let names = self.check_lengths(state)?;
+        self.take_over(state, &names);
+        let Progress { step, handed, .. } = state.progress;
+        self.progress = Progress { step, handed, ..Progress::default() };
+        Ok(())
+    }
+
+    /// The names of the optimiser's memory, if a state is of this network and optimiser.
+    fn check_lengths(&self, state: &State<'_>) -> Result<Vec<&'static str>, RestoreError> {
+        let origin = || state.origin.clone();
         let network = &self.learner.network;
         if state.network.input() != network.input() || state.network.layers() != network.layers() {
             return Err(RestoreError::Network { origin: origin() });
@@ -50,15 +76,7 @@ impl Trainer<'_> {
                 return Err(RestoreError::Length { origin: origin(), part, found, expected });
             }
         }
-        let Progress { step, epoch, batch, .. } = state.progress;
-        let steps_per_epoch = self.plan.steps_per_epoch;
-        if step != epoch * steps_per_epoch + batch || batch >= steps_per_epoch {
-            let (origin, epoch) = (origin(), epoch + 1);
-            return Err(RestoreError::Position { origin, step, batch, epoch, steps_per_epoch });
-        }
-        let names: Vec<&'static str> = optimizer.into_iter().map(|(name, ..)| name).collect();
-        self.take_over(state, &names);
-        Ok(())
+        Ok(optimizer.into_iter().map(|(name, ..)| name).collect())
     }
 
     /// Makes it the trainer's own; all lengths are right.
@@ -80,7 +98,6 @@ impl Trainer<'_> {
         if let Some(plateau) = &state.progress.plateau {
             learner.schedule.restore(plateau.clone());
         }
-        self.progress = state.progress.clone();
         // More epochs than before: a run that had ended goes on.
         self.buffers.order_of = None;
     }

@@ -65,6 +65,18 @@ impl Trainer<'_> {
         workers.run(|| self.step_inside(numbers, Some(own), false)).map(|(step, _)| step)
     }
 
+    /// [`Trainer::step_on`] with the numbers that follow those of the images handed over before, so that each is
+    /// changed in a way of its own; after 2³² they begin anew.
+    pub fn step_on_next(&mut self, samples: Samples<'_>) -> Result<Step, TrainError> {
+        let first = self.progress.handed;
+        // More images than numbers do not fit into memory.
+        let images = samples.images(self.view.data.classes()) as u32;
+        let numbers: Vec<u32> = (0..images).map(|i| first.wrapping_add(i)).collect();
+        let step = self.step_on(samples, &numbers)?;
+        self.progress.handed = first.wrapping_add(images);
+        Ok(step)
+    }
+
     /// [`Trainer::step`], as one of the workers; and whether any rank has asked for the end.
     pub(super) fn step_inside(
         &mut self,

@@ -49,6 +49,11 @@ impl<'a> DataView<'a> {
         let PixelStatistics { mean, std } = &statistics;
         let augmentation = Augmentation::new(recipe, shape, mean);
         let mixing = Mixing::of(recipe, data)?;
+        if data.has_floats() && recipe.augment.changes_images() {
+            let expected =
+                "no changes, as some images have values between bytes (Dataset::to_bytes)";
+            return Err(RecipeError::value("augment", "changes of images", expected).into());
+        }
         let scaling = Scaling::new(channels, mean, std);
         let fingerprint = OnceLock::new();
         let balanced = recipe.data.sampling == Sampling::Balanced;
