@@ -1,9 +1,9 @@
 //! Small text files beside the images.
 
 use crate::DataError;
-use crate::mapped::open_file;
 use files::content;
-use std::io::{ErrorKind, Read};
+use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 /// A text file of this set alone (`PREFIX-NAME`) or of the directory (`NAME`), if there is one, without
@@ -20,17 +20,15 @@ pub(crate) fn of_set(
 
 /// The text of a file, if there is one.
 pub(crate) fn read(path: &Path) -> Result<Option<String>, DataError> {
-    let mut file = match open_file(path) {
-        Ok(file) => file,
-        Err(DataError::Io { cause, .. }) if cause.kind() == ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error),
+    // Asked before opening, because opening a pipe would wait for a writer.
+    if fs::metadata(path).is_ok_and(|found| !found.is_file()) {
+        return Err(DataError::NotAFile { path: path.into() });
+    }
+    let bytes = match fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(cause) if cause.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(cause) => return Err(DataError::Io { path: path.into(), action: "read", cause }),
     };
-    let mut bytes = vec![];
-    file.read_to_end(&mut bytes).map_err(|cause| DataError::Io {
-        path: path.into(),
-        action: "read",
-        cause,
-    })?;
     let not_text = |found| DataError::NotText { path: path.into(), found };
     if let Some(found) = content::recognise(&bytes).filter(|_| !bytes.is_empty()) {
         return Err(not_text(found));
