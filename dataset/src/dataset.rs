@@ -8,7 +8,7 @@ use crate::pixel_statistics::PixelStatistics;
 use crate::preparation::{self, preparation_text};
 use crate::split::Split;
 use crate::text;
-use crate::{DataError, MAX_CLASSES};
+use crate::{DataError, MAX_CLASS_NAME, MAX_CLASSES};
 use files::digest::Running;
 use model::Preparation;
 use std::ops::Range;
@@ -359,6 +359,11 @@ fn read_class_names(
     }
     if !(1..=MAX_CLASSES).contains(&names.len()) {
         let found = format!("{} lines", names.len());
+        return Err(DataError::ClassNames { path, found });
+    }
+    let letters = |name: &String| name.chars().count();
+    if let Some(line) = names.iter().position(|name| letters(name) > MAX_CLASS_NAME) {
+        let found = format!("{} letters in line {}", letters(&names[line]), line + 1);
         return Err(DataError::ClassNames { path, found });
     }
     Ok(Some((path, names)))

@@ -10,6 +10,9 @@ use thiserror::Error;
 /// matrix of so many takes 134 MB.
 pub const MAX_CLASSES: usize = 4_096;
 
+/// Letters of the name of a class at most: it is in the model, the report, and in messages.
+pub const MAX_CLASS_NAME: usize = 1_000;
+
 /// The files of a data set, for messages.
 const EXPECTED_FILES: &str = "train-images-idx3-ubyte, train-labels-idx1-ubyte, \
     t10k-images-idx3-ubyte and t10k-labels-idx1-ubyte, plain or ending in .gz";
@@ -132,7 +135,9 @@ pub enum DataError {
     LabelSets { path: PathBuf, found: String, expected: &'static str },
     #[error("{path}: found {found}, expected {expected}, as many as in {}", .other.display())]
     LabelCounts { path: PathBuf, found: String, expected: String, other: PathBuf },
-    #[error("{path}: found {found}, expected 1 to {MAX_CLASSES} class names, one a line")]
+    #[error(
+        "{path}: found {found}, expected 1 to {MAX_CLASSES} class names of at most {MAX_CLASS_NAME} letters, one a line"
+    )]
     ClassNames { path: PathBuf, found: String },
     #[error(
         "{path}: found {found} lines, expected {expected}: the name of a picture for each image"

@@ -50,7 +50,7 @@ mod storage;
 mod text;
 
 pub use dataset::{Dataset, Share, Source};
-pub use error::{DataError, MAX_CLASSES};
+pub use error::{DataError, MAX_CLASS_NAME, MAX_CLASSES};
 pub use images::ImageFile;
 pub use in_memory::{Labels, Pixels, Samples};
 pub use names::name_line;

@@ -20,6 +20,10 @@ pub(crate) fn of_set(
 
 /// The text of a file, if there is one.
 pub(crate) fn read(path: &Path) -> Result<Option<String>, DataError> {
+    // Asked before opening, because opening a pipe would wait for a writer.
+    if fs::metadata(path).is_ok_and(|found| !found.is_file()) {
+        return Err(DataError::NotAFile { path: path.into() });
+    }
     let bytes = match fs::read(path) {
         Ok(bytes) => bytes,
         Err(cause) if cause.kind() == ErrorKind::NotFound => return Ok(None),

@@ -7,6 +7,7 @@ use image::error::ImageError;
 use image::metadata::Orientation;
 use image::{ColorType, DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
 use image::{GrayImage, RgbImage, RgbaImage};
+use std::fmt::Display;
 use std::fs::{self, File};
 use std::io::{Cursor, Read};
 use std::path::Path;
@@ -33,11 +34,20 @@ pub struct PictureError {
     /// Whether it is an IDX file of images or a gzipped file, which may be one: no picture, but it can hold
     /// some.
     pub may_hold_images: bool,
+    /// Whether the system failed to read it, which says nothing of the picture.
+    pub is_of_system: bool,
 }
 
 impl PictureError {
     pub(crate) fn new(name: &str, problem: String) -> PictureError {
-        PictureError { name: name.to_owned(), problem, may_hold_images: false }
+        let name = name.to_owned();
+        PictureError { name, problem, may_hold_images: false, is_of_system: false }
+    }
+
+    /// It was there, and reading it failed.
+    pub(crate) fn of_system(name: &str, cause: &impl Display) -> PictureError {
+        let problem = format!("cannot read: {cause}");
+        PictureError { is_of_system: true, ..PictureError::new(name, problem) }
     }
 }
 
@@ -309,7 +319,7 @@ fn decoded<T>(
     // At once: a vector that grows has twice as much for a moment.
     bytes.reserve_exact(len.map_or(0, |len| len as usize + 1));
     let read = reader.take(len.unwrap_or(most) + 1).read_to_end(&mut bytes);
-    read.map_err(|cause| error(format!("cannot read: {cause}")))?;
+    read.map_err(|cause| PictureError::of_system(name, &cause))?;
     if bytes.len() as u64 > most {
         return Err(large());
     }
@@ -334,4 +344,30 @@ fn limits(bytes: u64) -> Limits {
 fn bound(budget: &Budget) -> String {
     let (millions, memory) = (MAX_PIXELS / 1_000_000, budget.all() >> 20);
     format!("{MAX_SIDE} pixels a side, {millions} million in all, and {memory} MiB of memory")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io;
+
+    /// A disk that fails after two bytes.
+    struct Failing(usize);
+
+    impl Read for Failing {
+        fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
+            self.0 = self.0.checked_sub(1).ok_or_else(|| io::Error::other("the disk is gone"))?;
+            to[0] = b'G';
+            Ok(1)
+        }
+    }
+
+    #[test]
+    fn a_failing_disk_says_nothing_of_a_picture() {
+        let error = Picture::decode_then(Failing(2), 6, "a.gif", 0, drop).unwrap_err();
+        assert_eq!(error.to_string(), "a.gif: cannot read: the disk is gone");
+        assert!(error.is_of_system);
+        let error = Picture::decode_then(&b"no one"[..], 6, "a.gif", 0, drop).unwrap_err();
+        assert!(!error.is_of_system, "{error}");
+    }
 }

@@ -29,11 +29,19 @@ impl Picture {
             },
             3 => match &self.0 {
                 DynamicImage::ImageRgb8(rgb) => placed(rgb, size, fit),
+                // Channels are added to the image, where they take no memory for each pixel of the picture.
+                DynamicImage::ImageLuma8(grey) => {
+                    placed(grey, size, fit).into_iter().flat_map(|value| [value; 3]).collect()
+                }
                 _ => placed(&opaque().unwrap_or_else(|| self.0.to_rgb8()), size, fit),
             },
             4 => match &self.0 {
                 DynamicImage::ImageRgba8(rgba) => placed(rgba, size, fit),
-                _ => placed(&self.0.to_rgba8(), size, fit),
+                other if other.color().has_alpha() => placed(&other.to_rgba8(), size, fit),
+                _ => {
+                    let rgb = self.fit([3, rows, columns], fit);
+                    rgb.as_chunks().0.iter().flat_map(|&[r, g, b]| [r, g, b, 255]).collect()
+                }
             },
             _ => panic!("{channels} channels"),
         }
@@ -171,4 +179,36 @@ fn ground<P: Pixel<Subpixel = u8>>(picture: &ImageBuffer<P, Vec<u8>>) -> P {
 fn median(values: &mut [u8]) -> u8 {
     let middle = values.len() / 2;
     *values.select_nth_unstable(middle).1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use image::GrayImage;
+
+    /// Channels that are added afterwards are those that would have been resized.
+    #[test]
+    fn channels_are_added_before_or_after() {
+        let byte = |x: u32, y: u32| (x * x * 31 + y * 17 + x * y * 7) as u8;
+        for [width, height] in [[1, 1], [3, 40], [28, 28], [57, 31], [200, 300]] {
+            let grey = GrayImage::from_fn(width, height, |x, y| [byte(x, y)].into());
+            let rgb = RgbImage::from_fn(width, height, |x, y| {
+                [byte(x, y), byte(y, x), byte(x, y + 5)].into()
+            });
+            for picture in [DynamicImage::from(grey), rgb.into()] {
+                for fit in Fit::ALL {
+                    for size @ [rows, columns] in [[28, 28], [5, 9], [64, 3], [1, 1]] {
+                        let of = |picture: DynamicImage, channels| {
+                            Picture(picture).fit([channels, rows, columns], fit)
+                        };
+                        let what = format!("{width}×{height} {fit:?} {size:?}");
+                        let expected = of(picture.to_rgb8().into(), 3);
+                        assert!(of(picture.clone(), 3) == expected, "{what}");
+                        let expected = of(picture.to_rgba8().into(), 4);
+                        assert!(of(picture.clone(), 4) == expected, "{what}");
+                    }
+                }
+            }
+        }
+    }
 }

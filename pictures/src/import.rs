@@ -303,6 +303,10 @@ impl<'a> Pixels<'a> {
                         digests.push(image.digest);
                         coloured += usize::from(image.is_coloured);
                     }
+                    // Without it this would be another data set than the next time.
+                    Err(PictureError { name, problem, is_of_system: true, .. }) => {
+                        return Err(ImportError::Folder { path: name.into(), problem });
+                    }
                     Err(error) => tell(Event::LeftOut(&error)),
                 }
             }

@@ -150,11 +150,11 @@ def sweep(recipe):
     return Trial("sweep", command, command, outcome)
 
 
-def imported(pictures):
-    """A folder of pictures that becomes a data set, in the place of an older one."""
+def imported(name, source):
+    """A source of pictures that becomes a data set, in the place of an older one."""
 
     def command(root):
-        return [PROGRAMS / "import", pictures, "--out", root / "set", "--size", "12", "--force"]
+        return [PROGRAMS / "import", source, "--out", root / "set", "--size", "12", "--force"]
 
     def outcome(root):
         files = sorted((root / "set").iterdir())
@@ -164,7 +164,14 @@ def imported(pictures):
     def prepare(root):
         runs.run([*command(root), "--seed", "9"])
 
-    return Trial("import", command, command, outcome, prepare)
+    return Trial(name, command, command, outcome, prepare)
+
+
+def table(pictures, path):
+    """A table of the pictures of a folder; returns it."""
+    lines = [f"{picture},{picture.parent.name}\n" for picture in sorted(pictures.glob("*/*"))]
+    path.write_text("".join(["path,class\n", *lines]))
+    return path
 
 
 def attack(name, place, pictures, long, seed):
@@ -200,4 +207,8 @@ def make(name, place, pictures):
         case "sweep":
             return sweep(recipe)
         case "import":
-            return imported(pictures)
+            return imported(name, pictures)
+        case "import-table":
+            return imported(name, table(pictures, place / "table.csv"))
+        case "import-parquet":
+            return imported(name, runs.PROJECT / "tests/fixtures/parquet/hub")

@@ -1,5 +1,6 @@
 //! Why a program failed: a message for people, a kind and an exit code for the programs that start it.
 
+use super::shortened;
 use dataset::DataError;
 use files::{FileError, write_file};
 use pictures::ImportError;
@@ -62,7 +63,8 @@ impl Failure {
     /// A failure of this kind.
     pub fn new(kind: Kind, message: impl Into<String>) -> Failure {
         let exit = if kind == Kind::Usage { 2 } else { 1 };
-        Failure { kind, message: message.into(), exit }
+        let message = shortened(&message.into()).into_owned();
+        Failure { kind, message, exit }
     }
 
     /// The end that a signal has asked for, and that came in good order.

@@ -16,6 +16,7 @@ pub use memory::Memory;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use kernels::Isa;
 use pictures::Fit;
+use std::borrow::Cow;
 use std::io::{self, ErrorKind, Write};
 use std::path::Path;
 use std::sync::Mutex;
@@ -66,7 +67,21 @@ pub fn record(failure: &Failure) {
 
 /// Writes a line to stderr: what kind of problem, and which.
 pub fn complain(kind: &str, problem: &str) {
-    note(&format!("{kind}: {}", printable(problem)));
+    note(&format!("{kind}: {}", printable(&shortened(problem))));
+}
+
+/// The most letters of a message, which may quote a file: more than a path can have.
+const LONGEST: usize = 5000;
+
+/// A message without its middle, if it is longer than anyone reads: what is wrong begins it, and what to do ends it.
+pub fn shortened(message: &str) -> Cow<'_, str> {
+    let count = message.chars().count();
+    if count <= LONGEST {
+        return message.into();
+    }
+    let ends = [LONGEST / 2, count - LONGEST / 2];
+    let [first, last] = ends.map(|end| message.char_indices().nth(end).map_or(0, |(at, _)| at));
+    format!("{} … {}", &message[..first], &message[last..]).into()
 }
 
 /// Says once, on the portable SIMD path, that bits are promised on the others alone.
@@ -170,4 +185,18 @@ pub fn check_name(flag: &str, path: &Path, what: &str) -> Result<(), Failure> {
 /// What `--fit` takes.
 pub fn fit_parser() -> impl TypedValueParser<Value = Fit> {
     PossibleValuesParser::new(Fit::ALL.map(Fit::word)).try_map(|word| word.parse::<Fit>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_has_a_beginning_and_an_end() {
+        assert_eq!(shortened("grün"), "grün");
+        let long = format!("a.csv: found {}, expected b", "ü".repeat(1 << 20));
+        let short = shortened(&long);
+        assert!(short.starts_with("a.csv: found ü") && short.ends_with("ü, expected b"), "{short}");
+        assert_eq!(short.chars().count(), LONGEST + 3);
+    }
 }

@@ -122,7 +122,7 @@ pub fn weights_file(path: &Path) -> Result<PathBuf, Failure> {
         return Ok(path.to_owned());
     }
     let file = path.join("model.safetensors");
-    if !file.exists() {
+    if !file.is_file() {
         let problem = "no model.safetensors in it: expected a run that has ended, or a file";
         return Err(Failure::new(Kind::File, format!("{}: {problem}", path.display())));
     }

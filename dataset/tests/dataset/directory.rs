@@ -140,8 +140,25 @@ fn classes_are_named_by_labels_txt() {
     assert_contains(&directory.message(), &["labels.txt", "0 lines"]);
     directory.write("labels.txt", &b"3\n".repeat(4_097));
     assert_contains(&directory.message(), &["labels.txt", "4097 lines", "1 to 4096"]);
+    let long = format!("cat\n{}\n", "ü".repeat(1_001));
+    directory.write("labels.txt", long.as_bytes());
+    assert_contains(
+        &directory.message(),
+        &["labels.txt", "1001 letters in line 2", "at most 1000"],
+    );
     directory.write("labels.txt", b"\xff\xfe");
     assert_contains(&directory.message(), &["labels.txt", "UTF-8"]);
+}
+
+/// To read them may never end.
+#[cfg(unix)]
+#[test]
+fn texts_beside_the_images_are_files() {
+    for name in ["labels.txt", "preparation.toml", "train-names.txt"] {
+        let directory = Directory::small();
+        std::os::unix::fs::symlink("/dev/zero", directory.path().join(name)).unwrap();
+        assert_contains(&directory.message(), &[name, "found a directory or device"]);
+    }
 }
 
 /// Without names the training labels say how many classes there are.

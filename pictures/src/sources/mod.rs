@@ -19,6 +19,7 @@ mod parquet;
 mod table;
 
 use crate::{ImportError, Picture, PictureError};
+use dataset::MAX_CLASS_NAME;
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::Read;
@@ -246,6 +247,14 @@ fn check_names(path: &Path, classes: &[String]) -> Result<(), ImportError> {
     }
     let mut known = BTreeSet::new();
     for name in classes {
+        let letters = name.chars().count();
+        if letters > MAX_CLASS_NAME {
+            let expected = format!("expected at most {MAX_CLASS_NAME}");
+            return refused(
+                path,
+                format!("found {letters} letters in the name of a class, {expected}"),
+            );
+        }
         let problem = match &**name {
             "" => "an empty name",
             name if name.contains(char::is_control) => "a control character in the name",
@@ -285,4 +294,29 @@ fn part_named(name: &str) -> Option<Part> {
 /// An error about a place.
 fn refused<T>(path: &Path, problem: impl Into<String>) -> Result<T, ImportError> {
     Err(ImportError::of(path, &problem.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_classes_are_lines_of_a_file() {
+        let check = |names: &[&str]| {
+            let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+            check_names(Path::new("a.csv"), &names).map_err(|error| error.to_string())
+        };
+        let (longest, longer) = ("ü".repeat(1_000), "ü".repeat(1_001));
+        assert_eq!(check(&["cat", &longest]), Ok(()));
+        for (names, problem) in [
+            (&["cat"][..], "found 1 classes, expected 2 to 4096"),
+            (&["cat", ""], "found an empty name"),
+            (&["cat", "a\nb"], "found a control character in the name"),
+            (&["cat", "cat"], "found the same name twice"),
+            (&["cat", &longer], "found 1001 letters in the name of a class, expected at most 1000"),
+        ] {
+            let message = check(names).unwrap_err();
+            assert!(message.starts_with(&format!("a.csv: {problem}")), "{message}");
+        }
+    }
 }

@@ -189,9 +189,7 @@ impl Block for Images {
         let element = self.array.header.element;
         let mut bytes = vec![0; channels * rows * columns * element.len()];
         let read = self.array.read((index * bytes.len()) as u64, &mut bytes);
-        read.map_err(|cause| {
-            PictureError::new(&self.name(index), format!("cannot read: {cause}"))
-        })?;
+        read.map_err(|cause| PictureError::of_system(&self.name(index), &cause))?;
         let pixels: Vec<u8> = match element {
             Element::U8 => bytes,
             element => {

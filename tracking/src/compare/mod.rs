@@ -163,8 +163,14 @@ fn runs_in(place: &Path) -> Result<Vec<RunDirectory>, CompareError> {
     let mut paths: Vec<PathBuf> =
         entries.map_err(unreadable)?.into_iter().map(|entry| entry.path()).collect();
     paths.sort();
-    let runs: Vec<RunDirectory> =
-        paths.iter().filter_map(|path| RunDirectory::open(path).ok()).collect();
+    let mut runs = vec![];
+    for path in &paths {
+        match RunDirectory::open(path) {
+            Ok(directory) => runs.push(directory),
+            Err(RunDirectoryError::File(error)) => return Err(error.into()),
+            Err(_) => {}
+        }
+    }
     if runs.is_empty() {
         return Err(CompareError::NoRun(place.into()));
     }

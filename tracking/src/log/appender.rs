@@ -58,12 +58,13 @@ impl Appender {
     /// Hands everything to the system. If it does not take it, as when the disk is full, what was
     /// waiting is lost, and the file ends with the record before.
     ///
-    /// An error too if the file is no longer the one at its path, so that nobody would find the records.
+    /// An error too if the file is no longer the one at its path, so that nobody would find the records, or no
+    /// longer as long as it was left.
     pub(crate) fn flush(&mut self) -> Result<(), FileError> {
         if self.waiting.is_empty() {
             return Ok(());
         }
-        if let Err(error) = identity::check(&self.path, &self.file) {
+        if let Err(error) = self.check_unchanged() {
             self.waiting.clear();
             return Err(error);
         }
@@ -80,6 +81,23 @@ impl Appender {
             }
         }
         Ok(())
+    }
+
+    fn check_unchanged(&self) -> Result<(), FileError> {
+        identity::check(&self.path, &self.file)?;
+        let found = self.file.metadata().map_err(|error| FileError::Io {
+            path: self.path.clone(),
+            action: "read",
+            error,
+        })?;
+        let (found, expected) = (found.len(), self.length);
+        match found == expected {
+            true => Ok(()),
+            false => Err(FileError::content(
+                &self.path,
+                &format!("changed while the run went on: found {found} bytes, expected {expected}"),
+            )),
+        }
     }
 
     /// As [`Appender::flush`], and waits until everything is on the disk.
@@ -130,6 +148,24 @@ mod tests {
         let mut log = Appender::after(path.clone(), 4).unwrap();
         log.append(|out| out.extend(vec![b'x'; WAITING])).unwrap();
         assert_eq!(fs::read(&path).unwrap().len(), 4 + WAITING);
+    }
+
+    /// Records that went on where the file no longer ends would leave a hole in it.
+    #[test]
+    fn a_file_that_was_cut_meanwhile_is_not_gone_on_with() {
+        let directory = tempfile::TempDir::new().unwrap();
+        let path = directory.path().join("log");
+        let mut log = Appender::create(path.clone()).unwrap();
+        let mut add = |text: &[u8]| {
+            log.append(|out| out.extend(text)).unwrap();
+            log.flush()
+        };
+        add(b"one two ").unwrap();
+        OpenOptions::new().write(true).open(&path).unwrap().set_len(3).unwrap();
+        let message = add(b"three").unwrap_err().to_string();
+        let expected = "changed while the run went on: found 3 bytes, expected 8";
+        assert_eq!(message, format!("{}: {expected}", path.display()));
+        assert_eq!(fs::read(&path).unwrap(), b"one");
     }
 
     /// The limit on the size of files stands for a disk that is full: a write takes what there is

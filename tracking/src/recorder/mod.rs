@@ -170,7 +170,7 @@ impl<'r> Recorder<'r> {
         match result {
             Ok((stop, profile)) => {
                 // All of it is where its path says.
-                directory.check_place()?;
+                directory.check()?;
                 let step = trainer.progress().step;
                 let Session { epoch, collapsed, .. } = session;
                 Ok(Outcome { stop, step, epoch, collapsed, profile })

@@ -54,6 +54,6 @@ pub(super) fn write_page(
         scores: scored.map(|((split, _, of), scores)| Scored { scores, split, of }),
         best_scores: best_scores.as_ref(),
     };
-    directory.check_place()?;
+    directory.check()?;
     Ok(write_file(&directory.report(), report.html().as_bytes())?)
 }

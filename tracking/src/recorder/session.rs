@@ -40,11 +40,11 @@ impl Observer for Session<'_> {
     ) -> Result<ControlFlow<()>, TrainError> {
         // Nothing is written in a place that the rest of the run has left; a step has no file of its own.
         if !matches!(event, Event::Step(_)) {
-            self.directory.check_place()?;
+            self.directory.check()?;
         }
         if let Err(error) = self.write_down(trainer, event) {
             // It may have left while a file was written, which then is not the cause.
-            self.directory.check_place()?;
+            self.directory.check()?;
             return Err(error);
         }
         let interrupt = self.interrupt.is_some_and(|flag| flag.load(Ordering::Relaxed));
@@ -66,7 +66,7 @@ impl Session<'_> {
     }
 
     fn write(&mut self, line: Line) -> Result<(), FileError> {
-        self.directory.check_place()?;
+        self.directory.check()?;
         self.logs.metrics.write(&line)?;
         self.display.line(&line);
         Ok(())
@@ -110,7 +110,7 @@ impl Session<'_> {
     fn step(&mut self, trainer: &Trainer<'_>, step: &Step) -> Result<(), FileError> {
         self.display.step(trainer, step);
         if std::mem::take(&mut self.unproven) {
-            self.directory.check_place()?;
+            self.directory.check()?;
             self.checkpoints.prune()?;
         }
         if let Some(ledger) = &mut self.logs.ledger {
@@ -144,7 +144,7 @@ impl Session<'_> {
             self.write(Line::Progress(line))?;
         }
         if self.pace.flushed.elapsed() > Pace::FLUSH {
-            self.directory.check_place()?;
+            self.directory.check()?;
             self.logs.flush()?;
             self.pace.flushed = Instant::now();
         }

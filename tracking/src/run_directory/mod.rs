@@ -123,11 +123,21 @@ impl RunDirectory {
 
     /// An error if, since it was locked, the directory was renamed, replaced or deleted: whatever is
     /// written under its path would be apart from the rest of the run.
-    pub(crate) fn check_place(&self) -> Result<(), FileError> {
+    fn check_place(&self) -> Result<(), FileError> {
         let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         match &*held {
             Some(held) => identity::check(&self.path, &held.directory),
             None => Ok(()),
+        }
+    }
+
+    /// An error if the directory is no longer at its place, or its recipe, without which nobody can go on.
+    pub(crate) fn check(&self) -> Result<(), FileError> {
+        self.check_place()?;
+        let recipe = self.recipe();
+        match recipe.exists() {
+            true => Ok(()),
+            false => Err(FileError::content(&recipe, "deleted while the run went on")),
         }
     }
 
@@ -147,7 +157,11 @@ impl RunDirectory {
         let recipe = path.join(RECIPE);
         let absent = [ErrorKind::NotFound, ErrorKind::NotADirectory];
         match fs::metadata(&recipe) {
-            Ok(found) if found.is_file() => Ok(RunDirectory::new(path)),
+            Ok(found) if found.is_file() => {
+                let directory = RunDirectory::new(path);
+                directory.check_files()?;
+                Ok(directory)
+            }
             Err(error) if !absent.contains(&error.kind()) => {
                 Err(FileError::Io { path: recipe, action: "read", error }.into())
             }
@@ -217,7 +231,22 @@ impl RunDirectory {
     }
 
     fn write_recipe(&self, recipe: &Recipe) -> Result<(), FileError> {
+        self.check_files()?;
         write_file(&self.recipe(), with_home_hidden(recipe).to_toml().as_bytes())
+    }
+
+    /// An error if a name that runs write leads to a pipe or a device, of which reading or writing may never end.
+    fn check_files(&self) -> Result<(), FileError> {
+        let below = [self.train_events(), self.validation_events(), self.checkpoints()];
+        let entries = below.iter().flat_map(|folder| fs::read_dir(folder).into_iter().flatten());
+        let entries = entries.flatten().map(|entry| entry.path());
+        let own = [RECIPE, METRICS, BEST, MODEL, REPORT].map(|name| self.path.join(name));
+        for path in own.into_iter().chain(entries) {
+            if fs::metadata(&path).is_ok_and(|found| !found.is_file() && !found.is_dir()) {
+                return Err(FileError::content(&path, "found a pipe or device, expected a file"));
+            }
+        }
+        Ok(())
     }
 
     /// Deletes what runs write, but nothing else that may be there.

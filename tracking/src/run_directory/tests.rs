@@ -143,3 +143,25 @@ fn what_was_not_finished_does_not_take_a_directory() {
     Destination::at(&path, false).unwrap().make(&Recipe::default()).unwrap();
     assert_eq!(names(&path), [RECIPE]);
 }
+
+/// Reading a pipe, or a device such as /dev/zero, may never end.
+#[cfg(unix)]
+#[test]
+fn pipes_and_devices_are_no_files_of_a_run() {
+    let (_guard, path) = scratch();
+    let made = Destination::at(&path, false).unwrap().make(&Recipe::default()).unwrap();
+    drop(made);
+    fs::create_dir(path.join(CHECKPOINTS)).unwrap();
+    for name in [METRICS, MODEL, REPORT, "checkpoints/step-0000000001.safetensors"] {
+        let link = path.join(name);
+        std::os::unix::fs::symlink("/dev/zero", &link).unwrap();
+        let message = RunDirectory::open(&path).unwrap_err().to_string();
+        assert!(message.contains(name) && message.contains("found a pipe or device"), "{message}");
+        fs::remove_file(link).unwrap();
+    }
+    RunDirectory::open(&path).unwrap();
+    fs::remove_file(path.join(RECIPE)).unwrap();
+    std::os::unix::fs::symlink("/dev/null", path.join(RECIPE)).unwrap();
+    let message = Destination::at(&path, true).unwrap().make(&Recipe::default()).unwrap_err();
+    assert!(message.to_string().contains("recipe.toml: found a pipe or device"), "{message}");
+}

@@ -88,15 +88,20 @@ fn a_run_that_is_deleted_is_an_error() {
 }
 
 #[test]
-fn a_log_that_is_deleted_or_renamed_is_an_error() {
+fn a_file_that_is_deleted_renamed_or_cut_is_an_error() {
     let scratch = TempDir::new().unwrap();
     type Meddle = fn(&Path);
-    let cases: [(&str, &str, Meddle); 3] = [
+    let cases: [(&str, &str, Meddle); 5] = [
         ("lines", "metrics.jsonl", |run| fs::remove_file(run.join("metrics.jsonl")).unwrap()),
         ("kept", "metrics.jsonl", |run| {
             fs::rename(run.join("metrics.jsonl"), run.join("kept")).unwrap();
         }),
         ("events", "train", |run| fs::remove_dir_all(run.join("train")).unwrap()),
+        ("recipe", "recipe.toml", |run| fs::remove_file(run.join("recipe.toml")).unwrap()),
+        ("cut", "metrics.jsonl", |run| {
+            let log = fs::OpenOptions::new().write(true).open(run.join("metrics.jsonl"));
+            log.unwrap().set_len(10).unwrap();
+        }),
     ];
     for (name, file, meddle) in cases {
         let path: PathBuf = scratch.path().join(name);
@@ -104,6 +109,7 @@ fn a_log_that_is_deleted_or_renamed_is_an_error() {
         let start = path.join(file).display().to_string();
         let problem = match name {
             "kept" => ": no longer at this path: it is now ",
+            "cut" => ": changed while the run went on: found 10 bytes, expected ",
             _ => ": deleted while the run went on",
         };
         // Of the events it is a file in the directory.

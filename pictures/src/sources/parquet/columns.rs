@@ -13,6 +13,7 @@ use parquet::schema::types::ColumnDescriptor;
 use serde_json::Value;
 use std::fs::File;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// What columns of pictures are called.
@@ -32,6 +33,8 @@ const FREE: u64 = 256;
 /// A Parquet file.
 pub(super) struct Reader<'a> {
     file: SerializedFileReader<File>,
+    /// The same file, for its pages.
+    pages: Arc<File>,
     rows: usize,
     /// Bytes of the file.
     len: u64,
@@ -70,12 +73,13 @@ impl<'a> Reader<'a> {
         let io = |cause| ImportError::Io { path: path.into(), action: "read", cause };
         let file = File::open(path).map_err(io)?;
         let len = file.metadata().map_err(io)?.len();
+        let pages = Arc::new(file.try_clone().map_err(io)?);
         let file = SerializedFileReader::new(file)
             .or_else(|error| refused(path, format!("found no Parquet file: {}", line(&error))))?;
         let rows = file.metadata().file_metadata().num_rows();
         // A picture has more than a byte.
         match usize::try_from(rows) {
-            Ok(rows) if rows as u64 <= len => Ok(Reader { file, rows, len, stop }),
+            Ok(rows) if rows as u64 <= len => Ok(Reader { file, pages, rows, len, stop }),
             _ => refused(path, format!("found {rows} rows in {len} bytes, expected fewer")),
         }
     }
@@ -114,9 +118,8 @@ impl<'a> Reader<'a> {
         Ok(columns)
     }
 
-    /// Whether a column has one value a row at most, and is packed by Snappy, which shrinks to a 21st at best, or
-    /// not at all. (The header of a page says how large it becomes, up to 2 GiB: room for that is made first, and a
-    /// page that turns out smaller is refused.)
+    /// Whether a column has one value a row at most, and is packed by Snappy, which shrinks to a 21st at best, or not at
+    /// all.
     fn check(&self, column: usize, descriptor: &ColumnDescriptor) -> Result<(), String> {
         let name = descriptor.path().string();
         if descriptor.max_rep_level() > 0 {
@@ -222,12 +225,11 @@ impl<'a> Reader<'a> {
         mut f: impl FnMut(usize, ColumnReader) -> Result<usize, String>,
     ) -> Result<(), String> {
         let mut rows = 0;
-        for group in 0..self.file.num_row_groups() {
-            let group = self.file.get_row_group(group).map_err(|error| line(&error))?;
-            let pages = group.get_column_page_reader(column).map_err(|error| line(&error))?;
-            let descriptor = group.metadata().column(column).column_descr_ptr();
-            let pages = Box::new(Bounded { pages, left: self.rows - rows });
-            rows += f(rows, get_column_reader(descriptor, pages))?;
+        for group in self.file.metadata().row_groups() {
+            let column = group.column(column);
+            let pages = Bounded::new(&self.pages, column, self.rows - rows);
+            let pages = Box::new(pages.map_err(|error| line(&error))?);
+            rows += f(rows, get_column_reader(column.column_descr_ptr(), pages))?;
         }
         match rows == self.rows {
             true => Ok(()),
