@@ -117,7 +117,8 @@ impl Split {
             bytes.extend(values.map(nearest_byte));
         }
         let images = Idx::of_images(self.images.header.shape, bytes);
-        Ok(Split::of_memory(self.files.clone(), images, self.labels.clone()))
+        let sets = self.sets.clone();
+        Ok(Split::of_memory(self.files.clone(), images, self.labels.clone(), sets))
     }
 
     /// The class of image `i`; where images may have several labels, the number of its set of them among those of the
