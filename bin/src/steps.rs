@@ -180,7 +180,7 @@ impl<'b> Batch<'b> {
 
     fn samples(&self) -> Samples<'_> {
         let pixels = self.floats.as_deref().map_or(Pixels::Bytes(self.bytes), Pixels::Floats);
-        Samples { pixels, labels: &self.labels }
+        Samples::new(pixels, &self.labels)
     }
 }
 

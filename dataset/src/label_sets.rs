@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::path::Path;
 
 /// The labels of images that may have several each: `[images][labels]`, a byte of 1 for each that an image has.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct LabelSets {
     labels: usize,
     matrix: Vec<u8>,
