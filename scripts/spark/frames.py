@@ -15,7 +15,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.append(str(ROOT / "deploy" / "spark"))
+sys.path.append(str(ROOT / "python"))
 
 from bobbin_spark import BobbinError, Columns, Estimator, Training, idx  # noqa: E402
 from bobbin_spark.bundle import programs_directory  # noqa: E402

@@ -23,6 +23,7 @@ class Rank:
         self._number = number
         self._start = scratch / "start"
         self._printed = scratch / "train.out"
+        self._read = 0
         self._failure = scratch / "failure.json"
 
     def environment(self) -> dict[str, str]:
@@ -35,7 +36,8 @@ class Rank:
         }
         if os.geteuid() == 0:
             # The executors are root's already, as they often are in containers.
-            own |= {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
+            names = (f"{library}_ALLOW_RUN_AS_ROOT" for library in ("OMPI", "PRTE"))
+            own |= {name + part: "1" for name in names for part in ("", "_CONFIRM")}
         return os.environ | own
 
     def write_start(self, goes_on: bool) -> None:
@@ -63,6 +65,18 @@ class Rank:
         if job.columns is not None:
             data.append("--partitioned")
         return [executable(self._bundle, "train"), *data, *where, *arguments]
+
+    def new_lines(self) -> list[str]:
+        """What it has printed since this was asked last, in whole lines."""
+        try:
+            with self._printed.open("rb") as file:
+                file.seek(self._read)
+                found = file.read()
+        except FileNotFoundError:
+            return []
+        whole = found[: found.rfind(b"\n") + 1]
+        self._read += len(whole)
+        return whole.decode(errors="replace").splitlines()
 
     def output(self) -> str:
         """What it has printed."""
