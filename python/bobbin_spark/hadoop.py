@@ -107,5 +107,6 @@ class Address:
             missing = "ClassNotFound" in f"{kind}{said}" or kind == "UnsupportedFileSystemException"
             if missing or "No FileSystem for scheme" in said:
                 hint = _PACKAGES.get(scheme, f"the package that has it, and spark.hadoop.fs.{scheme}.impl")
-                raise BobbinError(f"{self.text}: Spark has no file system for {scheme}://: expected {hint} ({said})") from None
+                found = f"{self.text}: Spark has no file system for {scheme}://"
+                raise BobbinError(f"{found}: expected {hint} ({said})") from None
             raise BobbinError(f"{self.text}: {kind}: {said}") from None

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from math import isqrt
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from pyspark.sql import Row
+from pyspark.sql import DataFrame, Row
 
 from .columns import Columns, Shape
 from .errors import BobbinError
@@ -111,6 +112,26 @@ def _shape(length: int, columns: Columns) -> Shape:
     )
 
 
+def first_images(frame: DataFrame, columns: Columns, most: int) -> np.ndarray:
+    """The first images of a frame, [n, rows, columns, channels]."""
+    rows = columns.select(frame, [columns.image]).limit(most)
+
+    def pack(batches: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
+        for batch in batches:
+            if len(batch):
+                pixels, shape = image_bytes(batch, columns)
+                yield pd.DataFrame({"pixels": [pixels], "shape": [list(shape)]})
+
+    found = rows.mapInPandas(pack, "pixels binary, shape array<int>").collect()
+    if not found:
+        raise BobbinError("the data frame has no rows: expected images")
+    shapes = {tuple(row["shape"]) for row in found}
+    if len(shapes) > 1:
+        raise BobbinError(f"column `{columns.image}`: images of the sizes {sorted(shapes)}: expected one size")
+    pixels = b"".join(bytes(row["pixels"]) for row in found)
+    return np.frombuffer(pixels, np.uint8).reshape(-1, *shapes.pop())
+
+
 def label_bytes(batch: pd.DataFrame, columns: Columns) -> bytes:
     """The labels of a batch."""
     # Of Python's own values, as rows of an RDD have them, None would not compare; what is no number is missing.
@@ -141,7 +162,8 @@ def _named(batch: pd.DataFrame, columns: Columns) -> bytes:
     for row, name in enumerate(column):
         if not isinstance(name, str) or name not in numbers:
             where = f"column `{columns.label}`, {_row(batch, columns, row)}"
-            raise BobbinError(f"{where}: found {'nothing' if name is None else name}, expected one of {', '.join(columns.classes[:10])}")
+            found = "nothing" if name is None else name
+            raise BobbinError(f"{where}: found {found}, expected one of {', '.join(columns.classes[:10])}")
     return bytes(numbers[name] for name in column)
 
 

@@ -1,4 +1,4 @@
-"""The estimator as a stage of ``pyspark.ml``: ``Pipeline(stages=[…, Classifier(training)]).fit(frame).transform(frame)``."""
+"""The estimator as a stage of ``pyspark.ml``: ``Pipeline(stages=[Classifier(training)]).fit(frame).transform(frame)``."""
 
 from __future__ import annotations
 
@@ -47,7 +47,9 @@ class _Reader(MLReader[Any]):
         metadata = DefaultParamsReader.loadMetadata(path, self.sparkSession)
         settings = metadata[_TRAINING]
         training = settings.pop("training")
-        columns = {name: tuple(value) if isinstance(value, list) else value for name, value in training.pop("columns").items()}
+        # JSON has lists alone.
+        columns = {k: tuple(v) if isinstance(v, list) else v for k, v in training.pop("columns").items()}
+        training["arguments"] = tuple(training["arguments"])
         stage_training = Training(**training, columns=Columns(**columns))
         if self._kind is ClassifierModel:
             place = driver_scratch(self.sparkSession.sparkContext) / MODEL

@@ -19,7 +19,9 @@ _GROUP, _DESCRIPTION = "spark.jobGroup.id", "spark.job.description"
 class Progress:
     """What the driver knows of a job, and where it tells it."""
 
-    def __init__(self, context: SparkContext, name: str, listener: Listener, remote: RemoteRun | None, verbose: bool) -> None:
+    def __init__(
+        self, context: SparkContext, name: str, listener: Listener, remote: RemoteRun | None, verbose: bool
+    ) -> None:
         self._context, self._name = context, name
         self._listener, self._remote, self._verbose = listener, remote, verbose
         self._attempt, self._printed = 0, 0

@@ -1,36 +1,55 @@
-"""Orca's context, for one machine."""
+"""Orca's context: how many cores there are, or which cluster of Spark."""
 
 from __future__ import annotations
 
 import os
+import sys
+from typing import Any
 
 _threads: int | None = None
 
 
 def init_orca_context(
-    cluster_mode: str = "local", cores: int | str = "*", num_nodes: int = 1, memory: str | None = None
-) -> None:
+    cluster_mode: str = "local",
+    cores: int | str = "*",
+    num_nodes: int = 1,
+    memory: str | None = None,
+    master: str | None = None,
+    conf: dict[str, str] | None = None,
+) -> Any:
     """Says how many cores the estimators from now on may use; ``"*"`` is all of this machine.
 
-    There is nothing to be started or reserved, so ``memory`` is ignored: what there is of Orca's other arguments
-    docs/from-torch.md says.
+    Of ``backend="spark"`` it makes the session, or finds it, and returns its SparkContext: ``cluster_mode`` is
+    ``"standalone"`` or ``"k8s-client"`` (with ``master``), ``"yarn-client"``, or ``"spark-submit"``, and
+    ``num_nodes`` the number of workers, each an executor of ``cores`` and ``memory``; ``conf`` has more of Spark's settings.
+    With ``"local"`` nothing is started or reserved, so ``memory`` is ignored.
     """
     global _threads
-    if cluster_mode != "local" or num_nodes != 1:
-        raise ValueError(
-            f"init_orca_context: found cluster_mode={cluster_mode!r}, num_nodes={num_nodes}: expected 'local' and 1; "
-            "several machines train by `mpirun bobbin train` or deploy/spark"
-        )
+    from . import spark_context
+
+    modes = ("local", *spark_context.MODES)
+    if cluster_mode not in modes:
+        raise ValueError(f"init_orca_context: found cluster_mode={cluster_mode!r}: expected one of {', '.join(modes)}")
+    if not isinstance(num_nodes, int) or num_nodes < 1:
+        raise ValueError(f"init_orca_context: found num_nodes={num_nodes!r}: expected a number of 1 or more")
+    if cluster_mode == "local" and num_nodes != 1:
+        raise ValueError(f"init_orca_context: found num_nodes={num_nodes}: expected 1 with cluster_mode='local'")
     found = os.cpu_count() or 1 if cores == "*" else cores
     if not isinstance(found, int) or found < 1:
         raise ValueError(f"init_orca_context: found cores={cores!r}: expected a number of 1 or more, or '*'")
+    if cluster_mode != "local":
+        count = None if cores == "*" else found
+        return spark_context.begin(cluster_mode, count, memory, num_nodes, master, conf).sparkContext
     _threads = None if cores == "*" else found
+    return None
 
 
 def stop_orca_context() -> None:
-    """Estimators from now on use all cores again."""
+    """Estimators from now on use all cores again; ends the session of Spark."""
     global _threads
     _threads = None
+    if (spark_context := sys.modules.get(f"{__package__}.spark_context")) is not None:
+        spark_context.stop()
 
 
 def threads() -> int | None:

@@ -73,10 +73,9 @@ class Estimator:
         Anything Bobbin has no equivalent for raises ``UnsupportedModule`` at the first batch, when the shape of images is
         known.
         """
-        if backend != "local":
-            others = {"mpi": "mpirun with the program `bobbin train`", "spark": "the package of deploy/spark"}
-            found = f"backend: found {backend!r}: expected 'local'"
-            raise ValueError(found + (f"; use {others[backend]}" if backend in others else ""))
+        if backend not in ("local", "spark"):
+            hint = "; use mpirun with the program `bobbin train`" if backend == "mpi" else ""
+            raise ValueError(f"backend: found {backend!r}: expected 'local' or 'spark'{hint}")
         if scheduler_step_freq not in FREQUENCIES:
             raise ValueError(f"scheduler_step_freq: found {scheduler_step_freq!r}: expected 'batch' or 'epoch'")
         config = dict(config or {})
@@ -91,6 +90,11 @@ class Estimator:
             loss = _made("loss", loss, config)
         if scheduler is not None and not hasattr(scheduler, "last_epoch"):
             scheduler = _made("scheduler", scheduler, optimizer, config)
+        if backend == "spark":
+            from .spark import SparkEstimator
+
+            program = Program(module, loss, optimizer, None, config=config)
+            return SparkEstimator(program, scheduler, scheduler_step_freq, metrics, model_dir)
         program = Program(module, loss, optimizer, scheduler, config=config)
         return Estimator(program, metrics, model_dir, scheduler_step_freq)
 
