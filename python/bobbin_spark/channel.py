@@ -63,7 +63,7 @@ class Listener:
             raise BobbinError(f"spark.bobbin.port: the driver cannot listen on {bind}: {error}") from None
         self._server.listener = self
         self.port = Port(settings.get("spark.driver.host") or "", self._server.server_address[1], self._token)
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        threading.Thread(target=self._server.serve_forever, args=(0.1,), daemon=True).start()
 
     def is_known(self, token: str) -> bool:
         """Whether it is a task of this job that speaks."""

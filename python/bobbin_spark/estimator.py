@@ -27,7 +27,7 @@ from .recipe import BUNDLED
 from .scratch import driver_scratch
 from .summary import scalars
 from .training import Training
-from .weights import MODEL, Weights, is_model, of_state_dict
+from .weights import MODEL, Scaling, Weights, is_model, of_state_dict
 
 TAGS = {
     "train": ("Loss", "LearningRate", "Throughput"),
@@ -135,14 +135,14 @@ class Estimator:
         self,
         path: str | os.PathLike[str],
         model: str | None = None,
-        normalize: tuple[float, float] | None = None,
+        normalize: Scaling | None = None,
     ) -> Estimator:
         """Takes the model of a safetensors file, or of a run directory, at a path or an address.
 
         A ``state_dict`` of PyTorch (``.pth``, ``.pt``, safetensors) does not say what it is for: ``model`` is the preset
         or the recipe with the network (by default a preset with its names and shapes), ``normalize`` the mean and the
-        deviation that pixel / 255 is scaled by (by default 0 and 1, as ``ToTensor`` does); shape and classes are those
-        of ``training.columns``.
+        deviation, each one number or one for each channel, that pixel / 255 is scaled by (by default 0 and 1, as
+        ``ToTensor`` does); shape and classes are those of ``training.columns``.
         """
         if is_address(path):
             place = driver_scratch(self.spark.sparkContext) / Path(path).name

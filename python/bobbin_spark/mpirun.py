@@ -99,9 +99,10 @@ def _agent() -> bytes:
 
 
 def daemon_of(line: str) -> list[str]:
-    """The daemon in a command line of mpirun's. For a user whose shell is sh that of Open MPI 4 is
-    ``( test ! -r ./.profile || . ./.profile; orted … )``, and that of 5 ``NAME=…;export NAME;…;/…/prted …``; but a shell
-    that stayed in between would not take the daemon along when it is killed."""
+    """The daemon in a command line of mpirun's, and the environment that comes before it. For a user whose shell is sh
+    the line of Open MPI 4 is ``( test ! -r ./.profile || . ./.profile; orted … )``, and that of 5
+    ``NAME=…;export NAME;…;/…/prted …``; but a shell that stayed in between would not take the daemon along when it is
+    killed."""
     found = _DAEMON.search(line)
     if found is None:
         raise BobbinError(f"mpirun asks for no daemon, expected Open MPI 4 or 5: {line[:200]}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,10 @@ from .errors import BobbinError
 
 MODEL = "model.safetensors"
 _DATA, _RECIPE = "state-dict-data", "state-dict.toml"
+
+
+Scaling = tuple[float | Sequence[float], float | Sequence[float]]
+"""Mean and deviation, each one number or one for each channel."""
 
 
 @dataclass(frozen=True)
@@ -79,9 +84,9 @@ def is_model(file: Path) -> bool:
 
 
 def of_state_dict(
-    file: Path, network: str | None, normalize: tuple[float, float] | None, columns: Columns, scratch: Path
+    file: Path, network: str | None, normalize: Scaling | None, columns: Columns, scratch: Path
 ) -> Weights:
-    """A ``state_dict`` for images and classes as those of the columns."""
+    """A ``state_dict`` for images and classes as those of the columns, of a preset or the network of a recipe's file."""
     if columns.shape is None or not columns.classes:
         raise BobbinError(
             f"{file}: a state_dict, which does not say what it is for: expected `shape` and `classes` in the columns of "
@@ -93,8 +98,9 @@ def of_state_dict(
     writer = idx.IdxWriter(data, idx.TEST, columns.shape)
     writer.write(bytes(height * width * channels), b"\0")
     writer.close()
-    mean, deviation = normalize or (0.0, 1.0)
-    found = Weights(file, network, f"{mean},{deviation}", data, columns.shape, columns.classes)
+    # All means, then all deviations.
+    numbers = [v for part in normalize or (0.0, 1.0) for v in (part if isinstance(part, Sequence) else [part])]
+    found = Weights(file, network, ",".join(map(str, numbers)), data, columns.shape, columns.classes)
     found.name_classes(data)
     return found
 

@@ -17,6 +17,7 @@ from bobbin_spark.forms import in_order, settled, with_classes
 from bobbin_spark.pictures import png
 from pyspark.ml import Pipeline, PipelineModel
 from pyspark.ml.functions import array_to_vector
+from pyspark.ml.linalg import SparseVector
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
@@ -83,11 +84,12 @@ def forms(spark: SparkSession, home: Path, folder: Path, pixels: list[bytes]) ->
     rows = [(f"{number:02}", "Bag", [value / 255 for value in image]) for number, image in enumerate(pixels)]
     floats = spark.createDataFrame(rows, "path string, kind string, content array<double>")
     vectors = floats.withColumn("content", array_to_vector("content"))
-    to_sparse = F.udf(lambda v: sparse(v.toArray()), vectors.schema["content"].dataType)
+    rows = [(path, kind, sparse(np.array(values))) for path, kind, values in rows]
+    sparse_vectors = spark.createDataFrame(rows, vectors.schema)
     whole = floats.withColumn("content", F.transform("content", lambda value: F.round(value * 255)))
     cases = {
         "binaryFile": frame, "struct<bytes,path>": struct, "image": source, "floats from 0 to 1": floats,
-        "vectors": vectors, "sparse vectors": vectors.withColumn("content", to_sparse("content")), "pixel values": whole,
+        "vectors": vectors, "sparse vectors": sparse_vectors, "pixel values": whole,
     }  # fmt: skip
     for name, case in cases.items():
         own = columns if name in ("binaryFile", "struct<bytes,path>") else replace(columns, shape=_SHAPE)
@@ -100,9 +102,7 @@ def forms(spark: SparkSession, home: Path, folder: Path, pixels: list[bytes]) ->
     print(f"   {', '.join(cases)}: the bytes of `import`")
 
 
-def sparse(values: np.ndarray) -> object:
-    from pyspark.ml.linalg import SparseVector
-
+def sparse(values: np.ndarray) -> SparseVector:
     places = np.flatnonzero(values)
     return SparseVector(len(values), places, values[places])
 
