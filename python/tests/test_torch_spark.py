@@ -22,6 +22,7 @@ import bobbin  # noqa: E402
 from bobbin.torch import Accuracy, EveryEpoch, MaxScore, init_orca_context, stop_orca_context  # noqa: E402
 
 COUNT = 203
+NAMES = ("ant", "bee", "cat")
 
 
 @pytest.fixture(scope="module")
@@ -42,8 +43,8 @@ def data():
 
 @pytest.fixture(scope="module")
 def frame(spark, data):
-    rows = [(i, int(y), bytearray(x.tobytes())) for i, (x, y) in enumerate(zip(*data, strict=True))]
-    return spark.createDataFrame(rows, "id int, kind int, picture binary").repartition(3)
+    rows = [(i, int(y), NAMES[y], bytearray(x.tobytes())) for i, (x, y) in enumerate(zip(*data, strict=True))]
+    return spark.createDataFrame(rows, "id int, kind int, name string, picture binary").repartition(3)
 
 
 def estimator(**options):
@@ -68,20 +69,32 @@ def test_one_class_and_the_bits_of_the_program(fitted, data, tmp_path):
     found, history = fitted
     assert isinstance(found, bobbin.Estimator) and isinstance(found, bobbin_spark.Estimator)
     assert [row["epoch"] for row in history] == [1, 2, 3] and history[2]["train_loss"] < history[0]["train_loss"]
+    assert same_as_alone(found, data, "012", tmp_path)
+
+
+def test_classes_that_have_names(frame, data, tmp_path):
+    found = estimator(model_dir=str(tmp_path / "runs"))
+    found.fit(frame, epochs=1, batch_size=16, validation_data=frame, feature_cols="picture", label_cols="name")
+    assert same_as_alone(found, data, NAMES, tmp_path)
+    assert found.evaluate(frame, feature_cols="picture", label_cols="name")["num_samples"] == COUNT
+
+
+def same_as_alone(found, data, names, place):
+    """Whether the program makes the same file of the recipe, the initial weights and the same images."""
     images, labels = data
-    directory = tmp_path / "data"
+    directory = place / "data"
     directory.mkdir()
     for part in (idx.TRAIN, idx.TEST):
         writer = idx.IdxWriter(directory, part, (12, 12, 1))
         writer.write(images.tobytes(), labels.astype(np.uint8).tobytes())
         writer.close()
-    (directory / "labels.txt").write_text("0\n1\n2\n")
-    (tmp_path / "recipe.toml").write_text(found.recipe)
+    (directory / "labels.txt").write_text("".join(f"{name}\n" for name in names))
+    (place / "recipe.toml").write_text(found.recipe)
     train = Path(os.environ["BOBBIN_PROGRAMS"], "train")
-    command = [train, "--recipe", tmp_path / "recipe.toml", "--init", found.initial_weights(), "--data", directory]
-    subprocess.run([*map(str, command), "--out", str(tmp_path / "alone"), "--quiet"], check=True)
-    found.save(tmp_path / "net.safetensors")
-    assert (tmp_path / "net.safetensors").read_bytes() == (tmp_path / "alone" / "model.safetensors").read_bytes()
+    command = [train, "--recipe", place / "recipe.toml", "--init", found.initial_weights(), "--data", directory]
+    subprocess.run([*map(str, command), "--out", str(place / "alone"), "--quiet"], check=True)
+    found.save(place / "net.safetensors")
+    return (place / "net.safetensors").read_bytes() == (place / "alone" / "model.safetensors").read_bytes()
 
 
 def test_what_it_finds_is_what_the_module_finds(fitted, frame, data):

@@ -25,7 +25,7 @@ from bobbin_spark.forms import settled, with_classes
 from bobbin_spark.images import first_images
 from bobbin_spark.weights import Weights, is_model
 
-from .. import Model, _fields
+from .. import Dataset, Model, Trainer, _fields
 from . import context, spark_context
 from .data import DEFAULT_BATCH
 from .engine import CHECKED, Engine, Program, recipe_of
@@ -79,6 +79,8 @@ class SparkEstimator(bobbin_spark.Estimator, Estimator):
         engine = self._ready(frame, columns)
         columns = self._labelled(frame, columns, engine)
         recipe = recipe_of(program, engine.network, engine.scaling, batch_size or DEFAULT_BATCH)
+        if self.model_file() == self.initial_weights():
+            self._name_classes(engine, recipe, columns.classes)
         recipe["stop"] = {"epochs": count}
         if self._schedule:
             recipe["schedule"] = self._schedule
@@ -192,9 +194,17 @@ class SparkEstimator(bobbin_spark.Estimator, Estimator):
         return self._started
 
     def _start(self, images: NDArray[np.uint8], scaling: Scaling) -> None:
-        self._started = Engine(self._program, (np.ascontiguousarray(images), None), scaling, context.threads())
+        self._first = np.ascontiguousarray(images)
+        self._started = Engine(self._program, (self._first, None), scaling, context.threads())
         self._started.trainer.model().save(self.initial_weights())
         self._use(Weights(self.initial_weights()))
+
+    def _name_classes(self, engine: Engine, recipe: dict[str, Any], classes: tuple[str, ...]) -> None:
+        """Has the file of initial weights name the classes: of other classes the last layer would start at random."""
+        images = self._first
+        data = Dataset.from_arrays(images, np.zeros(len(images), np.int64), class_names=classes)
+        trainer = Trainer(recipe, data, weights=engine.trainer.state_dict(), threads=context.threads())
+        trainer.save(self.initial_weights())
 
     def _labelled(self, frame: Any, columns: Columns, engine: Engine) -> Columns:
         """The columns with a name for each class that the network has an output for."""
