@@ -34,7 +34,7 @@ from .estimator import Estimator
 from .metrics import measures
 from .network import put_weights
 from .pixels import Scaling
-from .triggers import EveryEpoch, MaxEpoch, SeveralIteration, Trigger
+from .triggers import EveryEpoch, MaxEpoch, Progress, SeveralIteration, Trigger
 
 _TAGS = {"Accuracy": "Top1Accuracy"}
 
@@ -51,6 +51,8 @@ class SparkEstimator(bobbin_spark.Estimator, Estimator):
         bobbin_spark.Estimator.__init__(self, spark_context.session(), Training(workers=workers))
         self._program, self._metrics = program, measures(metrics)
         self._schedule = _schedule(scheduler, frequency)
+        self._backend, self._progress = "spark", Progress(0, 0, float("nan"), None, False)
+        self._history: list[dict[str, float]] = []
         self._engine: Engine | None = None
         self._started: Engine | None = None
         if model_dir is not None:
@@ -92,7 +94,8 @@ class SparkEstimator(bobbin_spark.Estimator, Estimator):
         arguments += _checkpoints(checkpoint_trigger)
         self.training = replace(self.training, recipe=str(file), columns=columns, arguments=arguments)
         bobbin_spark.Estimator.fit(self, data if frame is None else frame, None, validation_data)
-        return self._history()
+        self._history = self._found()
+        return self._history
 
     def evaluate(  # type: ignore[override]
         self, data: Any, batch_size: int | None = None, feature_cols: Any = None, label_cols: Any = None
@@ -114,7 +117,7 @@ class SparkEstimator(bobbin_spark.Estimator, Estimator):
             outputs = outputs[:, 1:]
         scores: dict[str, float] = {"num_samples": float(len(labels))}
         if self._program.loss is not None:
-            scores["val_loss"] = self._loss(outputs, labels)
+            scores["val_loss"] = _loss(self._program.loss, outputs, labels)
         return scores | {name: measure(outputs, labels) for name, measure in self._metrics}
 
     def predict(  # type: ignore[override]
@@ -204,7 +207,7 @@ class SparkEstimator(bobbin_spark.Estimator, Estimator):
         images = self._first
         data = Dataset.from_arrays(images, np.zeros(len(images), np.int64), class_names=classes)
         trainer = Trainer(recipe, data, weights=engine.trainer.state_dict(), threads=context.threads())
-        trainer.save(self.initial_weights())
+        trainer.model().save(self.initial_weights())
 
     def _labelled(self, frame: Any, columns: Columns, engine: Engine) -> Columns:
         """The columns with a name for each class that the network has an output for."""
@@ -224,7 +227,8 @@ class SparkEstimator(bobbin_spark.Estimator, Estimator):
             raise ValueError(f"data: found labels that are no classes: expected 0 to {len(columns.classes) - 1}, or names")
         return array.astype(np.int64)
 
-    def _history(self) -> list[dict[str, float]]:
+    def _found(self) -> list[dict[str, float]]:
+        """What the last run found in each epoch."""
         assert self.run_directory is not None
         lines = map(json.loads, (self.run_directory / "metrics.jsonl").read_text().splitlines())
         history = []
@@ -256,6 +260,14 @@ class SparkEstimator(bobbin_spark.Estimator, Estimator):
         if not file.is_file():
             raise BobbinError(f"{file}: no such file: expected a model, a state_dict, or a run that has ended")
         return file
+
+
+def _loss(function: Any, outputs: NDArray[np.float32], labels: NDArray[np.int64]) -> float:
+    """By the user's own function."""
+    x, y = torch.from_numpy(outputs), torch.from_numpy(labels)
+    if outputs.shape[1] == 1:
+        x, y = x[:, 0], y.to(torch.float32)
+    return float(function(x, y))
 
 
 def _one(name: str, columns: Any) -> str | None:
