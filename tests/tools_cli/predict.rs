@@ -33,7 +33,8 @@ fn idx_files() {
     scratch.write("data/labels.txt", b"upper\nleft\nmiddle\n");
     let model = train(&scratch, "lenet");
     let file = format!("../data/{TEST_IMAGES}");
-    let found = run(&scratch, &[&file, "--index", "0..19,42,7", "--json", "--logits", "--top", "2"]);
+    let found =
+        run(&scratch, &[&file, "--index", "0..19,42,7", "--json", "--logits", "--top", "2"]);
     let found = objects(&found);
     let indices: Vec<usize> = (0..20).chain([42, 7]).collect();
     assert_eq!(found.len(), indices.len());
