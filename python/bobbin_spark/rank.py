@@ -46,21 +46,24 @@ class Rank:
         command = shlex.join(self._command(goes_on))
         # Rank 0, the leader's, has something to print, and mpirun would give it a terminal.
         printed = f"setpriv --pdeathsig KILL {command} >{shlex.quote(str(self._printed))}"
-        self._start.write_text(f"#!/bin/sh\nexec {printed}\n")
+        # Ranks compare where the run is: of one at an address each has a copy, by the same name below its own directory.
+        place = "" if self._job.remote is None else f"cd {shlex.quote(str(self._scratch))}\n"
+        self._start.write_text(f"#!/bin/sh\n{place}exec {printed}\n")
         self._start.chmod(0o700)
 
     def _command(self, goes_on: bool) -> list[str]:
         job = self._job
+        out = job.out if job.remote is None else Path(job.out).name
         arguments = [text.replace("{bundle}", str(self._bundle)) for text in job.train]
         if goes_on:
             for flag in ("--recipe", "--init"):
                 if flag in arguments:
                     place = arguments.index(flag)
                     del arguments[place : place + 2]
-            where = ["--resume", job.out]
+            where = ["--resume", out]
         else:
             # A run that stopped before its first checkpoint is begun again.
-            where = ["--out", job.out, *(["--force"] if job.force or job.attempt > 0 else [])]
+            where = ["--out", out, *(["--force"] if job.force or job.attempt > 0 else [])]
         data = ["--data", str(self._data), "--threads", str(job.threads)]
         if job.columns is not None:
             data.append("--partitioned")
