@@ -15,7 +15,8 @@ import signal
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
+# The package of a checkout, unless one is installed.
+sys.path.append(str(Path(__file__).resolve().parents[2] / "python"))
 
 # What makes no sense for one run on a cluster, or is settled by Spark.
 _NOT_HERE = ("--sweep", "--seeds", "--describe", "--threads")
@@ -30,6 +31,7 @@ def main() -> int:
         print(f"error: PySpark is not installed: {hint}", file=sys.stderr)
         return 2
     from bobbin_spark import BobbinError, Columns, Training, train
+    from bobbin_spark.hadoop import is_address
 
     training = Training(
         recipe=arguments.recipe or "fast",
@@ -41,7 +43,7 @@ def main() -> int:
         resume=arguments.resume,
         force=arguments.force,
         columns=Columns(
-            arguments.image, arguments.label, arguments.id, arguments.shape, arguments.classes
+            arguments.image, arguments.label, arguments.id, arguments.shape, arguments.classes, arguments.fit
         ),
     )
     say_how_to_go_on(arguments.resume or arguments.out)
@@ -54,10 +56,10 @@ def main() -> int:
         return error.code
     finally:
         spark.stop()
-    print(outcome.output, end="")
     if outcome.attempts > 1:
         print(f"attempts: {outcome.attempts}, the others were lost")
-    print(f"run directory of the driver: {out}")
+    address = next((path for path in (arguments.resume, arguments.out) if is_address(path)), None)
+    print(f"run directory: {address}" if address else f"run directory of the driver: {out}")
     return 0
 
 
@@ -93,14 +95,19 @@ def parse() -> tuple[argparse.Namespace, list[str]]:
         default="replicated",
         help="replicated: each worker holds the whole set; partitioned: its own part",
     )
-    add("--out", metavar="DIR", help="a new directory that all executors reach, the checkpoints too")
-    add("--resume", metavar="DIR", help="go on with the run in this directory")
+    add(
+        "--out",
+        metavar="DIR",
+        help="a new directory that all executors reach, the checkpoints too; or an address (hdfs://…, s3a://…)",
+    )
+    add("--resume", metavar="DIR", help="go on with the run in this directory, or at this address")
     add("--force", action="store_true", help="replace the run that is in --out")
     add("--init", metavar="FILE", help="weights to start from")
     add("--image", default="image", metavar="NAME", help="column of images [default: image]")
     add("--label", default="label", metavar="NAME", help="column of labels [default: label]")
     add("--id", default="id", metavar="NAME", help="column to order the rows by [default: id]")
-    add("--shape", type=shape, metavar="ROWSxCOLUMNSxCHANNELS", help="of images that are not square")
+    add("--shape", type=shape, metavar="ROWSxCOLUMNSxCHANNELS", help="of images that are not square, or pictures")
+    add("--fit", default="pad", help="pictures of other proportions: pad, crop or stretch [default: pad]")
     add("--classes", type=names, default=(), metavar="FILE", help="names of classes, one a line")
     arguments, rest = parser.parse_known_args()
     if arguments.resume is not None and arguments.recipe is not None:

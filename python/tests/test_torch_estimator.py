@@ -347,8 +347,7 @@ def test_a_network_that_computes_something_else_is_refused_before_the_first_step
 @pytest.mark.parametrize(
     ("settings", "text"),
     [
-        ({"backend": "spark"}, "deploy/spark"),
-        ({"backend": "ray"}, "expected 'local' or 'mpi'"),
+        ({"backend": "ray"}, "expected 'local', 'mpi' or 'spark'"),
         ({"scheduler_step_freq": "step"}, "expected 'batch' or 'epoch'"),
         ({"metrics": ["accuracy"]}, "metrics: found str"),
         ({"metrics": [Accuracy(), Accuracy()]}, "metrics: found two called Accuracy"),
@@ -369,7 +368,7 @@ def test_the_context_says_how_many_threads(monkeypatch: pytest.MonkeyPatch) -> N
 
     monkeypatch.setattr("bobbin.torch.engine.Trainer", trainer)
     with pytest.raises(ValueError, match="expected 'local'"):
-        init_orca_context(cluster_mode="yarn-client")
+        init_orca_context(cluster_mode="mesos")
     init_orca_context(cluster_mode="local", cores=1, memory="4g")
     try:
         one = estimator()

@@ -6,7 +6,7 @@ import shutil
 import signal
 import subprocess
 
-from jobs import HOME, LONG, ended, model, mpirun, resumed, run, succeed, wait_until
+from jobs import HOME, LONG, ended, fail, model, mpirun, resumed, run, succeed, version, wait_until
 
 NAMES, NETWORK = ("bobbin-a", "bobbin-b"), "10.77.77"
 
@@ -49,11 +49,13 @@ def check_hosts(place):
         return
     run(["ip", "netns", "del", "bobbin-t"])
     with hosts() as agent:
+        # Open MPI 5 has daemons of another project, with settings of their own.
+        own, launcher, network = ("--prtemca", "ssh", "prte") if version() >= 5 else ("--mca", "rsh", "oob_tcp")
         across = f"--mca btl tcp,self --mca btl_tcp_if_include {NETWORK}.0/24"
-        across += f" --mca oob_tcp_if_include {NETWORK}.0/24 --mca plm_rsh_agent {agent}"
+        across += f" {own} {network}_if_include {NETWORK}.0/24 {own} plm_{launcher}_agent {agent}"
         # Without these, mpirun itself notices only after minutes that a host is cut off.
-        across += " --mca oob_tcp_keepalive_time 2 --mca oob_tcp_keepalive_intvl 1"
-        across += " --mca oob_tcp_keepalive_probes 2"
+        across += f" {own} oob_tcp_keepalive_time 2 {own} oob_tcp_keepalive_intvl 1"
+        across += f" {own} oob_tcp_keepalive_probes 2"
         across += f" --host {NETWORK}.1:2,{NETWORK}.2:2 -x BOBBIN_TIMEOUT=4"
         first = ["ip", "netns", "exec", NAMES[0], "unshare", "--uts", "sh", "-c"]
         start = lambda out: [

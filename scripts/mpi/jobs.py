@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -48,6 +49,12 @@ def mpirun(ranks, arguments, program=TRAIN, before=()):
             command += [*part, ":"]
         return command + parts[-1]
     return [*command, "-n", str(ranks), str(program), *arguments]
+
+
+def version():
+    """The major version of Open MPI."""
+    said, _ = succeed(["mpirun", "--version"])
+    return int(re.search(r"\(Open MPI\) (\d+)", said)[1])
 
 
 def run(command, **options):

@@ -67,15 +67,20 @@ def same_weights(cluster: Cluster) -> None:
 
 
 def a_lost_rank_and_worker(cluster: Cluster) -> None:
-    """Ranks are below the executors of their tasks. Rank 1 is killed in the middle, then the machine of
-    rank 0 fails; the run goes on twice, to the same weights."""
+    """Ranks are below the executors of their tasks, and the driver tells how far they are. Rank 1 is killed in the
+    middle, then a machine with two of the three slots in use fails and is not replaced; the run goes on, at last on the
+    two workers that are left, to the same weights."""
     alone = train_alone("alone-long", *_LONG)
     out = HOME / "lost"
-    job = cluster.submit(*_LONG, "--workers", "2", "--out", str(out))
-    first = in_the_middle(out)
+    job = cluster.submit(*_LONG, "--workers", "3", "--out", str(out))
+    first = in_the_middle(out, 3)
+    epochs = [text for text in cluster.descriptions() if text.startswith("Bobbin: paper: epoch ")]
+    assert any(text.startswith("Bobbin: paper, 3 workers") for text in cluster.descriptions())
+    assert epochs and still_there(first), "Spark's UI has no line of an epoch while the job runs"
+    print(f"   in Spark's UI: {epochs[0]}")
     os.kill(first[1], signal.SIGKILL)
     wait_for("the end of the lost attempt", lambda: not still_there(first))
-    found = in_the_middle(out)
+    found = in_the_middle(out, 3)
     executors = {rank: executor_of(process)[1] for rank, process in found.items()}
     assert executors == cluster.executors_by_task(), "a rank is not below the executor of its task"
     print(f"   rank → executor: {executors}")
@@ -85,7 +90,9 @@ def a_lost_rank_and_worker(cluster: Cluster) -> None:
     killed = time.monotonic()
     wait_for("the end of the killed job", lambda: not still_there(found))
     print(f"   all ranks gone {time.monotonic() - killed:.1f} s after their executor")
-    finish(job, r"attempts: 3")
+    said = finish(job, r"attempts: 3")
+    print(f"   over {time.monotonic() - killed:.0f} s after the loss")
+    assert "2 of 3 workers are left, and go on" in said, said
     assert went_on(out) > 0, "the last attempt began from nothing"
     assert same(out / MODEL, alone / MODEL), "the weights are not those of one process"
     cluster.add_worker()
@@ -132,9 +139,9 @@ def a_partitioned_run(cluster: Cluster) -> None:
     )
 
 
-def in_the_middle(out: Path) -> dict[int, int]:
-    """The ranks of a run of two that has checkpoints."""
-    found = wait_for("two ranks", lambda: len(now := ranks()) == 2 and now, 180)
+def in_the_middle(out: Path, count: int = 2) -> dict[int, int]:
+    """The ranks of a run that has checkpoints."""
+    found = wait_for("all ranks", lambda: len(now := ranks()) == count and now, 180)
     wait_for("a checkpoint", lambda: len(list(out.glob("checkpoints/step-*.safetensors"))) >= 2)
     return found
 
@@ -154,7 +161,7 @@ def bad_input(cluster: Cluster) -> None:
     cases = [
         (1, r"--workers 9: .* runs \d tasks at once .*at least 9", ["--workers", "9"]),
         (1, r"/file/run: cannot write the run directory: Not a dir", ["--out", f"{file}/run"]),
-        (2, r"--out: found hdfs://h/run, expected a local path", ["--out", "hdfs://h/run"]),
+        (1, r"s3a://h/run: Spark has no file system for s3a://: expected --packages", ["--out", "s3a://h/run"]),
         (2, r"`optimizer.lr` is -1.0: expected", ["--set", "optimizer.lr=-1", "--out", str(none)]),
         (1, r"none: not a run directory", ["--resume", str(none)]),
     ]
@@ -200,7 +207,7 @@ def finish(job: subprocess.Popen[str], says: str = "") -> str:
     output, errors = job.communicate(timeout=600)
     assert job.returncode == 0, f"exit code {job.returncode}: {output}\n{errors[-5000:]}"
     assert re.search(says, output), output
-    return output
+    return output + errors
 
 
 def problem(job: subprocess.Popen[str], says: str, code: int = 1) -> None:

@@ -48,6 +48,7 @@ class Cluster:
         self._ui = free_port()
         port = free_port()
         self.url = f"spark://{_ADDRESS}:{port}"
+        (home / "hadoop").mkdir()
         self.ui = free_port()
         places = ["--host", _ADDRESS, "--port", str(port), "--webui-port", str(self._ui)]
         self._processes: list[subprocess.Popen[Any]] = [self._start("master.Master", places)]
@@ -87,6 +88,8 @@ class Cluster:
             "spark.log.level": "WARN",
             "spark.ui.port": str(self.ui),
             "spark.driver.host": _ADDRESS,
+            # An address that only Hadoop understands.
+            "spark.hadoop.fs.viewfs.mounttable.check.link./data": f"file://{self.home}/hadoop",
         }
 
     def submit(self, *arguments: str) -> subprocess.Popen[str]:
@@ -108,6 +111,12 @@ class Cluster:
         stage = next(s for s in _get(f"{base}/{application}/stages") if s["status"] == "ACTIVE")
         place = f"stages/{stage['stageId']}/{stage['attemptId']}/taskList"
         return {t["index"]: t["executorId"] for t in _get(f"{base}/{application}/{place}")}
+
+    def descriptions(self) -> list[str]:
+        """What the jobs of the application are called in Spark's UI."""
+        base = f"http://{_ADDRESS}:{self.ui}/api/v1/applications"
+        application = _get(base)[0]["id"]
+        return [job.get("description", "") for job in _get(f"{base}/{application}/jobs")]
 
     def stop(self) -> None:
         """Ends every process that this cluster started."""

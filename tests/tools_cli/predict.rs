@@ -33,7 +33,8 @@ fn idx_files() {
     scratch.write("data/labels.txt", b"upper\nleft\nmiddle\n");
     let model = train(&scratch, "lenet");
     let file = format!("../data/{TEST_IMAGES}");
-    let found = run(&scratch, &[&file, "--index", "0..19,42,7", "--json", "--top", "2"]);
+    let found =
+        run(&scratch, &[&file, "--index", "0..19,42,7", "--json", "--logits", "--top", "2"]);
     let found = objects(&found);
     let indices: Vec<usize> = (0..20).chain([42, 7]).collect();
     assert_eq!(found.len(), indices.len());
@@ -49,6 +50,8 @@ fn idx_files() {
         );
         assert_eq!((&object["image"], &object["index"]), (&(*file).into(), &index.into()));
         assert_eq!((&object["resized_from"], &object["inverted"]), (&Value::Null, &false.into()));
+        let said: Vec<f32> = serde_json::from_value(object["logits"].clone()).unwrap();
+        assert_eq!(said, logits);
         let predictions = object["predictions"].as_array().unwrap();
         assert_eq!(predictions.len(), 2);
         for (said, (label, probability)) in predictions.iter().zip(probabilities(&logits)) {

@@ -58,7 +58,7 @@ fn a_failure_is_an_object_of_its_kind() {
     }
 }
 
-/// Kinds that others than `train`'s users act on: deploy/spark says them in its own words.
+/// Kinds that others than `train`'s users act on: python/bobbin_spark says them in its own words.
 #[test]
 fn data_that_are_missing_or_others_have_kinds_of_their_own() {
     let scratch = Scratch::with_data(1);

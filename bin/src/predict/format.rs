@@ -29,6 +29,8 @@ pub struct Answer<'a> {
     pub classes: &'a [String],
     /// Classes and their probabilities, the most probable first.
     pub found: &'a [(usize, f64)],
+    /// What the network gives for each class, where it is asked for.
+    pub logits: Option<&'a [f32]>,
 }
 
 impl Format {
@@ -74,7 +76,7 @@ impl Answer<'_> {
             json!({ "class": class, "label": label, "probability": probability })
         };
         let predictions: Vec<_> = self.found.iter().map(prediction).collect();
-        let object = json!({
+        let mut object = json!({
             "image": self.name,
             "index": self.index,
             "predictions": predictions,
@@ -82,6 +84,9 @@ impl Answer<'_> {
             "turned_grey": self.prepared.turned_grey,
             "inverted": self.prepared.inverted,
         });
+        if let Some(logits) = self.logits {
+            object["logits"] = json!(logits);
+        }
         object.to_string()
     }
 

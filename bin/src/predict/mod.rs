@@ -44,6 +44,9 @@ pub struct Arguments {
     /// Print one JSON object per image and line
     #[arg(long, conflicts_with = "csv")]
     json: bool,
+    /// In JSON, what the network gives for every class too, before probabilities are made of it
+    #[arg(long, requires = "json")]
+    logits: bool,
     /// Print comma-separated values, as RFC 4180 has them: a record per image and class
     #[arg(long)]
     csv: bool,
@@ -79,8 +82,9 @@ Where an image may have several labels, those of more than 50 % are printed, eac
 however many they are; --top K prints the K most probable ones.
 
 A JSON object has image, index (null but for IDX files), predictions (class, label, probability),
-resized_from (columns and rows, or null), turned_grey and inverted. Comma-separated values have a heading
-(image, index, rank, class, label, probability) and a record for each of the --top classes of an image.
+resized_from (columns and rows, or null), turned_grey and inverted, and with --logits these, for each class.
+Comma-separated values have a heading (image, index, rank, class, label, probability) and a record for each of the
+--top classes of an image.
 
 Exit codes: 0 all images were shown to the network; 1 one could not be read (the others are still
 answered), or the weights are wrong; 2 the command is wrong.";
@@ -295,6 +299,7 @@ impl Answers<'_> {
             prepared,
             classes: &model.classes,
             found: &found,
+            logits: self.arguments.logits.then_some(logits),
         }))
     }
 }

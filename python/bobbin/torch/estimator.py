@@ -28,7 +28,7 @@ from .schedulers import FREQUENCIES, Stepping
 from .summary import Summary
 from .triggers import MaxEpoch, Progress, Trigger
 
-_BACKENDS = ("local", "mpi")
+_BACKENDS = ("local", "mpi", "spark")
 
 
 class Estimator:
@@ -77,8 +77,7 @@ class Estimator:
         known.
         """
         if backend not in _BACKENDS:
-            other = "; use the package of deploy/spark" if backend == "spark" else ""
-            raise ValueError(f"backend: found {backend!r}: expected 'local' or 'mpi'{other}")
+            raise ValueError(f"backend: found {backend!r}: expected 'local', 'mpi' or 'spark'")
         if scheduler_step_freq not in FREQUENCIES:
             raise ValueError(f"scheduler_step_freq: found {scheduler_step_freq!r}: expected 'batch' or 'epoch'")
         if precision not in ("f32", "bf16"):
@@ -86,6 +85,10 @@ class Estimator:
         schedulers = [given for given in (scheduler, scheduler_creator) if given is not None]
         program, scheduler = program_of(model, optimizer, loss, schedulers, dict(config or {}))
         program.precision = precision
+        if backend == "spark":
+            from .spark import SparkEstimator
+
+            return SparkEstimator(program, scheduler, scheduler_step_freq, metrics, model_dir)
         return Estimator(program, Stepping(scheduler, program.optimizer, scheduler_step_freq), metrics, model_dir, backend)
 
     def fit(

@@ -12,7 +12,8 @@ from pyspark import SparkContext
 from .errors import BobbinError
 from .scratch import driver_scratch
 
-_PROGRAMS = Path(__file__).resolve().parents[3] / "target" / "release"
+# In a checkout; of an installed package BOBBIN_PROGRAMS says where they are.
+_PROGRAMS = Path(__file__).resolve().parents[2] / "target" / "release"
 
 
 class Bundle:

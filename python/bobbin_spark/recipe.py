@@ -6,22 +6,27 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+from pyspark import SparkContext
+
 from .data import idx_directory
 from .errors import BobbinError
+from .hadoop import Address, is_address
 from .paths import local
+from .scratch import driver_scratch
 from .training import Training
 
-BUNDLED = Path(__file__).resolve().parents[3] / "data" / "fashion-mnist"
+BUNDLED = Path(__file__).resolve().parents[2] / "data" / "fashion-mnist"
 
 
 class Recipe:
     """The recipe of a training: by name, in a file, or that of the run that goes on."""
 
-    def __init__(self, training: Training) -> None:
-        self._training = training
+    def __init__(self, training: Training, context: SparkContext, copy: Path | None = None) -> None:
+        """``copy`` is where the run that goes on is on this machine, if it is at an address."""
+        self._training, self._context = training, context
         self.file: Path | None = None
         if training.resume is not None:
-            self.file = local(training.resume, "--resume") / "recipe.toml"
+            self.file = (copy or local(training.resume, "--resume")) / "recipe.toml"
         elif Path(training.recipe).suffix == ".toml":
             self.file = Path(training.recipe)
             if not self.file.is_file():
@@ -44,14 +49,25 @@ class Recipe:
             )
         return directory
 
-    def weights(self) -> str | None:
+    @property
+    def name(self) -> str:
+        """What people call it."""
+        return Path(self._training.recipe).stem if self._training.resume is None else str(self._training.resume)
+
+    def weights(self) -> Path | None:
         """The file to start from, if not at random."""
         found = self._training.init
         if found is None and self._training.resume is None:
             found = self._get("model", "weights")
-        if found is not None and not Path(found).exists():
+        if found is None:
+            return None
+        if is_address(found):
+            place = driver_scratch(self._context) / Path(found).name
+            return Address(self._context, found).read(place)
+        path = local(found, "--init")
+        if not path.exists():
             raise BobbinError(f"--init: {found}: no such file: expected weights to start from")
-        return found
+        return path
 
     def holds_out(self) -> bool:
         """Whether someone has said on what to validate; of a run that goes on it has been."""

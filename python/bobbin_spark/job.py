@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from .channel import Port
 from .columns import Columns
 
 
@@ -31,5 +32,11 @@ class Job:
     columns: Columns | None = None
     """Of the rows that tasks write to IDX files themselves, each its partition, as its part of the
     training images; the directory of data has the rest."""
+    port: Port | None = None
+    """Where the driver listens."""
+    remote: str | None = None
+    """The address at which the driver writes the run; a task has it in a directory of its own."""
+    begun: str | None = None
+    """The archive that has the run as it was, if it is at an address and goes on."""
     attempt: int = 0
     """Beyond the first, the run goes on from the last checkpoint."""

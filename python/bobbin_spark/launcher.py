@@ -5,15 +5,21 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from pyspark import SparkContext
 from pyspark.sql import SparkSession
 
 from . import cluster, task
+from .attempts import run_together
 from .bundle import Bundle
+from .channel import Listener
 from .data import Data, Source, idx_directory
+from .hadoop import is_address
 from .job import Job
 from .outcome import Trained
 from .paths import local
+from .progress import Progress
 from .recipe import Recipe
+from .remote import RemoteRun
 from .training import PARTITIONED, REPLICATED, Training
 
 
@@ -35,43 +41,62 @@ def train(
     training.check()
     context = cluster.context_of(spark)
     cluster.require_slots(context, training.workers)
-    recipe = Recipe(training)
+    remote = _remote(context, training)
+    recipe = Recipe(training, context, None if remote is None else remote.copy)
     if train_data is None and training.placement == REPLICATED:
         train_data = recipe.directory()
     framed = idx_directory(train_data) is None
     cluster.send_package(context)
     bundle = Bundle(context, ["train"])
+    listener = Listener(context)
     try:
-        job = _job(training, recipe, bundle)
-        job = replace(job, framed=framed, threads=cluster.threads_per_task(context))
+        job = _job(training, recipe, bundle, remote)
+        job = replace(job, framed=framed, threads=cluster.threads_per_task(context), port=listener.port)
         if framed and validation_data is None and not recipe.holds_out():
             job = replace(job, train=[*job.train, "--validation", "none"])
         source = Source(spark, training.workers, bundle, training.columns)
         if training.placement == PARTITIONED:
-            rows = source.part(train_data, validation_data)
-            job = replace(job, columns=training.columns)
+            rows, columns = source.part(train_data, validation_data)
+            job = replace(job, columns=columns)
         else:
             job = replace(job, data=source.place(train_data, validation_data))
-            rows = context.parallelize(range(training.workers), training.workers)
+            rows = None
         bundle.send()
-        outcome = cluster.run_together(context, rows, job, task.run)
+        progress = Progress(context, recipe.name, listener, remote, training.verbose)
+        rows_of = lambda count: rows if rows is not None else context.parallelize(range(count), count)  # noqa: E731
+        outcome = run_together(context, rows_of, training.workers, job, task.run, progress)
     finally:
+        listener.close()
         bundle.empty()
     out = Path(job.out)
     _copy(outcome, out)
     return out, outcome
 
 
-def _job(training: Training, recipe: Recipe, bundle: Bundle) -> Job:
+def _remote(context: SparkContext, training: Training) -> RemoteRun | None:
+    """The run at an address, if it is to be at one."""
+    given = training.resume or training.out
+    if not is_address(given):
+        return None
+    assert given is not None
+    remote = RemoteRun(context, given)
+    if training.resume is not None:
+        remote.resume()
+    else:
+        remote.begin(training.force)
+    return remote
+
+
+def _job(training: Training, recipe: Recipe, bundle: Bundle, remote: RemoteRun | None) -> Job:
     """The job but for its data."""
     name = training.recipe
     if training.resume is None and recipe.file is not None:
         name = bundle.add(recipe.file, "recipe.toml")
     arguments = ["--recipe", name, *training.arguments]
     if (weights := recipe.weights()) is not None:
-        arguments += ["--init", bundle.add(weights, "init.safetensors")]
+        arguments += ["--init", bundle.add(weights, f"init{weights.suffix}")]
     given = training.resume or training.out
-    out = local(given, "--out") if given else _numbered(Path(training.recipe).stem)
+    out = remote.copy if remote is not None else local(given, "--out") if given else _numbered(Path(training.recipe).stem)
     return Job(
         bundle=bundle.name,
         train=arguments,
@@ -79,7 +104,9 @@ def _job(training: Training, recipe: Recipe, bundle: Bundle) -> Job:
         out=str(out.absolute()),
         threads=1,
         resume=training.resume is not None,
-        force=training.force,
+        # What was at an address is gone already.
+        force=training.force and remote is None,
+        remote=given if remote is not None else None,
     )
 
 

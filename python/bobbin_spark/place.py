@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -24,6 +25,9 @@ class RunPlace:
         self._out = Path(job.out)
         self._made: list[Path] = []
         self._marker = self._out / f".{job.bundle}"
+        # Names of checkpoints that there were, and that the driver has.
+        self._told: set[str] = set()
+        self._sent: set[str] = set()
 
     def check(self) -> None:
         """Fails unless the directory can be written, and is new or empty if the job begins in it."""
@@ -59,13 +63,36 @@ class RunPlace:
         files = self._out.glob(f"{_CHECKPOINTS}/step-*.safetensors")
         return max((int(file.stem.removeprefix("step-")) for file in files), default=-1)
 
+    def restore(self, archive: Path) -> None:
+        """Takes the run of an archive, if there is one, and no later one here."""
+        if not archive.is_dir():
+            return
+        shutil.copytree(archive, self._out, dirs_exist_ok=True)
+
+    def news(self) -> tuple[list[str], dict[str, bytes]] | None:
+        """If there is a checkpoint more than before: the names of all files, and those that have changed."""
+        names = self._checkpoints()
+        if names == self._told or not names:
+            return None
+        self._told = names
+        found = self.files()
+        for name in names - self._sent:
+            with contextlib.suppress(FileNotFoundError):  # It may have been replaced by a later one.
+                found[name] = (self._out / name).read_bytes()
+        self._sent |= names
+        return sorted(names | set(found)), found
+
+    def _checkpoints(self) -> set[str]:
+        files = self._out.glob(f"{_CHECKPOINTS}/*")
+        return {f"{_CHECKPOINTS}/{file.name}" for file in files if not file.name.startswith(_UNFINISHED)}
+
     def files(self) -> dict[str, bytes]:
         """The run but for its checkpoints, by relative path."""
         files = {file.relative_to(self._out): file for file in sorted(self._out.rglob("*"))}
         return {
             str(name): file.read_bytes()
             for name, file in files.items()
-            if file.is_file() and name.parts[0] != _CHECKPOINTS and file != self._marker
+            if name.parts[0] != _CHECKPOINTS and file != self._marker and _is_finished(file)
         }
 
     def settle(self, outcome: Outcome | None) -> None:
@@ -95,3 +122,7 @@ class RunPlace:
         except FileNotFoundError:
             return None
         return f"{found.st_ino} {found.st_mtime_ns}"
+
+
+def _is_finished(file: Path) -> bool:
+    return file.is_file() and not file.name.startswith(_UNFINISHED)

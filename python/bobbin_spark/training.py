@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from .columns import Columns
 from .errors import BobbinError
-from .paths import local
 
 REPLICATED = "replicated"
 PARTITIONED = "partitioned"
@@ -26,13 +25,15 @@ class Training:
     arguments: Sequence[str] = ()
     """More flags of ``train``."""
     init: str | None = None
-    """A safetensors file to start from."""
+    """A file of weights to start from, or its address."""
     out: str | None = None
-    """The run directory, by default ``runs/RECIPE-NUMBER`` here."""
+    """The run directory, by default ``runs/RECIPE-NUMBER`` here; or an address that Spark's Hadoop can write."""
     resume: str | None = None
     """A run directory whose run is to go on."""
     force: bool = False
     """Whether a run in ``out`` may be replaced."""
+    verbose: bool = True
+    """Whether the driver prints what ``train`` prints, as it comes."""
     columns: Columns = Columns()
     """Of data frames."""
 
@@ -45,9 +46,6 @@ class Training:
             )
         if not isinstance(self.workers, int) or self.workers < 1:
             raise BobbinError(f"--workers: found {self.workers}, expected at least 1", 2)
-        for flag, path in (("--out", self.out), ("--resume", self.resume)):
-            if path is not None:
-                local(path, flag)
         if self.resume is not None:
             for flag, given in (("--out", self.out), ("--force", self.force)):
                 if given:

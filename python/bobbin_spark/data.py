@@ -12,6 +12,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -24,6 +25,7 @@ from . import idx
 from .bundle import Bundle
 from .columns import Columns, exactly
 from .errors import BobbinError
+from .forms import in_order, settled, with_classes
 from .images import check_ids, image_bytes, label_bytes, not_unique
 
 Data = str | os.PathLike[str] | DataFrame
@@ -79,59 +81,69 @@ class Source:
                 return str(directory)
             self._bundle.add(directory, "data")
             return None
+        frame, columns = self._settled(train)
         scratch = self._scratch()
         try:
-            write_in_order(read(self._spark, train), self._columns, scratch, idx.TRAIN)
-            self._write_common(validation, scratch)
+            write_in_order(frame, columns, scratch, idx.TRAIN)
+            self._write_common(validation, columns, scratch)
             self._bundle.add(scratch, "data")
         finally:
             shutil.rmtree(scratch)
         return None
 
-    def part(self, train: Data | None, validation: Data | None) -> RDD:
-        """The rows of the training images, a partition per worker; the rest is put into the bundle."""
+    def part(self, train: Data | None, validation: Data | None) -> tuple[RDD, Columns]:
+        """The rows of the training images, a partition per worker, and how they are read; the rest is put into the
+        bundle."""
         if train is None or idx_directory(train) is not None:
             raise BobbinError(
                 f"--placement partitioned: found {train or 'no --data'}, expected Parquet or a data "
                 "frame, whose rows have places"
             )
-        if not self._columns.classes:
+        frame, columns = self._settled(train)
+        if not columns.classes:
             raise BobbinError(
                 "--placement partitioned: expected the names of all classes (--classes), as no worker "
                 "sees all labels"
             )
         scratch = self._scratch()
         try:
-            self._write_common(validation, scratch)
+            self._write_common(validation, columns, scratch)
             self._bundle.add(scratch, "data")
         finally:
             shutil.rmtree(scratch)
-        columns = self._columns
-        names = [columns.id, columns.image, columns.label]
-        rows = columns.select(read(self._spark, train), names)
+        rows = columns.select(frame, [columns.ids, columns.image, columns.label])
         found = rows.rdd.getNumPartitions()
         if found == 0:
             raise BobbinError("the data frame has no rows: expected images")
         if found != self._workers:
             # By a hash of the id: ranges would depend on a sample, so on more than the rows.
-            rows = rows.repartition(self._workers, exactly(columns.id))
+            rows = rows.repartition(self._workers, exactly(columns.ids))
         # Within a partition Spark may hand out rows in another order when it does so again.
-        parts = rows.sortWithinPartitions(exactly(columns.id)).rdd
+        parts = rows.sortWithinPartitions(exactly(columns.ids)).rdd
         if parts.getNumPartitions() != self._workers:
             raise BobbinError(
                 f"the data frame has {parts.getNumPartitions()} partitions when it is computed, where "
                 f"{self._workers} were expected: write it to Parquet first"
             )
-        return parts
+        return parts, columns
 
-    def _write_common(self, validation: Data | None, directory: Path) -> None:
-        """Writes what all workers have alike: validation images, and the names of classes."""
+    def _settled(self, train: Data) -> tuple[DataFrame, Columns]:
+        frame, columns = in_order(read(self._spark, train), self._columns)
+        return frame, with_classes(frame, settled(frame, columns))
+
+    def _write_common(self, validation: Data | None, columns: Columns, directory: Path) -> None:
+        """Writes what all workers have alike: validation images, names of classes, how pictures were fitted."""
         if validation is not None:
-            write_in_order(read(self._spark, validation), self._columns, directory, idx.TEST)
-        if self._columns.classes:
-            _check_classes(self._columns.classes)
-            names = "".join(f"{name}\n" for name in self._columns.classes)
+            own = replace(columns, id=self._columns.id)
+            frame, own = in_order(read(self._spark, validation), own)
+            write_in_order(frame, settled(frame, own), directory, idx.TEST)
+        if columns.classes:
+            _check_classes(columns.classes)
+            names = "".join(f"{name}\n" for name in columns.classes)
             (directory / "labels.txt").write_text(names)
+        if columns.form in ("pictures", "struct"):
+            # As the program `import` leaves it: the model takes it along.
+            (directory / "preparation.toml").write_text(f'fit = "{columns.fit}"\ninvert = false\n')
 
     def _scratch(self) -> Path:
         return Path(tempfile.mkdtemp(dir=self._spark.sparkContext._temp_dir))
@@ -146,8 +158,8 @@ class Source:
 
 def write_in_order(frame: DataFrame, columns: Columns, directory: Path, part: str) -> None:
     """Writes the rows of a frame, ordered by id, through the driver to a pair of IDX files."""
-    rows = columns.select(frame, [columns.id, columns.image, columns.label])
-    ordered = rows.orderBy(exactly(columns.id))
+    rows = columns.select(frame, [columns.ids, columns.image, columns.label])
+    ordered = rows.orderBy(exactly(columns.ids))
     packed = ordered.mapInPandas(lambda batches: _pack(batches, columns), _Packed.schema)
     writer: idx.IdxWriter | None = None
     last: str | None = None
@@ -167,7 +179,7 @@ def write_in_order(frame: DataFrame, columns: Columns, directory: Path, part: st
 def write_partition(rows: Iterator[Row], columns: Columns, directory: Path, number: int) -> None:
     """Writes the rows of a partition as training images."""
     writer: idx.IdxWriter | None = None
-    names = [columns.id, columns.image, columns.label]
+    names = [columns.ids, columns.image, columns.label]
     last: object = None
     while some := list(itertools.islice(rows, _AT_ONCE)):
         batch = pd.DataFrame.from_records(some, columns=names)
@@ -201,7 +213,7 @@ def _pack(batches: Iterator[pd.DataFrame], columns: Columns) -> Iterator[pd.Data
         if batch.empty:
             continue
         try:
-            first = str(batch[columns.id].iloc[0])
+            first = str(batch[columns.ids].iloc[0])
             last = check_ids(batch, columns, last)
             images, shape = image_bytes(batch, columns)
             labels = label_bytes(batch, columns)

@@ -4,6 +4,7 @@ from .columns import Columns
 from .errors import BobbinError
 from .estimator import Estimator
 from .launcher import train
+from .pipeline import Classifier, ClassifierModel
 from .training import Training
 
-__all__ = ["BobbinError", "Columns", "Estimator", "Training", "train"]
+__all__ = ["BobbinError", "Classifier", "ClassifierModel", "Columns", "Estimator", "Training", "train"]

@@ -1,0 +1,329 @@
+"""``backend="spark"``: a PyTorch program trained on the executors of a Spark cluster, from a data frame.
+
+The class is the estimator of a recipe on Spark (``bobbin_spark.Estimator``): the program is translated into a recipe and a
+file of initial weights, with which ``bobbin train`` alone gives the same model, bit for bit.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+from torch.optim import lr_scheduler
+
+import bobbin_spark
+from bobbin_spark import BobbinError, Columns, Training
+from bobbin_spark.columns import exactly
+from bobbin_spark.data import idx_directory, read
+from bobbin_spark.forms import settled, with_classes
+from bobbin_spark.images import first_images
+from bobbin_spark.weights import Weights, is_model
+
+from .. import Dataset, Model, Trainer, _fields
+from . import context, spark_context
+from .data import DEFAULT_BATCH
+from .engine import CHECKED, Engine, recipe_of
+from .errors import UnsupportedModule, class_name
+from .estimator import Estimator
+from .history import History
+from .metrics import measures
+from .network import put_weights
+from .pixels import Scaling
+from .program import Program
+from .triggers import EveryEpoch, MaxEpoch, Progress, SeveralIteration, Trigger
+
+_TAGS = {"Accuracy": "Top1Accuracy"}
+
+
+class SparkEstimator(bobbin_spark.Estimator, Estimator):
+    """A PyTorch program on Spark; made by ``Estimator.from_torch(backend="spark")``.
+
+    Of ``config`` it reads ``seed``, ``shard`` and ``normalize``; ``workers``, the number of ranks, where
+    ``init_orca_context`` has not said ``num_nodes``; and ``shape``, ``classes`` and ``id``, as in ``bobbin_spark.Columns``.
+    """
+
+    def __init__(self, program: Program, scheduler: Any, frequency: str, metrics: Any, model_dir: Any) -> None:
+        workers = int(program.config.get("workers") or spark_context.workers())
+        bobbin_spark.Estimator.__init__(self, spark_context.session(), Training(workers=workers))
+        self._program, self._metrics = program, measures(metrics)
+        self._schedule = _schedule(scheduler, frequency)
+        self._backend, self._progress = "spark", Progress(0, 0, float("nan"), None, False)
+        self._history = History()
+        self._engine: Engine | None = None
+        self._translated: Engine | None = None
+        if model_dir is not None:
+            self.set_tensorboard(model_dir, "fit")
+
+    def fit(  # type: ignore[override]
+        self,
+        data: Any,
+        epochs: int | Trigger = 1,
+        batch_size: int | None = None,
+        validation_data: Any = None,
+        checkpoint_trigger: Trigger | None = None,
+        feature_cols: Any = None,
+        label_cols: Any = None,
+    ) -> list[dict[str, float]]:
+        """Trains on a data frame of Spark, Parquet, or a directory of IDX files; returns what was found in each epoch.
+
+        Batches are shuffled by Bobbin, as ``bobbin train`` does. A second ``fit`` starts from the weights of the first,
+        with an optimiser without memory.
+        """
+        program = self._program
+        if program.optimizer is None or program.loss is None:
+            raise ValueError("fit: the estimator has no optimizer or no loss: expected both in from_torch")
+        count = _epochs(epochs)
+        frame, columns = self._read(data, feature_cols, label_cols)
+        engine = self._ready(frame, columns)
+        columns = self._labelled(frame, columns, engine)
+        recipe = recipe_of(program, engine.network, engine.scaling, batch_size or DEFAULT_BATCH)
+        if self.model_file() == self.initial_weights():
+            self._name_classes(engine, recipe, columns.classes)
+        recipe["stop"] = {"epochs": count}
+        if self._schedule:
+            recipe["schedule"] = self._schedule
+        # The sections of a recipe; images to validate on are those that are handed over.
+        recipe["data"].pop("validation", None)
+        file = self._place("from-torch.toml")
+        file.write_text(_fields.recipe(recipe)[1])
+        arguments = ["--validation", "none"] if validation_data is None else []
+        arguments += _checkpoints(checkpoint_trigger)
+        self.training = replace(self.training, recipe=str(file), columns=columns, arguments=arguments)
+        bobbin_spark.Estimator.fit(self, data if frame is None else frame, None, validation_data)
+        self._history = History(self._found())
+        return self._history
+
+    def evaluate(  # type: ignore[override]
+        self, data: Any, batch_size: int | None = None, feature_cols: Any = None, label_cols: Any = None
+    ) -> dict[str, float]:
+        """The number of images, the loss (if the estimator has one) and the metrics on a labelled frame."""
+        frame, columns = self._read(data, feature_cols, label_cols)
+        if frame is None:
+            raise ValueError(f"data: found {data}, a directory of IDX files: expected a data frame of Spark, or Parquet")
+        engine = self._ready(frame, columns)
+        columns = self._labelled(frame, columns, engine)
+        self.training = replace(self.training, columns=columns)
+        found = bobbin_spark.Estimator.predict(self, frame.select(exactly(columns.image), exactly(columns.label)), "outputs")
+        table = found.select(exactly(columns.label), "outputs").toPandas()
+        if len(table) == 0:
+            raise ValueError("data: found no images: expected one at least")
+        outputs = np.stack(table["outputs"].to_numpy()).astype(np.float32)
+        labels = self._numbers(table[columns.label], columns)
+        if engine.network.outputs == 1:
+            outputs = outputs[:, 1:]
+        scores: dict[str, float] = {"num_samples": float(len(labels))}
+        if self._program.loss is not None:
+            scores["val_loss"] = _loss(self._program.loss, outputs, labels)
+        return scores | {name: measure(outputs, labels) for name, measure in self._metrics}
+
+    def predict(  # type: ignore[override]
+        self, data: Any, batch_size: int | None = None, feature_cols: Any = None, output: Any = "outputs"
+    ) -> Any:
+        """The rows of a frame with a column ``prediction``, the number of the class, and ``outputs``, ``probabilities`` or
+        ``class_name`` (``output="names"``), as asked for."""
+        frame, columns = self._read(data, feature_cols, None)
+        if frame is None:
+            raise ValueError(f"data: found {data}, a directory of IDX files: expected a data frame of Spark, or Parquet")
+        self._ready(frame, columns)
+        self.training = replace(self.training, columns=columns)
+        return bobbin_spark.Estimator.predict(self, frame, output)
+
+    def get_model(self) -> nn.Module:
+        """The user's own module, with the trained weights in it."""
+        if self._translated is not None and self._model is not None:
+            put_weights(self._program.module, self._translated.network, Model.load(self._model.file).state_dict())
+        return self._program.module
+
+    def load(self, path: Any) -> Any:  # type: ignore[override]
+        """Takes the weights of what ``save`` has written, of a run directory, or a ``state_dict`` of PyTorch, at a path or
+        an address."""
+        file = self._fetched(path)
+        if is_model(file):
+            bobbin_spark.Estimator.load(self, file)
+            model = Model.load(file)
+            self._translate(np.zeros((CHECKED, *model.image_shape), np.uint8), Scaling.of(model.normalize))
+            self._use(Weights(file))
+            self.get_model()
+            return self
+        found = torch.load(file, weights_only=True) if file.suffix != ".safetensors" else _tensors(file)
+        self._program.module.load_state_dict(found.get("state_dict", found))
+        self._translated = self._model = None
+        return self
+
+    def get_validation_summary(self, tag: str | None = None) -> NDArray[np.float64]:
+        """The same of each validation. Tags: Loss, Accuracy and Top5Accuracy."""
+        return bobbin_spark.Estimator.get_validation_summary(self, _TAGS.get(tag or "", tag))
+
+    @property
+    def recipe(self) -> str:
+        """The recipe of the program as TOML, once it has been fitted."""
+        if not self.training.recipe.endswith(".toml"):
+            raise ValueError("the estimator has seen no data yet: expected a call of fit first")
+        return Path(self.training.recipe).read_text()
+
+    def initial_weights(self) -> Path:
+        """The file of the weights that the first ``fit`` begins with."""
+        return self._place("init.safetensors")
+
+    def _read(self, data: Any, feature_cols: Any, label_cols: Any) -> tuple[Any, Columns]:
+        """The frame, None of a directory of IDX files, and its columns."""
+        config = self._program.config
+        names = {"image": _one("feature_cols", feature_cols), "label": _one("label_cols", label_cols)}
+        given = {"id": config.get("id", "id"), "shape": config.get("shape"), "classes": tuple(config.get("classes", ()))}
+        columns = Columns(**{k: v for k, v in names.items() if v is not None}, **given)
+        if idx_directory(data) is not None:
+            return None, columns
+        if not isinstance(data, str) and not type(data).__module__.startswith("pyspark."):
+            found = type(data).__name__
+            raise ValueError(
+                f"data: found {found}: expected a data frame of Spark, Parquet or a directory of IDX files; "
+                'backend="local" takes data of this process'
+            )
+        return read(self.spark, data), columns
+
+    def _ready(self, frame: Any, columns: Columns) -> Engine:
+        """The program in Bobbin, and its weights in a file: for images as those of the frame."""
+        if self._translated is None:
+            if frame is None:
+                raise ValueError("data: found IDX files before a data frame: expected a frame of Spark at first")
+            images = first_images(frame, settled(frame, columns), CHECKED)
+            given = self._program.config.get("normalize")
+            self._translate(images.transpose(0, 3, 1, 2), Scaling() if given is None else Scaling.of(given))
+        assert self._translated is not None
+        return self._translated
+
+    def _translate(self, images: NDArray[np.uint8], scaling: Scaling) -> None:
+        self._first = np.ascontiguousarray(images)
+        self._translated = Engine(self._program, (self._first, None), scaling, context.threads())
+        self._translated.trainer.model().save(self.initial_weights())
+        self._use(Weights(self.initial_weights()))
+
+    def _name_classes(self, engine: Engine, recipe: dict[str, Any], classes: tuple[str, ...]) -> None:
+        """Has the file of initial weights name the classes: of other classes the last layer would start at random."""
+        images = self._first
+        data = Dataset.from_arrays(images, np.zeros(len(images), np.int64), class_names=classes)
+        trainer = Trainer(recipe, data, weights=engine.trainer.state_dict(), threads=context.threads())
+        trainer.model().save(self.initial_weights())
+
+    def _labelled(self, frame: Any, columns: Columns, engine: Engine) -> Columns:
+        """The columns with a name for each class that the network has an output for."""
+        if frame is None:
+            return columns
+        columns = with_classes(frame, columns)
+        count = max(engine.network.outputs, 2)
+        if columns.classes and len(columns.classes) != count:
+            raise ValueError(f"data: found {len(columns.classes)} classes: expected {count}, as many as outputs")
+        return columns if columns.classes else replace(columns, classes=tuple(map(str, range(count))))
+
+    def _numbers(self, labels: Any, columns: Columns) -> NDArray[np.int64]:
+        numbers = {name: number for number, name in enumerate(columns.classes)}
+        found = [numbers.get(value, -1) if isinstance(value, str) else value for value in labels]
+        array = np.asarray(found, float)
+        if not ((array >= 0) & (array < len(columns.classes)) & (array % 1 == 0)).all():
+            raise ValueError(f"data: found labels that are no classes: expected 0 to {len(columns.classes) - 1}, or names")
+        return array.astype(np.int64)
+
+    def _found(self) -> list[dict[str, float]]:
+        """What the last run found in each epoch."""
+        assert self.run_directory is not None
+        lines = map(json.loads, (self.run_directory / "metrics.jsonl").read_text().splitlines())
+        history = []
+        for line in lines:
+            if line["event"] == "epoch":
+                row = {"epoch": float(line["epoch"]), "train_loss": line["loss"]}
+                if line.get("validation_loss") is not None:
+                    row |= {"val_loss": line["validation_loss"], "val_Accuracy": line["top1"]}
+                history.append(row)
+        return history
+
+    def _place(self, name: str) -> Path:
+        if not hasattr(self, "_scratch"):
+            from bobbin_spark.scratch import driver_scratch
+
+            self._scratch = driver_scratch(self.spark.sparkContext)
+        return Path(self._scratch) / name
+
+    def _fetched(self, path: Any) -> Path:
+        """The file at a path or an address, here."""
+        from bobbin_spark.hadoop import Address, is_address
+        from bobbin_spark.paths import local
+
+        if is_address(path):
+            found = Address(self.spark.sparkContext, path).read(self._place(Path(path).name))
+        else:
+            found = local(path, "load")
+        file = found / bobbin_spark.estimator.MODEL if found.is_dir() else found
+        if not file.is_file():
+            raise BobbinError(f"{file}: no such file: expected a model, a state_dict, or a run that has ended")
+        return file
+
+
+def _loss(function: Any, outputs: NDArray[np.float32], labels: NDArray[np.int64]) -> float:
+    """By the user's own function."""
+    x, y = torch.from_numpy(outputs), torch.from_numpy(labels)
+    if outputs.shape[1] == 1:
+        x, y = x[:, 0], y.to(torch.float32)
+    return float(function(x, y))
+
+
+def _one(name: str, columns: Any) -> str | None:
+    if columns is None or isinstance(columns, str):
+        return columns
+    if len(columns) != 1:
+        raise ValueError(f"{name}: found {list(columns)}: expected one column")
+    return str(columns[0])
+
+
+def _epochs(epochs: Any) -> int:
+    count = epochs.max if isinstance(epochs, MaxEpoch) else epochs
+    if not isinstance(count, int) or count < 1:
+        raise ValueError(f"epochs: found {epochs!r}: expected a number of 1 or more, or MaxEpoch, on Spark")
+    return count
+
+
+def _checkpoints(trigger: Any) -> list[str]:
+    if trigger is None or isinstance(trigger, EveryEpoch):
+        return []
+    if isinstance(trigger, SeveralIteration):
+        return ["--set", f"events.checkpoint={{ iterations = {trigger.interval} }}"]
+    found = class_name(trigger)
+    raise ValueError(f"checkpoint_trigger: found {found}: expected EveryEpoch or SeveralIteration on Spark")
+
+
+def _schedule(scheduler: Any, frequency: str) -> dict[str, Any]:
+    """The section ``schedule`` of a scheduler that is stepped once an epoch."""
+    if scheduler is None:
+        return {}
+    if frequency == "epoch" and scheduler.last_epoch == 0:
+        if type(scheduler) is lr_scheduler.StepLR:
+            return {"kind": "step", "step_size": scheduler.step_size, "gamma": float(scheduler.gamma)}
+        if type(scheduler) is lr_scheduler.MultiStepLR:
+            return {"kind": "multi-step", "milestones": sorted(scheduler.milestones), "gamma": float(scheduler.gamma)}
+        if type(scheduler) is lr_scheduler.ExponentialLR:
+            return {"kind": "exponential", "gamma": float(scheduler.gamma)}
+    raise UnsupportedModule(
+        f"scheduler: found {class_name(scheduler)} stepped once per {frequency}: expected on Spark a new StepLR, MultiStepLR "
+        'or ExponentialLR with scheduler_step_freq="epoch"'
+    )
+
+
+def _tensors(file: Path) -> dict[str, Any]:
+    """The tensors of a safetensors file of PyTorch."""
+    content = file.read_bytes()
+    length = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + length])
+    kinds = {"F32": np.float32, "F64": np.float64, "F16": np.float16, "I64": np.int64}
+    found = {}
+    for name, about in header.items():
+        if name == "__metadata__":
+            continue
+        begin, end = (8 + length + place for place in about["data_offsets"])
+        array = np.frombuffer(content[begin:end], kinds[about["dtype"]]).reshape(about["shape"])
+        found[name] = torch.from_numpy(array.copy())
+    return found

@@ -1,0 +1,148 @@
+"""``backend="spark"``: on the slots of this machine, beside the program and PyTorch. Needs PySpark, Java, Open MPI, and the
+programs with MPI where ``BOBBIN_PROGRAMS`` says (scripts/check-python has them)."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("pyspark")
+if "BOBBIN_PROGRAMS" not in os.environ:
+    pytest.skip("BOBBIN_PROGRAMS does not say where the programs with MPI are", allow_module_level=True)
+
+import bobbin_spark  # noqa: E402
+from bobbin_spark import idx  # noqa: E402
+from pyspark.sql import SparkSession  # noqa: E402
+from torch import nn  # noqa: E402
+
+import bobbin  # noqa: E402
+from bobbin.torch import Accuracy, EveryEpoch, MaxScore, init_orca_context, stop_orca_context  # noqa: E402
+
+COUNT = 203
+NAMES = ("ant", "bee", "cat")
+
+
+@pytest.fixture(scope="module")
+def spark():
+    session = SparkSession.builder.master("local[2]").config("spark.ui.enabled", "false").getOrCreate()
+    yield session
+    stop_orca_context()
+    session.stop()
+
+
+@pytest.fixture(scope="module")
+def data():
+    chance = np.random.default_rng(3)
+    labels = chance.integers(0, 3, COUNT)
+    images = chance.integers(0, 256, (COUNT, 12, 12, 1), np.uint8) // 2 + (40 * labels)[:, None, None, None].astype(np.uint8)
+    return images, labels
+
+
+@pytest.fixture(scope="module")
+def frame(spark, data):
+    rows = [(i, int(y), NAMES[y], bytearray(x.tobytes())) for i, (x, y) in enumerate(zip(*data, strict=True))]
+    return spark.createDataFrame(rows, "id int, kind int, name string, picture binary").repartition(3)
+
+
+def estimator(**options):
+    torch.manual_seed(1)
+    net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(100, 3))
+    given = {"loss": nn.CrossEntropyLoss(), "metrics": [Accuracy()], "config": {"workers": 2}} | options
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.05, momentum=0.9)
+    return bobbin.Estimator.from_torch(model=net, optimizer=optimizer, backend="spark", **given)
+
+
+COLUMNS = {"feature_cols": ["picture"], "label_cols": ["kind"]}
+
+
+@pytest.fixture(scope="module")
+def fitted(frame, tmp_path_factory):
+    found = estimator(model_dir=str(tmp_path_factory.mktemp("runs")))
+    history = found.fit(frame, epochs=3, batch_size=16, validation_data=frame, checkpoint_trigger=EveryEpoch(), **COLUMNS)
+    return found, history
+
+
+def test_one_class_and_the_bits_of_the_program(fitted, data, tmp_path):
+    found, history = fitted
+    assert isinstance(found, bobbin.Estimator) and isinstance(found, bobbin_spark.Estimator)
+    assert [row["epoch"] for row in history] == [1, 2, 3] and history[2]["train_loss"] < history[0]["train_loss"]
+    assert same_as_alone(found, data, "012", tmp_path)
+
+
+def test_classes_that_have_names(frame, data, tmp_path):
+    found = estimator(model_dir=str(tmp_path / "runs"))
+    found.fit(frame, epochs=1, batch_size=16, validation_data=frame, feature_cols="picture", label_cols="name")
+    assert same_as_alone(found, data, NAMES, tmp_path)
+    assert found.evaluate(frame, feature_cols="picture", label_cols="name")["num_samples"] == COUNT
+
+
+def same_as_alone(found, data, names, place):
+    """Whether the program makes the same file of the recipe, the initial weights and the same images."""
+    images, labels = data
+    directory = place / "data"
+    directory.mkdir()
+    for part in (idx.TRAIN, idx.TEST):
+        writer = idx.IdxWriter(directory, part, (12, 12, 1))
+        writer.write(images.tobytes(), labels.astype(np.uint8).tobytes())
+        writer.close()
+    (directory / "labels.txt").write_text("".join(f"{name}\n" for name in names))
+    (place / "recipe.toml").write_text(found.recipe)
+    train = Path(os.environ["BOBBIN_PROGRAMS"], "train")
+    command = [train, "--recipe", place / "recipe.toml", "--init", found.initial_weights(), "--data", directory]
+    subprocess.run([*map(str, command), "--out", str(place / "alone"), "--quiet"], check=True)
+    found.save(place / "net.safetensors")
+    return (place / "net.safetensors").read_bytes() == (place / "alone" / "model.safetensors").read_bytes()
+
+
+def test_what_it_finds_is_what_the_module_finds(fitted, frame, data):
+    found, history = fitted
+    net = found.get_model().eval()
+    images, labels = data
+    with torch.no_grad():
+        expected = net(torch.from_numpy(images.transpose(0, 3, 1, 2)).float() / 255)
+    rows = found.predict(frame, feature_cols="picture").orderBy("id").collect()
+    outputs = np.array([row["outputs"] for row in rows])
+    assert np.abs(outputs - expected.numpy()).max() < 1e-4
+    assert [row["prediction"] for row in rows] == outputs.argmax(1).tolist()
+    scores = found.evaluate(frame, **COLUMNS)
+    y = torch.from_numpy(labels)
+    assert scores["num_samples"] == COUNT
+    assert abs(scores["val_loss"] - float(nn.CrossEntropyLoss()(expected, y))) < 1e-5
+    assert abs(scores["Accuracy"] - float((expected.argmax(1) == y).double().mean())) < 1e-9
+    assert abs(history[-1]["val_Accuracy"] - scores["Accuracy"]) < 1e-6
+    assert len(found.get_train_summary("Loss")) == 3 * -(-COUNT // 16)
+    assert found.get_validation_summary("Accuracy").shape == (3, 3)
+
+
+def test_weights_are_loaded(fitted, frame, tmp_path):
+    found, _ = fitted
+    found.save(tmp_path / "net.safetensors")
+    torch.save(found.get_model().state_dict(), tmp_path / "net.pth")
+    one = sorted((r["id"], *r["outputs"]) for r in found.predict(frame, feature_cols="picture").collect())
+    for name in ("net.safetensors", "net.pth"):
+        other = estimator()
+        other.load(tmp_path / name)
+        two = sorted((r["id"], *r["outputs"]) for r in other.predict(frame, feature_cols="picture").collect())
+        assert one == two, name
+
+
+def test_refused(frame, data):
+    with pytest.raises(ValueError, match="found ndarray|found tuple"):
+        estimator().fit(data, **COLUMNS)
+    with pytest.raises(ValueError, match="expected a number of 1 or more, or MaxEpoch"):
+        estimator().fit(frame, MaxScore(0.5), **COLUMNS)
+    with pytest.raises(ValueError, match="scheduler: found CosineAnnealingLR stepped once per batch"):
+        estimator(scheduler=lambda optimizer, config: torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 10))
+    with pytest.raises(bobbin_spark.BobbinError, match="no column `pixels`"):
+        estimator().fit(frame, feature_cols="pixels", label_cols="kind")
+    with pytest.raises(ValueError, match="cluster_mode='mesos'"):
+        init_orca_context(cluster_mode="mesos")
+    with pytest.raises(ValueError, match="without master"):
+        init_orca_context(cluster_mode="standalone")
+
+
+def test_the_context_finds_the_session(spark):
+    assert init_orca_context(cluster_mode="spark-submit", num_nodes=2).applicationId == spark.sparkContext.applicationId
