@@ -126,9 +126,9 @@ fn what_is_no_data_set_is_refused_by_name() {
         ([1, 2, 3], Pixels::Bytes(&[]), &[], "0 values and 0 labels"),
         (
             [1, 1, 2],
-            Pixels::Floats(&[0.5, 1.0, 0.0, 1.5]),
+            Pixels::Floats(&[0.5, 1.0, -7.0, f32::INFINITY]),
             &[0, 1],
-            "1.5 in image 1; expected numbers",
+            "inf in image 1; expected finite numbers",
         ),
         ([1, 1, 1], Pixels::Floats(&[f32::NAN]), &[0], "NaN in image 0"),
     ] {

@@ -132,14 +132,13 @@ fn train_with(
         }
         trainer.join_ranks(rank).unwrap();
         let mut validations = vec![];
-        trainer
-            .run_observed(&mut |_: &Trainer<'_>, event: Event<'_>| {
-                if let Event::Validation(found) = event {
-                    validations.push(found.evaluation);
-                }
-                Ok(ControlFlow::Continue(()))
-            })
-            .unwrap();
+        let mut observer = |_: &Trainer<'_>, event: Event<'_>| {
+            if let Event::Validation(found) = event {
+                validations.push(found.evaluation);
+            }
+            Ok(ControlFlow::Continue(()))
+        };
+        trainer.run_observed(&mut observer).unwrap();
         (state(&trainer), validations)
     })
 }
@@ -158,9 +157,9 @@ fn weights_are_those_of_one_process() {
     let (_directory, data) = small();
     let base = [CNN, ("stop.epochs", "2"), ("data.validation", "test")];
     let changes: [&[(&str, &str)]; 7] = [
-        &[("data.batch_size", "100"), ("data.shard", "16"), ("model.precision", "bf16")],
         // Shards of 16: seven of a full batch, and two of the last one, of which one is short.
         &[("data.batch_size", "100"), ("data.shard", "16")],
+        &[("data.batch_size", "100"), ("data.shard", "16"), ("model.precision", "bf16")],
         &[("data.batch_size", "32"), ("data.shard", "16"), ("optimizer.ema", "0.9")],
         &[
             ("data.batch_size", "90"),

@@ -17,6 +17,7 @@ import bobbin
 from . import known
 from .ahead import ahead
 from .known import Known
+from .pixels import Scaling
 
 Batch = tuple[NDArray[Any], "NDArray[np.int64] | None"]
 
@@ -44,6 +45,21 @@ class Batches:
     def source(self) -> Any:
         """The data set behind the loader."""
         return getattr(self.loader, "dataset", None)
+
+    def scaling(self, images: NDArray[Any], given: Any, loaded: Scaling | None) -> Scaling:
+        """How pixels became the values of these images, the first: as given, as its transforms say, or as is found."""
+        if given is not None:
+            return Scaling.of(given)
+        if self.known is not None and self.known.scaling is not None:
+            return self.known.scaling
+        return Scaling.find(images, self.source, loaded)
+
+    def scaled(self, scaling: Scaling | None) -> Batches:
+        """The same, iterated where their transforms scale pixels in another way than this."""
+        own = None if self.known is None else self.known.scaling
+        if own is not None and scaling is not None and not own.is_that_of(scaling):
+            self.known = None
+        return self
 
 
 def batches(

@@ -244,7 +244,7 @@ class Estimator:
         """Outputs of all images, and their labels."""
         outputs, labels = [], []
         engine, model = self._engine, None
-        for x, y in self._scaled(data):
+        for x, y in data.scaled(None if self._engine is None else self._engine.scaling):
             if engine is None:
                 # Before the first fit, only for these data.
                 engine = self._start((x, y), data, self._program.untrained())
@@ -391,18 +391,6 @@ class Estimator:
         return self._engine
 
     def _start(self, batch: Batch, data: Batches, program: Program, ranks: int | None = None) -> Engine:
-        given = self._program.config.get("normalize")
-        if given is not None:
-            scaling = Scaling.of(given)
-        elif data.known is not None and data.known.scaling is not None:
-            scaling = data.known.scaling
-        else:
-            scaling = Scaling.find(batch[0], data.source, None if self._loaded is None else self._loaded[1])
+        loaded = None if self._loaded is None else self._loaded[1]
+        scaling = data.scaling(batch[0], self._program.config.get("normalize"), loaded)
         return Engine(program, batch, scaling, context.threads(), ranks)
-
-    def _scaled(self, data: Batches) -> Batches:
-        """The batches, iterated where their transforms scale pixels in another way than training does."""
-        scaling = None if data.known is None else data.known.scaling
-        if scaling is not None and self._engine is not None and not scaling.is_that_of(self._engine.scaling):
-            data.known = None
-        return data
