@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 const KEYS: [(&str, &str); 6] = [
     (
         "start",
-        "epoch step name model parameters data fingerprint image_shape classes images validation_images \
+        "epoch step name model parameters precision data fingerprint image_shape classes images validation_images \
          batch_size shard epochs threads isa directory missing",
     ),
     ("progress", "epoch step loss images_per_second learning_rate seconds"),

@@ -1,8 +1,8 @@
 //! What is trained is what is kept.
 
 use super::*;
-use crate::recipe::{Validation, ValidationSet};
-use dataset::{Samples, Source};
+use crate::recipe::{Normalize, Validation, ValidationSet};
+use dataset::{PixelStatistics, Samples, Source};
 use kernels::Isa;
 use model::{CUSTOM, Model, flatten, layers, linear};
 
@@ -48,6 +48,8 @@ fn steps_go_on_from_a_state_on_other_data() {
     let others = Dataset::in_memory([1, 4, 4], &names, others, None).unwrap();
     let mut recipe = Recipe::default();
     recipe.data.validation = Validation::Named(ValidationSet::None);
+    // Of other data other statistics would be found.
+    recipe.data.normalize = Normalize::Fixed(PixelStatistics { mean: vec![0.5], std: vec![0.25] });
     let layers = layers![flatten(), model::dropout(0.5), linear(3)];
     let start = |data| Trainer::with_layers(&recipe, &layers, data, &workers).unwrap();
 
