@@ -127,7 +127,7 @@ class Engine:
 
 def _is_in_autocast() -> bool:
     try:
-        return torch.is_autocast_enabled("cpu")
+        return bool(torch.is_autocast_enabled("cpu"))
     except TypeError:  # PyTorch before 2.4.
         return bool(torch.is_autocast_cpu_enabled())
 

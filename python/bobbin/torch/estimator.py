@@ -171,7 +171,7 @@ class Estimator:
         """Trains on the batches of an epoch, or as many as there are before the end."""
         images, total, now, done = 0, 0.0, self._progress, 0
         steps = length(train)
-        for (x, y), is_last in with_last(self._scaled(train)):
+        for (x, y), is_last in with_last(train.scaled(self._scaling)):
             assert y is not None, "labelled batches have labels"
             engine = self._started((x, y), train)
             started, lr = time.perf_counter(), rate(self._program.optimizer)
@@ -244,7 +244,7 @@ class Estimator:
         """Outputs of all images, and their labels."""
         outputs, labels = [], []
         engine, model = self._engine, None
-        for x, y in data.scaled(None if self._engine is None else self._engine.scaling):
+        for x, y in data.scaled(self._scaling):
             if engine is None:
                 # Before the first fit, only for these data.
                 engine = self._start((x, y), data, self._program.untrained())
@@ -375,6 +375,10 @@ class Estimator:
         assert self._directory is not None, "fit asks for it"
         self._directory.mkdir(parents=True, exist_ok=True)
         self.save(files.checkpoint(self._directory, self._progress.iteration))
+
+    @property
+    def _scaling(self) -> Scaling | None:
+        return None if self._engine is None else self._engine.scaling
 
     def _running(self) -> Engine:
         if self._engine is None:

@@ -50,6 +50,7 @@ class SparkEstimator(bobbin_spark.Estimator, Estimator):
 
     def __init__(self, program: Program, scheduler: Any, frequency: str, metrics: Any, model_dir: Any) -> None:
         workers = int(program.config.get("workers") or spark_context.workers())
+        self.training: Training
         bobbin_spark.Estimator.__init__(self, spark_context.session(), Training(workers=workers))
         self._program, self._metrics = program, measures(metrics)
         self._schedule = _schedule(scheduler, frequency)
@@ -99,7 +100,7 @@ class SparkEstimator(bobbin_spark.Estimator, Estimator):
         self._history = History(self._found())
         return self._history
 
-    def evaluate(  # type: ignore[override]
+    def evaluate(
         self, data: Any, batch_size: int | None = None, feature_cols: Any = None, label_cols: Any = None
     ) -> dict[str, float]:
         """The number of images, the loss (if the estimator has one) and the metrics on a labelled frame."""
@@ -122,7 +123,7 @@ class SparkEstimator(bobbin_spark.Estimator, Estimator):
             scores["val_loss"] = _loss(self._program.loss, outputs, labels)
         return scores | {name: measure(outputs, labels) for name, measure in self._metrics}
 
-    def predict(  # type: ignore[override]
+    def predict(
         self, data: Any, batch_size: int | None = None, feature_cols: Any = None, output: Any = "outputs"
     ) -> Any:
         """The rows of a frame with a column ``prediction``, the number of the class, and ``outputs``, ``probabilities`` or
@@ -140,7 +141,7 @@ class SparkEstimator(bobbin_spark.Estimator, Estimator):
             put_weights(self._program.module, self._translated.network, Model.load(self._model.file).state_dict())
         return self._program.module
 
-    def load(self, path: Any) -> Any:  # type: ignore[override]
+    def load(self, path: Any) -> Any:
         """Takes the weights of what ``save`` has written, of a run directory, or a ``state_dict`` of PyTorch, at a path or
         an address."""
         file = self._fetched(path)
@@ -158,7 +159,8 @@ class SparkEstimator(bobbin_spark.Estimator, Estimator):
 
     def get_validation_summary(self, tag: str | None = None) -> NDArray[np.float64]:
         """The same of each validation. Tags: Loss, Accuracy and Top5Accuracy."""
-        return bobbin_spark.Estimator.get_validation_summary(self, _TAGS.get(tag or "", tag))
+        found: NDArray[np.float64] = bobbin_spark.Estimator.get_validation_summary(self, _TAGS.get(tag or "", tag))
+        return found
 
     @property
     def recipe(self) -> str:
@@ -254,11 +256,12 @@ class SparkEstimator(bobbin_spark.Estimator, Estimator):
         from bobbin_spark.hadoop import Address, is_address
         from bobbin_spark.paths import local
 
+        found: Path
         if is_address(path):
             found = Address(self.spark.sparkContext, path).read(self._place(Path(path).name))
         else:
             found = local(path, "load")
-        file = found / bobbin_spark.estimator.MODEL if found.is_dir() else found
+        file: Path = found / bobbin_spark.estimator.MODEL if found.is_dir() else found
         if not file.is_file():
             raise BobbinError(f"{file}: no such file: expected a model, a state_dict, or a run that has ended")
         return file
