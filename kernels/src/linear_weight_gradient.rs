@@ -108,6 +108,8 @@ const fn rows<S: Simd, A: Arithmetic<S>>(vectors: usize) -> usize {
     let most = A::ACCUMULATORS / vectors;
     match vectors {
         2 if !wide::<S>() => 0,
+        // Of pairs the compiler loads more of a row ahead.
+        1 if A::NUMBERS == 2 && most > 8 => 8,
         _ if most > 10 => 10,
         _ => most,
     }

@@ -50,19 +50,22 @@ const fn power(n: usize) -> usize {
 }
 
 /// The most chains of a tile of so many panels: beside six of two panels, the weights do not fit into the sixteen
-/// registers of a path whose vectors are of two.
-const fn chains_of<S: Simd>(panels: usize) -> usize {
-    match (S::ACCUMULATORS, panels) {
-        (6, 2) => 4,
+/// registers of a path whose vectors are of two. Where the step of a pair takes two instructions, the halves of weights
+/// wait in registers too.
+const fn chains_of<S: Simd, A: Arithmetic<S>>(panels: usize) -> usize {
+    match (A::ACCUMULATORS, panels) {
+        (6, 2) | (5, 1) => 4,
+        (5, 2) => 2,
+        (20, MOST) => MOST,
         (most, _) => most,
     }
 }
 
 /// Panels of the tiles of a rectangle with so many pixels: those that fill the registers, at least two where
 /// they can, which share the broadcasts of x.
-fn panels_of<S: Simd>(pixels: usize) -> usize {
-    let least = if S::ACCUMULATORS >= 6 { 2 } else { 1 };
-    power((S::ACCUMULATORS / pixels.clamp(1, S::ACCUMULATORS)).max(least))
+fn panels_of<S: Simd, A: Arithmetic<S>>(pixels: usize) -> usize {
+    let least = if A::ACCUMULATORS >= 5 { 2 } else { 1 };
+    power((A::ACCUMULATORS / pixels.clamp(1, A::ACCUMULATORS)).max(least))
 }
 
 /// Computes `panels` panels of a rectangle of `rows` × `columns` pixels.
@@ -76,7 +79,7 @@ pub(crate) unsafe fn rectangle<S: Simd, A: Arithmetic<S>>(
     panels: usize,
     [rows, columns]: [usize; 2],
 ) {
-    let most = panels_of::<S>(rows * columns);
+    let most = panels_of::<S, A>(rows * columns);
     let mut panel = 0;
     while panel < panels {
         let p = power((panels - panel).min(most));
@@ -114,7 +117,7 @@ unsafe fn pixels<S: Simd, A: Arithmetic<S>>(
     p: usize,
     [rows, columns]: [usize; 2],
 ) {
-    let most = (chains_of::<S>(p) / p).max(1);
+    let most = (chains_of::<S, A>(p) / p).max(1);
     // Tiles of several columns have a constant step between them.
     let known = [1, 2].contains(&(chains.x_step / vector::<S, A>()))
         && chains.x_step.is_multiple_of(vector::<S, A>());
@@ -159,7 +162,7 @@ unsafe fn tile<
     chains: Chains<'_>,
 ) {
     // Sizes that never occur on this path are not compiled for it.
-    if const { P * R * N <= chains_of::<S>(P) || P * R * N == 1 } {
+    if const { P * R * N <= chains_of::<S, A>(P) || P * R * N == 1 } {
         a.vectorize(
             s,
             #[inline(always)]
@@ -172,12 +175,18 @@ unsafe fn tile<
                     }
                 }
                 all_channels::<S, A, P, R, N, STRIDE>((s, a), &chains, &mut sums);
+                // Which epilogue it is is asked once: a loop that asked for each chain would not be unrolled, and then
+                // the sums would live in memory.
+                match chains.epilogue {
+                    Epilogue::None => {}
+                    Epilogue::Relu => each(&mut sums, |sum| Epilogue::Relu.apply(s, sum)),
+                    Epilogue::Relu6 => each(&mut sums, |sum| Epilogue::Relu6.apply(s, sum)),
+                }
                 for p in 0..P {
                     for r in 0..R {
                         let y = chains.y.add(p * chains.y_panel + r * chains.y_row);
                         for n in 0..N {
-                            let value = chains.epilogue.apply(s, sums[p][r][n]);
-                            s.store_at(y.add(n * LANES), value);
+                            s.store_at(y.add(n * LANES), sums[p][r][n]);
                         }
                     }
                 }
@@ -185,6 +194,21 @@ unsafe fn tile<
         );
     } else {
         unreachable!("a tile of {P} × {R} × {N} on this path");
+    }
+}
+
+/// Changes each sum of a tile.
+#[inline(always)]
+fn each<V: Copy, const P: usize, const R: usize, const N: usize>(
+    sums: &mut [[[V; N]; R]; P],
+    change: impl Fn(V) -> V,
+) {
+    for p in 0..P {
+        for r in 0..R {
+            for n in 0..N {
+                sums[p][r][n] = change(sums[p][r][n]);
+            }
+        }
     }
 }
 
