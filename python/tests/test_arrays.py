@@ -103,7 +103,7 @@ IMAGES, LABELS = arrays(6)
         ({"train_labels": LABELS[:5]}, "train_labels: found 5 labels: expected 6"),
         ({"train_labels": LABELS - 5}, "train_labels: found label -"),
         ({"train_labels": LABELS / 2}, "train_labels: found float64 of shape (6,): expected a whole number"),
-        ({"train_labels": LABELS[:, None]}, "expected a whole number for each image"),
+        ({"train_labels": LABELS[:, None] + 2}, "found rows of other numbers than 0 and 1: expected 1 for each label"),
         ({"train_labels": LABELS + 5000}, "1 to 4096"),
         ({"train_images": IMAGES[0, 0]}, "found uint8 of shape (8, 9): expected (n, rows, columns)"),
         ({"train_images": IMAGES.astype(int)}, "found int64: expected uint8 from 0 to 255, or floats"),
