@@ -49,5 +49,5 @@ def test_a_trainer_and_a_classifier(data: bobbin.Dataset) -> None:
 
 
 def test_others_are_refused(data: bobbin.Dataset) -> None:
-    with pytest.raises(ValueError, match="`model.precision` is "fp16": expected `f32` or `bf16`"):
+    with pytest.raises(ValueError, match='`model.precision` is "fp16": expected `f32` or `bf16`'):
         bobbin.train(RECIPE, data, precision="fp16")
