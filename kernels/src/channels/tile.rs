@@ -54,8 +54,8 @@ const fn power(n: usize) -> usize {
 /// wait in registers too.
 const fn chains_of<S: Simd, A: Arithmetic<S>>(panels: usize) -> usize {
     match (A::ACCUMULATORS, panels) {
-        (6, 2) | (5, 1) => 4,
-        (5, 2) => 2,
+        (6, 2) => 4,
+        (4, 2) => 2,
         (20, MOST) => MOST,
         (most, _) => most,
     }
@@ -64,7 +64,7 @@ const fn chains_of<S: Simd, A: Arithmetic<S>>(panels: usize) -> usize {
 /// Panels of the tiles of a rectangle with so many pixels: those that fill the registers, at least two where
 /// they can, which share the broadcasts of x.
 fn panels_of<S: Simd, A: Arithmetic<S>>(pixels: usize) -> usize {
-    let least = if A::ACCUMULATORS >= 5 { 2 } else { 1 };
+    let least = if S::ACCUMULATORS >= 6 { 2 } else { 1 };
     power((A::ACCUMULATORS / pixels.clamp(1, A::ACCUMULATORS)).max(least))
 }
 

@@ -80,8 +80,8 @@ pub(crate) struct Pairs;
 
 impl<S: Simd> Arithmetic<S> for Pairs {
     const NUMBERS: usize = 2;
-    // Beside the pairs of a column are their halves.
-    const ACCUMULATORS: usize = S::ACCUMULATORS * 5 / 6;
+    // Beside the pairs of a column are their halves, which is two vectors of sixteen registers' six.
+    const ACCUMULATORS: usize = if S::ACCUMULATORS == 6 { 4 } else { S::ACCUMULATORS * 5 / 6 };
     const COLUMNS: usize = if S::COLUMNS > 4 { 4 } else { S::COLUMNS };
 
     #[inline(always)]
