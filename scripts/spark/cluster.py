@@ -22,7 +22,7 @@ _OWN = "BOBBIN_CHECK"
 _SELF = os.environ.setdefault(_OWN, str(os.getpid()))
 
 
-def wait_for(what: str, found: Callable[[], Any], seconds: float = 60) -> Any:
+def wait_for(what: str, found: Callable[[], Any], seconds: float = 180) -> Any:
     """Waits until there is something, and returns it."""
     deadline = time.monotonic() + seconds
     while not (result := found()):
