@@ -367,7 +367,7 @@ def test_the_context_says_how_many_threads(monkeypatch: pytest.MonkeyPatch) -> N
         return bobbin.Trainer(*arguments, threads=threads, **named)
 
     monkeypatch.setattr("bobbin.torch.engine.Trainer", trainer)
-    with pytest.raises(ValueError, match="expected 'local'"):
+    with pytest.raises(ValueError, match="expected one of local, standalone"):
         init_orca_context(cluster_mode="mesos")
     init_orca_context(cluster_mode="local", cores=1, memory="4g")
     try:

@@ -62,6 +62,8 @@ def data() -> DataLoader:
     return DataLoader(TensorDataset(torch.from_numpy(images[:256]).float() / 255, torch.from_numpy(labels[:256])), 64)
 
 
+# PyTorch 1's SequentialLR calls its schedulers in the way that they warn of.
+@pytest.mark.filterwarnings("ignore:The epoch parameter")
 @pytest.mark.parametrize("name", SCHEDULERS)
 def test_rates_and_losses_are_those_of_pytorch(name: str) -> None:
     make, optimizer_of, frequency = SCHEDULERS[name]
@@ -124,7 +126,7 @@ def test_what_a_user_changes_between_two_fits_counts() -> None:
                 found.fit(data())
                 continue
             for x, y in data():
-                optimizer.zero_grad()
+                optimizer.zero_grad(set_to_none=True)
                 loss = nn.CrossEntropyLoss()(module(x), y)
                 loss.backward()
                 optimizer.step()

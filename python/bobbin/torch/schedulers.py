@@ -30,7 +30,7 @@ class Stepping:
         self._steps = 0
         groups = [] if scheduler is None else optimizer.param_groups
         self._first_groups = [{k: v for k, v in group.items() if k != "params"} for group in groups]
-        self._first = copy.deepcopy(scheduler.state_dict()) if hasattr(scheduler, "state_dict") else None
+        self._first = _copied(scheduler.state_dict()) if hasattr(scheduler, "state_dict") else None
 
     def after_batch(self) -> None:
         """After a step of the optimiser."""
@@ -76,11 +76,16 @@ class Stepping:
         self._steps = 0
 
     def _step(self, *result: float) -> None:
-        if self._steps:
+        # PyTorch warns that its own optimiser has taken no step, and of what its own SequentialLR does.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
             self._scheduler.step(*result)
-        else:
-            # PyTorch warns of the first if its own optimiser has taken no step.
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                self._scheduler.step(*result)
         self._steps += 1
+
+
+def _copied(state: dict[str, Any]) -> dict[str, Any] | None:
+    """None if it has what cannot be copied, as that of PyTorch 1's CyclicLR does."""
+    try:
+        return copy.deepcopy(state)
+    except TypeError:
+        return None
