@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,9 @@ torch = pytest.importorskip("torch")
 torchvision = pytest.importorskip("torchvision")
 from torch.utils.data import DataLoader, Subset, TensorDataset, random_split  # noqa: E402
 from torchvision import datasets, transforms  # noqa: E402
-from torchvision.transforms import v2  # noqa: E402
+
+with contextlib.suppress(ImportError):
+    import torchvision.transforms.v2  # noqa: F401
 
 from bobbin.torch import MaxIteration, known  # noqa: E402
 from torch_programs import LeNet, arrays, coloured, estimator, fashion  # noqa: E402
@@ -35,7 +38,10 @@ def cifar(transform: Any) -> Any:
 
 
 NORMALISED = transforms.Compose([transforms.ToTensor(), transforms.Normalize((0.2860,), (0.3530,))])
-NEWER = v2.Compose([v2.ToImage(), v2.ToDtype(torch.float32, scale=True), v2.Normalize([0.5], [0.5])])
+NEWER = transforms.Compose([transforms.ToTensor(), transforms.Normalize([0.5], [0.5])])
+if hasattr(transforms, "v2"):  # Since torchvision 0.15.
+    v2 = transforms.v2
+    NEWER = v2.Compose([v2.ToImage(), v2.ToDtype(torch.float32, scale=True), v2.Normalize([0.5], [0.5])])
 SMALLER = transforms.Compose([transforms.Resize(20), transforms.CenterCrop(16), transforms.ToTensor()])
 
 
