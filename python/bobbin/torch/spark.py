@@ -326,6 +326,8 @@ def _tensors(file: Path) -> dict[str, Any]:
     for name, about in header.items():
         if name == "__metadata__":
             continue
+        if about["dtype"] not in kinds:
+            raise BobbinError(f"{file}: {name}: found numbers of {about['dtype']}: expected {', '.join(kinds)}")
         begin, end = (8 + length + place for place in about["data_offsets"])
         array = np.frombuffer(content[begin:end], kinds[about["dtype"]]).reshape(about["shape"])
         found[name] = torch.from_numpy(array.copy())
