@@ -81,8 +81,8 @@ proptest! {
     fn products_have_the_bits_of_a_batch(
         case in any_cases(6),
         activated in any::<bool>(),
-        // Of x and the bias: those that are flushed to zero too.
-        scales in [-60..=3i32, -140..=0],
+        // Of x and the bias: half of them are flushed to zero, often both.
+        scales in [prop_oneof![-60..=-51i32, -50..=3], prop_oneof![-140..=-127i32, -126..=0]],
         workers in 1..=5usize,
     ) {
         let Case { layer, .. } = &case;
@@ -110,7 +110,10 @@ proptest! {
                 values.iter().map(|value| f(f64::from(round_to_bf16(*value)))).collect()
             };
             let of = |f: fn(f64) -> f64| {
-                let bias: Vec<f64> = bias.iter().map(|value| f(f64::from(*value))).collect();
+                // A chain starts at zero where its bias is subnormal.
+                let started = |value: f32| if value.is_subnormal() { 0.0 } else { value };
+                let bias: Vec<f64> =
+                    bias.iter().map(|value| f(f64::from(started(*value)))).collect();
                 conv2d(&conv, &exact(&x, f), &exact(&weights, f), Some(&bias))
             };
             let sums = of(f64::abs);
