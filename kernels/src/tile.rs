@@ -48,9 +48,10 @@ pub(crate) const fn occurs<S: Simd>(accumulators: usize, rows: usize, columns: u
 /// filled its tile badly would cost as much as a full one.
 pub(crate) fn split(total: usize, most: usize) -> impl Iterator<Item = (usize, usize)> {
     let pieces = total.div_ceil(most);
+    let (least, longer) = (total / pieces.max(1), total % pieces.max(1));
     let mut start = 0;
     (0..pieces).map(move |i| {
-        let len = total / pieces + usize::from(i < total % pieces);
+        let len = least + usize::from(i < longer);
         start += len;
         (start - len, len)
     })

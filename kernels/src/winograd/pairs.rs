@@ -1,6 +1,6 @@
 //! The transforms of activations in bfloat16: those of `f32`, rounded when they are written.
 
-use super::transform::{Elements, column, lines_of, pixel, spread};
+use super::transform::{Elements, lines_of, pixel, spread};
 use super::{ELEMENTS, SIDE, Tiles};
 use crate::LANES;
 use crate::planes::Vector;
@@ -44,53 +44,70 @@ pub(super) unsafe fn input_pairs<S: Simd, A: Bf16<S>>(
     );
 }
 
-/// One row of tiles of two channels. Neighbours share two columns, so a column is transformed once.
+/// One row of tiles of two channels: row after row of their elements, because those of both channels at once are more
+/// than there are registers.
 ///
 /// # Safety
 /// `v` must be a row of the elements, which nothing else uses.
 #[inline(always)]
 unsafe fn input_row<S: Simd, A: Bf16<S>>(
-    (s, arithmetic): (S, A),
+    path: (S, A),
     elements: &Elements<'_>,
     lines: [[&[Vector]; SIDE]; 2],
-    mut v: *mut f32,
+    v: *mut f32,
+) {
+    let s = path.0;
+    let of = |a: usize, b: usize| lines.map(|lines| [lines[a], lines[b]]);
+    // SAFETY: the caller's promise.
+    unsafe {
+        elements_row(path, elements, 0, of(0, 2), v, |a, b| s.sub(a, b));
+        elements_row(path, elements, 1, of(1, 2), v, |a, b| s.add(a, b));
+        elements_row(path, elements, 2, of(2, 1), v, |a, b| s.sub(a, b));
+        elements_row(path, elements, 3, of(1, 3), v, |a, b| s.sub(a, b));
+    }
+}
+
+/// Row `i` of the elements, of which `join` makes `Bᵀ d` out of two lines of each channel. Neighbours share two
+/// columns, so a column is joined once.
+///
+/// # Safety
+/// As for [`input_row`].
+#[inline(always)]
+unsafe fn elements_row<S: Simd, A: Bf16<S>>(
+    (s, arithmetic): (S, A),
+    elements: &Elements<'_>,
+    i: usize,
+    lines: [[&[Vector]; 2]; 2],
+    v: *mut f32,
+    join: impl Fn(S::Vector, S::Vector) -> S::Vector,
 ) {
     let Elements { stride, tiles, .. } = elements;
+    let width = tiles.planes.size()[1];
+    let column = |x: usize| {
+        if x >= width {
+            return [s.zero(); 2];
+        }
+        lines.map(|[first, second]| join(s.load(&first[x]), s.load(&second[x])))
+    };
+    // SAFETY: `Elements` has room for all elements.
+    let mut v = unsafe { v.add(SIDE * i * stride * LANES) };
     let mut at = (2 * tiles.strip.columns.start).wrapping_sub(tiles.padding[1]);
-    let (mut a, mut b) = (columns(s, lines, at), columns(s, lines, at.wrapping_add(1)));
+    let (mut a, mut b) = (column(at), column(at.wrapping_add(1)));
     for _ in tiles.strip.columns.clone() {
         at = at.wrapping_add(2);
-        let (c, d) = (columns(s, lines, at), columns(s, lines, at.wrapping_add(1)));
-        for i in 0..SIDE {
-            let mut both = [[s.zero(); SIDE]; 2];
-            for n in 0..2 {
-                both[n] = [
-                    s.sub(a[n][i], c[n][i]),
-                    s.add(b[n][i], c[n][i]),
-                    s.sub(c[n][i], b[n][i]),
-                    s.sub(b[n][i], d[n][i]),
-                ];
-            }
-            for j in 0..SIDE {
-                let packed = arithmetic.pack(s, both[0][j], both[1][j]);
-                // SAFETY: the tile is one of the row, and `Elements` has room for all elements.
-                unsafe { s.store_at(v.add((SIDE * i + j) * stride * LANES), packed) };
-            }
+        let (c, d) = (column(at), column(at.wrapping_add(1)));
+        let both = [0, 1].map(|n| {
+            [s.sub(a[n], c[n]), s.add(b[n], c[n]), s.sub(c[n], b[n]), s.sub(b[n], d[n])]
+        });
+        for j in 0..SIDE {
+            let packed = arithmetic.pack(s, both[0][j], both[1][j]);
+            // SAFETY: the tile is one of the row, and `Elements` has room for all elements.
+            unsafe { s.store_at(v.add(j * stride * LANES), packed) };
         }
         (a, b) = (c, d);
         // SAFETY: the next tile of the row, or its end.
         v = unsafe { v.add(LANES) };
     }
-}
-
-/// `Bᵀ d` of a column of both.
-#[inline(always)]
-fn columns<S: Simd>(
-    s: S,
-    [even, odd]: [[&[Vector]; SIDE]; 2],
-    at: usize,
-) -> [[S::Vector; SIDE]; 2] {
-    [column(s, even, at), column(s, odd, at)]
 }
 
 /// Floats of an element of sixteen images in pairs.
