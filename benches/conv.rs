@@ -9,7 +9,7 @@ use Precision::{Bf16, F32};
 use autograd::Buffer;
 use criterion::{Criterion, criterion_group, criterion_main};
 use kernels::{Convolution, Epilogue, Isa, LANES, Operands, Precision, Start, Window, Winograd};
-use measure::{Contestant, compare_precisions, measuring};
+use measure::{Contestant, Peak, compare_precisions, measuring};
 use std::time::Duration;
 
 const BLOCKS: usize = 2;
@@ -53,7 +53,8 @@ fn layers(criterion: &mut Criterion) {
         });
         if selected && measuring() {
             let contestants = works.into_contestants();
-            compare_precisions(isa, name, flops, contestants);
+            let peaks = vec![Peak::of_a_core(isa), Peak::of_a_core_in_bf16(isa)];
+            compare_precisions(peaks, name, flops, contestants);
         }
     }
 }

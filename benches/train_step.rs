@@ -6,9 +6,9 @@ mod measure;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use dataset::{Dataset, Source};
-use kernels::Isa;
+use kernels::{Isa, Precision};
 use measure::steps::{Steps, recipe, trainer_of};
-use measure::{Contestant, Peak, compare, measuring};
+use measure::{Contestant, Peak, compare, compare_precisions, measuring};
 use std::time::Duration;
 use trainer::recipe::PrecisionName;
 use trainer::{Trainer, Workers};
@@ -105,10 +105,12 @@ fn in_bf16(
         let [mut bf16, mut f32] =
             [PrecisionName::Bf16, PrecisionName::F32].map(|precision| trainer(precision, workers));
         let flops = bf16.flops();
-        let contestants =
-            vec![Contestant::new("bf16", || bf16.call()), Contestant::new("f32", || f32.call())];
-        let peak = Peak::of_workers(workers);
-        compare(peak, &format!("{name}, {threads}"), flops, contestants);
+        let contestants = vec![
+            Contestant::new("bf16", || bf16.call()).in_precision(Precision::Bf16),
+            Contestant::new("f32", || f32.call()),
+        ];
+        let peaks = vec![Peak::of_workers(workers), Peak::of_workers_in_bf16(workers)];
+        compare_precisions(peaks, &format!("{name}, {threads}"), flops, contestants);
     }
 }
 

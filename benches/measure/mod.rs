@@ -118,36 +118,42 @@ impl<'a> Peak<'a> {
     /// The FMA peak of all threads of a pool at once: many short pieces, so that none waits for
     /// another, and milliseconds of them, so that each thread has found a core.
     pub fn of_workers(workers: &'a Workers) -> Self {
+        Peak::of_all(workers, "FMA peak", fma_chains)
+    }
+
+    /// The bf16 peak of all threads of a pool at once.
+    pub fn of_workers_in_bf16(workers: &'a Workers) -> Self {
+        Peak::of_all(workers, "bf16 peak", bf16_chains)
+    }
+
+    fn of_all(workers: &'a Workers, name: &'static str, chains: fn(Isa, usize) -> usize) -> Self {
         const PIECES: usize = 64;
         const STEPS: usize = 20_000;
-        let run = || {
+        let run = move || {
             let pieces = PIECES * workers.threads();
-            let leaf = |_, _: &mut trainer::Scratch| fma_chains(workers.isa(), STEPS);
+            let leaf = |_, _: &mut trainer::Scratch| chains(workers.isa(), STEPS);
             workers.run(|| workers.sum(0..pieces, &leaf, &|a, b| a + b))
         };
         let work = move || {
             run();
         };
-        Peak { flops: run(), work: Box::new(work), name: "FMA peak" }
+        Peak { flops: run(), work: Box::new(work), name }
     }
 }
 
 /// Measures the contestants and prints a table, the first of them compared with each of the others.
 /// `flops` are the floating-point operations of one call, two for a multiply-add.
-pub fn compare<'a>(peak: Peak<'a>, work: &str, flops: usize, mut contestants: Vec<Contestant<'a>>) {
-    let peaks = rounds_of(vec![peak], &mut contestants);
-    print(work, flops as f64, &peaks, &contestants);
-    save(work, flops as f64, &peaks, &contestants);
+pub fn compare<'a>(peak: Peak<'a>, work: &str, flops: usize, contestants: Vec<Contestant<'a>>) {
+    compare_precisions(vec![peak], work, flops, contestants);
 }
 
-/// [`compare`] on one core, where those in bfloat16 are measured against the peak of that.
+/// [`compare`] where those in bfloat16 are measured against the second peak, that of bfloat16.
 pub fn compare_precisions<'a>(
-    isa: Isa,
+    peaks: Vec<Peak<'a>>,
     work: &str,
     flops: usize,
     mut contestants: Vec<Contestant<'a>>,
 ) {
-    let peaks = vec![Peak::of_a_core(isa), Peak::of_a_core_in_bf16(isa)];
     let peaks = rounds_of(peaks, &mut contestants);
     print(work, flops as f64, &peaks, &contestants);
     save(work, flops as f64, &peaks, &contestants);

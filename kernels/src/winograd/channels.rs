@@ -299,6 +299,7 @@ impl ChannelWinograd {
             strip: Piece { rows: strip.rows.clone(), columns: 0..self.tiles[1] },
             matrices: strip.matrices,
         };
+        let elements = tiles.elements();
         s.vectorize(
             #[inline(always)]
             || {
@@ -316,8 +317,7 @@ impl ChannelWinograd {
                             let (upper, lower) = plane[lines].split_at_mut(width);
                             output_row(
                                 s,
-                                &tiles,
-                                m,
+                                (m, &elements, self.tiles[1]),
                                 Some(start),
                                 operands.epilogue,
                                 [upper, lower],

@@ -190,6 +190,14 @@ struct Tiles {
     matrices: Layout,
 }
 
+impl Tiles {
+    /// How many vectors after the first element of a tile each of its elements lies.
+    fn elements(&self) -> [usize; ELEMENTS] {
+        let stride = matrix(&self.matrices) / LANES;
+        std::array::from_fn(|element| element * stride)
+    }
+}
+
 /// Floats from one element's matrix to the next: never a multiple of eight vectors, as in
 /// [`Layout`].
 fn matrix(layout: &Layout) -> usize {

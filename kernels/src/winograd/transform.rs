@@ -149,6 +149,7 @@ pub(super) unsafe fn output_tiles<S: Simd>(
 ) {
     let [height, width] = tiles.planes.size();
     let columns = 2 * tiles.strip.columns.start..width.min(2 * tiles.strip.columns.end);
+    let (elements, row) = (tiles.elements(), tiles.strip.columns.len());
     s.vectorize(
         #[inline(always)]
         || {
@@ -159,40 +160,41 @@ pub(super) unsafe fn output_tiles<S: Simd>(
                     Start::Bias(bias) => Some(s.splat(bias[channel])),
                     Start::Output => None,
                 };
-                for (n, row) in tiles.strip.rows.clone().enumerate() {
-                    let tile = i * tiles.matrices.plane() + n * tiles.strip.columns.len();
-                    let lines = [2 * row, 2 * row + 1].map(|line| {
+                for (n, y_row) in tiles.strip.rows.clone().enumerate() {
+                    let tile = i * tiles.matrices.plane() + n * row;
+                    let lines = [2 * y_row, 2 * y_row + 1].map(|line| {
                         let columns = if line < height { columns.clone() } else { 0..0 };
                         let line = first + tiles.planes.offset(channel, [line.min(height - 1), 0]);
                         let place = line + columns.start * LANES..line + columns.end * LANES;
                         // SAFETY: the caller's promise; the two lines are not the same.
                         unsafe { y.slice(place) }.as_chunks_mut().0
                     });
-                    output_row(s, tiles, &m[tile..], start, operands.epilogue, lines);
+                    let m = (&m[tile..], &elements, row);
+                    output_row(s, m, start, operands.epilogue, lines);
                 }
             }
         },
     );
 }
 
-/// One row of tiles: two rows of a plane, or the last one.
+/// One row of tiles: two rows of a plane, or the last one. `elements` says how many vectors after the first element of
+/// a tile each of its elements lies.
 #[inline(always)]
 pub(super) fn output_row<S: Simd>(
     s: S,
-    tiles: &Tiles,
-    m: &[Vector],
+    (m, elements, tiles): (&[Vector], &[usize; ELEMENTS], usize),
     start: Option<S::Vector>,
     epilogue: Epilogue,
     [upper, lower]: [&mut [Vector]; 2],
 ) {
-    let stride = matrix(&tiles.matrices) / LANES;
-    for tile in 0..tiles.strip.columns.len() {
-        let m = &m[tile..][..(ELEMENTS - 1) * stride + 1];
+    assert!(elements.iter().all(|first| first + tiles <= m.len()), "elements of a row of tiles");
+    for tile in 0..tiles {
         let mut halves = [[s.zero(); SIDE]; 2];
         for j in 0..SIDE {
             let mut column = [s.zero(); SIDE];
             for i in 0..SIDE {
-                column[i] = s.load(&m[(SIDE * i + j) * stride]);
+                // SAFETY: the assertion above.
+                column[i] = s.load(unsafe { m.get_unchecked(elements[SIDE * i + j] + tile) });
             }
             [halves[0][j], halves[1][j]] = fold(s, column);
         }
