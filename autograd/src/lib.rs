@@ -29,8 +29,10 @@ pub use buffer::Buffer;
 pub use tensor::Tensor;
 
 // The tape, and the operations on it.
+mod generation;
 mod ops;
 mod tape;
+pub use generation::Generation;
 pub use kernels::Precision;
 pub use ops::{BatchNorm, ImageNorm};
 pub use tape::{Param, Tape, Var, Workspace};

@@ -6,7 +6,7 @@ use crate::mix::Mix;
 use crate::partial::{BufferPool, PartialGradient};
 use crate::profile::{Chore, Chores, timed};
 use crate::workers::{Pending, Scratch, Workers, rooms};
-use autograd::{Buffer, Tape};
+use autograd::{Buffer, Generation, Tape};
 use kernels::{Cores, Cost, Isa, Loss, Targets};
 use model::{Network, is_large};
 use std::ops::Range;
@@ -32,6 +32,8 @@ pub(crate) fn add(cores: Cores<'_>, sum: &mut [f32], gradients: &[f32]) {
 pub(crate) struct Batch<'a> {
     pub network: &'a Network,
     pub weights: &'a [f32],
+    /// Which weights these are.
+    pub generation: Generation,
     pub images: Images<'a>,
     /// What changes the images first, if anything.
     pub augmentation: Option<&'a Augmentation>,
@@ -95,6 +97,7 @@ impl Batch<'_> {
         };
         tape.set_frugal(is_large(self.network.input()));
         let mut tape = Tape::training(cores, tape, self.weights, self.images.indices.len());
+        tape.set_generation(self.generation);
         let x = images.input(&mut tape, self.network.input(), pixels);
         let outputs = self.network.forward(&mut tape, x);
         let (loss, sums) = tape.loss(outputs, targets, &self.loss, self.divisor);
@@ -135,11 +138,12 @@ impl Batch<'_> {
         mix.targets(classes, targets);
     }
 
-    /// The gradient of the first shard, by any team, to be measured.
+    /// The gradient of the first shard, by any team, to be measured: with all that is made of new weights.
     pub(crate) fn rehearse(&self, cores: Cores<'_>, scratch: &mut Scratch, room: &mut Buffer) {
         let mut gradients = std::mem::take(room);
         zero(cores, &mut gradients);
-        *room = self.shard_gradient(cores, 0, scratch, gradients).gradients;
+        let batch = Batch { generation: Generation::new(), ..*self };
+        *room = batch.shard_gradient(cores, 0, scratch, gradients).gradients;
     }
 
     /// The layer whose output is the first not to be finite, looking at every layer of every shard.

@@ -74,7 +74,7 @@ impl Tape<'_> {
         let convolution = self.convolution(x, weight, options.into());
         let index = self.workspace.plans.next();
         let mut plan = self.workspace.plans.take(index);
-        plan.prepare(convolution, false, self.precision());
+        plan.prepare((convolution, false, self.precision()), None);
         let (channels, size) = (convolution.output().channels(), convolution.output().size());
         let (y, mut out) = self.output(self.value(x).images(), channels, size);
         let mut scratch = std::mem::take(&mut self.workspace.scratch);
@@ -119,7 +119,8 @@ impl Tape<'_> {
         let (cores, params) = (self.cores, self.params);
         let index = self.workspace.plans.next();
         let mut plan = self.workspace.plans.take(index);
-        plan.prepare(convolution, epilogue == Epilogue::ReluMaxPool, self.precision());
+        let is_pooled = epilogue == Epilogue::ReluMaxPool;
+        plan.prepare((convolution, is_pooled, self.precision()), self.generation());
         let images = self.value(x).images();
         let (channels, mut size) = (convolution.output().channels(), convolution.output().size());
         if epilogue == Epilogue::ReluMaxPool {

@@ -47,7 +47,7 @@ impl Tape<'_> {
         assert_eq!(weight.len, convolution.weights(), "weights of a product");
         let index = self.workspace.plans.next();
         let mut plan = self.workspace.plans.take(index);
-        plan.prepare(convolution, false, self.precision());
+        plan.prepare((convolution, false, self.precision()), None);
         let outputs =
             if transposed { convolution.input() } else { convolution.output() }.channels();
         let (y, mut out) = self.output(self.value(x).images(), outputs, [1, 1]);

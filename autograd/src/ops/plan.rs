@@ -1,7 +1,7 @@
 //! The three products of a convolution, each by the method that suits its shape.
 
 use super::bf16::Bf16;
-use crate::{Buffer, Tensor};
+use crate::{Buffer, Generation, Tensor};
 use kernels::{
     Convolution, Cores, Depthwise, DepthwiseTensors, Im2col, Operands, Precision, Store, Winograd,
 };
@@ -15,6 +15,10 @@ pub(crate) struct Plan {
     tables: Tables,
     /// The transforms, with room for those of the weights.
     winograd: Option<(Winograd, Buffer)>,
+    /// Of which weights those transforms are, where that is known.
+    transformed: Option<Generation>,
+    /// Which weights the next product has.
+    weights: Option<Generation>,
     /// The plan of a depthwise convolution.
     depthwise: Option<Depthwise>,
     /// The products in bfloat16.
@@ -35,12 +39,18 @@ struct Tables {
 }
 
 impl Plan {
-    pub(super) fn prepare(&mut self, convolution: Convolution, pooled: bool, precision: Precision) {
+    /// For a convolution with these weights; what was made of the same before is kept.
+    pub(super) fn prepare(
+        &mut self,
+        (convolution, pooled, precision): (Convolution, bool, Precision),
+        weights: Option<Generation>,
+    ) {
+        self.weights = weights;
         let key = Some((convolution, pooled, precision));
         if self.key == key {
             return;
         }
-        *self = Plan { key, ..Plan::default() };
+        *self = Plan { key, weights, ..Plan::default() };
         let in_bf16 = precision == Precision::Bf16 && convolution.suits_bf16();
         assert!(!in_bf16 || !pooled, "products in bfloat16 are not pooled in the same pass");
         let precision = if in_bf16 { Precision::Bf16 } else { Precision::F32 };
@@ -83,7 +93,10 @@ impl Plan {
         if let Some(plan) = &self.bf16 {
             plan.forward(cores, operands, scratch, y);
         } else if let Some((plan, transformed)) = &mut self.winograd {
-            kernels::winograd_weights(cores, plan, operands.weights, transformed);
+            if self.weights.is_none() || self.weights != self.transformed {
+                kernels::winograd_weights(cores, plan, operands.weights, transformed);
+                self.transformed = self.weights;
+            }
             let operands = Operands { weights: transformed, ..operands };
             let room = scratch.at_least(plan.scratch_of(cores.most()));
             kernels::winograd(cores, plan, operands, room, y);

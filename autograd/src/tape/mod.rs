@@ -14,8 +14,8 @@ pub(crate) use profile::Part;
 pub(crate) use workspace::Origin;
 pub use workspace::Workspace;
 
-use crate::Tensor;
 use crate::ops::Record;
+use crate::{Generation, Tensor};
 use kernels::{Cores, Isa, LANES, Layout, Precision};
 use std::fmt;
 
@@ -70,6 +70,7 @@ pub struct Tape<'a> {
     mode: Mode,
     layer: usize,
     precision: Precision,
+    generation: Option<Generation>,
 }
 
 impl fmt::Debug for Tape<'_> {
@@ -115,8 +116,8 @@ impl<'a> Tape<'a> {
 
     fn new(cores: Cores<'a>, workspace: &'a mut Workspace, params: &'a [f32], mode: Mode) -> Self {
         workspace.rewind();
-        let (layer, precision) = (0, Precision::F32);
-        let mut tape = Tape { cores, params, workspace, mode, layer, precision };
+        let (layer, precision, generation) = (0, Precision::F32, None);
+        let mut tape = Tape { cores, params, workspace, mode, layer, precision, generation };
         tape.start_watch();
         tape
     }
@@ -159,6 +160,16 @@ impl<'a> Tape<'a> {
     /// What [`Tape::set_precision`] set.
     pub fn precision(&self) -> Precision {
         self.precision
+    }
+
+    /// Promises that every tape of this workspace to which the same generation is given has the same parameters, so
+    /// that transforms of weights are kept from tape to tape. Without it none are.
+    pub fn set_generation(&mut self, generation: Generation) {
+        self.generation = Some(generation);
+    }
+
+    pub(crate) fn generation(&self) -> Option<Generation> {
+        self.generation
     }
 
     /// Images of the whole batch.

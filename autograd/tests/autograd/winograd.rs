@@ -1,7 +1,7 @@
 //! A convolution by Winograd's method, which keeps its weights transformed: never those of another
 //! step. What it computes is tested beside all other convolutions.
 
-use autograd::{Buffer, Param, Tape, Tensor, Workspace};
+use autograd::{Buffer, Generation, Param, Tape, Tensor, Workspace};
 use kernels::{Conv2dOptions, Convolution, Isa, PaddingMode, Window, Winograd};
 use reference::{Conv, uniform};
 
@@ -43,11 +43,15 @@ fn r() -> Vec<f32> {
 }
 
 fn run(isa: Isa, workspace: &mut Workspace, x: &[f32], weights: &[f32], trained: bool) -> Outcome {
-    let (input, output) = (CONV.input(), CONV.output());
-    let mut tape = match trained {
+    let tape = match trained {
         true => Tape::training(isa, workspace, weights, CONV.images),
         false => Tape::evaluation(isa, workspace, weights),
     };
+    outcome(tape, x, weights, trained)
+}
+
+fn outcome(mut tape: Tape<'_>, x: &[f32], weights: &[f32], trained: bool) -> Outcome {
+    let (input, output) = (CONV.input(), CONV.output());
     let x = tape.variable(&Tensor::from_rows(x, input.images, input.channels, input.size));
     let y = tape.conv2d(x, Param { offset: 0, len: weights.len() }, None, WINDOW, false);
     let mut outcome = Outcome { y: tape.value(y).to_rows(), gradients: None };
@@ -85,6 +89,28 @@ fn weights_are_never_those_of_another_step() {
             assert!(got == alone, "{isa}: weights {seed}, trained: {trained}");
         }
     }
+}
+
+/// What was made of a generation's weights is used for all tapes of it, and for no others.
+#[test]
+fn transforms_are_kept_as_long_as_their_generation() {
+    let (x, isa) = (images(9), Isa::detect());
+    let alone = |seed| run(isa, &mut Workspace::default(), &x, &weights(seed), true);
+    let mut workspace = Workspace::default();
+    let mut of = |generation: Option<Generation>, seed| {
+        let weights = weights(seed);
+        let mut tape = Tape::training(isa, &mut workspace, &weights, CONV.images);
+        if let Some(generation) = generation {
+            tape.set_generation(generation);
+        }
+        outcome(tape, &x, &weights, true)
+    };
+    let [first, second] = [Some(Generation::new()), Some(Generation::new())];
+    assert!(of(first, 1) == alone(1) && of(first, 1) == alone(1));
+    // A broken promise shows that they are not made again.
+    assert!(of(first, 2).y == alone(1).y);
+    assert!(of(second, 2) == alone(2) && of(None, 3) == alone(3) && of(None, 1) == alone(1));
+    assert!(of(second, 2) == alone(2) && of(first, 1) == alone(1));
 }
 
 /// The function is linear in weights and in images, and quarters are exact: so are differences.

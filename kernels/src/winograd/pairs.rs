@@ -96,9 +96,8 @@ unsafe fn elements_row<S: Simd, A: Bf16<S>>(
     for _ in tiles.strip.columns.clone() {
         at = at.wrapping_add(2);
         let (c, d) = (column(at), column(at.wrapping_add(1)));
-        let both = [0, 1].map(|n| {
-            [s.sub(a[n], c[n]), s.add(b[n], c[n]), s.sub(c[n], b[n]), s.sub(b[n], d[n])]
-        });
+        let both = [0, 1]
+            .map(|n| [s.sub(a[n], c[n]), s.add(b[n], c[n]), s.sub(c[n], b[n]), s.sub(b[n], d[n])]);
         for j in 0..SIDE {
             let packed = arithmetic.pack(s, both[0][j], both[1][j]);
             // SAFETY: the tile is one of the row, and `Elements` has room for all elements.

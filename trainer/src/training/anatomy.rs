@@ -4,7 +4,7 @@ use super::Trainer;
 use crate::batch::{Batch, add};
 use crate::optimizer::pieces;
 use crate::profile::{Anatomy, CriticalPath, Imagined};
-use autograd::Buffer;
+use autograd::{Buffer, Generation};
 use kernels::Cores;
 use std::time::Duration;
 
@@ -19,6 +19,7 @@ impl Trainer<'_> {
         let batch = Batch {
             network: &learner.network,
             weights: &learner.weights,
+            generation: Generation::new(),
             images: self.view.images(images),
             augmentation: self.view.augmentation(),
             mix: mix.as_ref(),

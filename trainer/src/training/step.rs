@@ -5,6 +5,7 @@ use crate::batch::Batch;
 use crate::error::TrainError;
 use crate::input::Images;
 use crate::profile::{Chore, timed};
+use autograd::Generation;
 use dataset::{Samples, Split};
 use std::time::{Duration, Instant};
 
@@ -99,6 +100,7 @@ impl Trainer<'_> {
         let batch = Batch {
             network: &learner.network,
             weights: &learner.weights,
+            generation: Generation::new(),
             images,
             augmentation: self.view.augmentation(),
             mix: mix.as_ref(),
