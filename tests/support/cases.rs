@@ -1,9 +1,9 @@
 //! Single operations as a file of cases describes them, run on the tape: values and gradients beside those of the file.
 //! The README in tests/fixtures describes the format.
 
-use autograd::{BatchNorm, ImageNorm, Param, Tape, Tensor, Var, Workspace};
+use autograd::{BatchNorm, ImageNorm, Param, Precision, Tape, Tensor, Var, Workspace};
 use kernels::{Activation, Conv2dOptions, Isa, NormSets, PaddingMode, Pool, Window};
-use reference::assert_close;
+use reference::{assert_close, norm};
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
 
@@ -17,7 +17,8 @@ pub fn run_every_case(file: &str) -> std::collections::BTreeMap<String, usize> {
     let cases = about["cases"].as_object().unwrap();
     let mut counts = std::collections::BTreeMap::new();
     for (name, settings) in cases {
-        for isa in Isa::available() {
+        let is_bf16 = settings["precision"] == "bf16";
+        for isa in if is_bf16 { Isa::available_bf16() } else { Isa::available() } {
             Case { name, settings, file: &file }.check(isa);
         }
         *counts.entry(settings["op"].as_str().unwrap().to_owned()).or_default() += 1;
@@ -57,6 +58,9 @@ impl Case<'_> {
             return self.compare(isa, "y", &tape.value(y).to_rows());
         }
         let mut tape = Tape::training(isa, &mut memory, &params, images);
+        if self.is_bf16() {
+            tape.set_precision(Precision::Bf16);
+        }
         let x = tape.variable(&self.tensor("x"));
         let y = self.run(&mut tape, x, places);
         self.compare(isa, "y", &tape.value(y).to_rows());
@@ -198,7 +202,16 @@ impl Case<'_> {
         let largest = self.settings["scale"][what].as_f64().unwrap_or(largest);
         let allowance = 64.0 * f64::from(f32::EPSILON) * largest;
         let name = format!("{} of {}, {isa}", what, self.name);
+        if self.is_bf16() {
+            let errors = got.iter().zip(&expected).map(|(got, y)| f64::from(*got) - y);
+            let error = norm(&errors.collect::<Vec<_>>()) / norm(&expected);
+            return assert!(error < 1e-6, "{name}: an error of {error:e} of the norm");
+        }
         assert_close(&name, got, &expected, |_| allowance);
+    }
+
+    fn is_bf16(&self) -> bool {
+        self.settings["precision"] == "bf16"
     }
 
     fn tensor(&self, name: &str) -> Tensor {
