@@ -1,6 +1,6 @@
 """A run of PyTorch by one of Bobbin's recipes on Fashion-MNIST; prints the top-1 of the test images in percent.
 
-    torch_run.py RECIPE.toml SEED f32|bf16
+    torch_run.py RECIPE.toml SEED f32|bf16 [EPOCHS]
 
 The recipe is a preset with SGD, `one-cycle`, shifts and flips; batch norm is over whole batches.
 """
@@ -56,7 +56,8 @@ def main():
     scaled = lambda images: ((images.float() / 255 - mean) / std).contiguous(memory_format=torch.channels_last)
     network = PRESETS[recipe["model"]["preset"]]().to(memory_format=torch.channels_last)
     initialise(network)
-    batch, epochs, sgd = recipe["data"]["batch_size"], recipe["stop"]["epochs"], recipe["optimizer"]
+    epochs = int(sys.argv[4]) if len(sys.argv) > 4 else recipe["stop"]["epochs"]
+    batch, sgd = recipe["data"]["batch_size"], recipe["optimizer"]
     optimizer = torch.optim.SGD(network.parameters(), **sgd)
     steps = epochs * -(-len(train) // batch)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, sgd["lr"], steps, cycle_momentum=False)
