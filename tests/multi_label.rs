@@ -160,6 +160,11 @@ fn what_does_not_fit_is_named() {
     refused(&with(&[("model.class_weights", "balanced")]), "a list of numbers, one for each label");
     let three = "[{ kind = 'flatten' }, { kind = 'linear', outputs = 3 }]";
     refused(&with(&[("model.layers", three)]), "expected a network of 4 outputs");
+    let sigmoid = "[{ kind = 'flatten' }, { kind = 'linear' }, { kind = 'sigmoid' }]";
+    refused(
+        &with(&[("model.layers", sigmoid)]),
+        "expected layers without the `sigmoid` at their end",
+    );
     // A model of classes for data of sets, and the other way.
     let recipe = with(&[("stop.epochs", "1")]);
     let mut model = Trainer::new(&recipe, &data, &workers).unwrap().model();

@@ -56,9 +56,10 @@ otherwise.
 
 The JSON object has images, loss, top1 and top5 (fractions), top_k (k, part; with --top-k),
 balanced_accuracy, macro_f1, auc (of two classes), ece (expected calibration error, 15 bins), collapsed
-(the number of a class that nearly all images are taken for), classes (name, precision, recall, f1,
-support), confusion (a row per class, a column for what it was taken for), mistakes (image, name of
-its picture, label, predicted, probability), and model, precision, weights, data, split, tta and
+(the number of a class that nearly all images are taken for; of several labels, how many labels nearly
+all are given, the same ones), classes (name, precision, recall, f1, support), confusion (a row per
+class, a column for what it was taken for), mistakes (image, name of its picture, label, predicted,
+probability), and model, precision, weights, data, split, tta and
 normalize. What is undefined is null. Where images may have several labels, top1 is the part of which
 each label is found and no other, macro_f1 and auc are means over the labels, classes have auc too, and
 top5, confusion and mistakes are null or empty.

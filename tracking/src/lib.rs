@@ -56,7 +56,7 @@ mod table;
 mod trained_on;
 
 pub use checkpoint::{Checkpoint, CheckpointError, Checkpoints};
-pub use collapse::advice_on_collapse;
+pub use collapse::{Collapse, advice_on_collapse};
 pub use compare::{CompareError, Comparison};
 pub use error::RunError;
 pub use log::{metrics, tensorboard};

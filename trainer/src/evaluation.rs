@@ -77,7 +77,7 @@ impl Evaluation {
         Evaluation { loss, accuracy, top5: None, metrics }
     }
 
-    /// The one class predicted for all images or nearly so: [`Metrics::collapsed`].
+    /// The one class predicted for all images or nearly so, or how many labels all are given: [`Metrics::collapsed`].
     pub fn collapsed(&self) -> Option<usize> {
         self.metrics.and_then(|metrics| metrics.collapsed)
     }

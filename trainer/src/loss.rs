@@ -2,7 +2,7 @@
 
 use crate::recipe::{ClassWeights, LossName, Recipe, RecipeError};
 use dataset::{Dataset, Split};
-use kernels::{Loss, LossKind};
+use kernels::{Activation, Loss, LossKind};
 use model::{Kind, Network, Softmax};
 
 /// The loss of a run on its data.
@@ -115,7 +115,14 @@ fn check_network(
     let outputs = network.classes();
     let last = network.layers().last().map(|layer| &layer.kind);
     let ends_in_logarithms = matches!(last, Some(Kind::Softmax(Softmax { log: true })));
+    let ends_in_sigmoid = matches!(last, Some(Kind::Activation(Activation::Sigmoid)));
     match loss {
+        // As for PyTorch's `BCELoss`. It would be a sigmoid of a sigmoid: never below 0.5, however sure of no.
+        LossName::Bce if ends_in_sigmoid => {
+            let expected = "layers without the `sigmoid` at their end: binary cross-entropy is of \
+                            logits, and has a sigmoid itself";
+            Err(RecipeError::value("model.loss", "\"bce\"", expected))
+        }
         LossName::Bce if labels == Some(outputs) => Ok(()),
         LossName::Bce if labels.is_some() => {
             let labels = labels.unwrap_or_default();

@@ -218,10 +218,10 @@ impl Job<'_> {
             .display(&mut *display)
             .record(trainer)?;
         drop(display);
-        if let Some(class) =
+        if let Some(collapse) =
             outcome.collapsed.as_ref().filter(|_| outcome.stop != Stop::Interrupted)
         {
-            complain("warning", &advice_on_collapse(class));
+            complain("warning", &advice_on_collapse(collapse));
         }
         if let Some(profile) = &outcome.profile {
             say(&format!("\n{profile}"));

@@ -197,6 +197,15 @@ trait Norm {
     fn shape(&self, x: Shape) -> Vec<usize> {
         vec![x[0]]
     }
+    /// What keeps it from normalising such images.
+    fn problem(&self, x: Shape) -> Option<String> {
+        match self.sets(x) {
+            NormSets::Groups(groups) if groups == 0 || !x[0].is_multiple_of(groups) => {
+                Some(format!("{groups} groups do not divide {} channels", x[0]))
+            }
+            _ => None,
+        }
+    }
 }
 
 impl Norm for GroupNorm {
@@ -231,6 +240,12 @@ impl Norm for InstanceNorm {
     fn settings(&self) -> (f32, bool) {
         (self.eps, self.affine)
     }
+
+    /// Whatever a lone pixel is, it would become zero. PyTorch refuses it too.
+    fn problem(&self, [_, height, width]: Shape) -> Option<String> {
+        let problem = "one pixel is its own mean and has no deviation: expected more pixels";
+        ([height, width] == [1, 1]).then(|| problem.to_owned())
+    }
 }
 
 fn parameters(norm: &impl Norm, x: Shape) -> Vec<Part> {
@@ -259,12 +274,7 @@ macro_rules! operations {
     ($($norm:ty, $onnx:path;)+) => {
         $(impl Operation for $norm {
             fn output(&self, x: &[Shape]) -> Result<Shape, String> {
-                match self.sets(x[0]) {
-                    NormSets::Groups(groups) if groups == 0 || !x[0][0].is_multiple_of(groups) => {
-                        Err(format!("{groups} groups do not divide {} channels", x[0][0]))
-                    }
-                    _ => Ok(x[0]),
-                }
+                self.problem(x[0]).map_or(Ok(x[0]), Err)
             }
 
             fn parameters(&self, x: &[Shape]) -> Vec<Part> {

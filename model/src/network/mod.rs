@@ -232,6 +232,13 @@ impl Network {
         }
     }
 
+    /// The places where a batch norm normalises, one that is used again included: the layer's name there, and the shape of
+    /// what it takes in and gives.
+    pub fn batch_norms(&self) -> impl Iterator<Item = (&str, [usize; 3])> {
+        let norms = self.nodes.iter().filter(|node| matches!(node.kind, Kind::BatchNorm2d(_)));
+        norms.map(|node| (&*node.name, node.shape))
+    }
+
     /// The name of the layer with this number.
     pub fn layer_name(&self, number: usize) -> &str {
         self.summaries.get(number).map_or("input", |s| &s.name)

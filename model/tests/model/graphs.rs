@@ -164,6 +164,12 @@ fn mistakes_in_graphs_are_named() {
         ),
         (with(vec![again("b")]), "layer 0 (b again): there is no layer `b` before it"),
         (
+            with(layers![global_avg_pool2d(), instance_norm()]),
+            "layer 1 (instance norm): one pixel is its own mean and has no deviation: expected more pixels; its input \
+             is 3×1×1",
+        ),
+        (with(layers![group_norm(2)]), "layer 0 (group norm, 2 groups): 2 groups do not divide 3"),
+        (
             with(layers![residual(vec![relu()], vec![]).named("r"), again("r")]),
             "layer 1 (r again): layer r is a block, and only a layer can be used again",
         ),

@@ -11,6 +11,7 @@ pub use super::measures::Measures;
 
 use super::appender::Appender;
 use super::tail::FromEnd;
+use crate::collapse::Collapse;
 use files::FileError;
 use serde::{Deserialize, Serialize};
 use std::fs::File;
@@ -119,8 +120,8 @@ pub struct Validation {
     /// The other measures.
     #[serde(flatten)]
     pub measures: Measures,
-    /// The one class predicted for every image or nearly so, though they are of several.
-    pub collapsed: Option<String>,
+    /// What is said of every image or nearly so, though they are of several classes or have other labels.
+    pub collapsed: Option<Collapse>,
     /// The time that it took.
     pub seconds: f64,
 }
@@ -179,7 +180,7 @@ pub struct End {
     /// See [`Validation::top5`].
     pub top5: Option<f64>,
     /// See [`Validation::collapsed`], of the last validation.
-    pub collapsed: Option<String>,
+    pub collapsed: Option<Collapse>,
     /// Time since the program was started, with everything.
     pub seconds: f64,
     /// The file of the trained network.

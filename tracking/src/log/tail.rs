@@ -2,6 +2,7 @@
 
 use super::from_end::LinesFromEnd;
 use super::metrics::{Epoch, Line, cannot_read};
+use crate::collapse::Collapse;
 use files::FileError;
 use std::path::Path;
 
@@ -11,7 +12,7 @@ pub(crate) struct Tail {
     /// The last complete epoch.
     pub epoch: Option<Epoch>,
     /// [`Validation::collapsed`] of the last validation.
-    pub collapsed: Option<String>,
+    pub collapsed: Option<Collapse>,
     /// The last lines, in order.
     pub lines: Vec<Line>,
     /// Whether there are others before them.

@@ -6,6 +6,7 @@ mod page;
 mod session;
 
 use crate::checkpoint::Checkpoints;
+use crate::collapse::Collapse;
 use crate::error::RunError;
 use crate::log::metrics::{self, Line};
 use crate::log::tail::Tail;
@@ -63,9 +64,9 @@ pub struct Outcome {
     pub step: usize,
     /// The last complete epoch, of this run or before it went on.
     pub epoch: Option<metrics::Epoch>,
-    /// The class that every image of the last validation is taken for, though they are of several: see
+    /// What is said of every image of the last validation, though they differ: see
     /// [`advice_on_collapse`](crate::advice_on_collapse).
-    pub collapsed: Option<String>,
+    pub collapsed: Option<Collapse>,
     /// The profile, if one was asked for.
     pub profile: Option<Profile>,
 }

@@ -4,6 +4,7 @@ use super::RunDisplay;
 use super::logs::{Logs, Pace, first, is_kept, now};
 use super::page::write_page;
 use crate::checkpoint::Checkpoints;
+use crate::collapse::Collapse;
 use crate::error::RunError;
 use crate::log::metrics::{self, Line, Measures};
 use crate::raster::Raster;
@@ -27,7 +28,7 @@ pub(super) struct Session<'r> {
     pub display: &'r mut dyn RunDisplay,
     pub pace: Pace,
     /// Of the last validation, of this run or before it went on.
-    pub collapsed: Option<String>,
+    pub collapsed: Option<Collapse>,
     /// The last that is complete, likewise.
     pub epoch: Option<metrics::Epoch>,
 }
@@ -178,8 +179,11 @@ impl Session<'_> {
         if validated.improved && selects {
             trainer.model().save(&self.directory.best())?;
         }
-        let class = |class: usize| trainer.data().class_names()[class].clone();
-        self.collapsed = found.collapsed().map(class);
+        let data = trainer.data();
+        self.collapsed = found.collapsed().map(|collapsed| match data.is_multi_label() {
+            true => Collapse::Labels(collapsed),
+            false => Collapse::Class(data.class_names()[collapsed].clone()),
+        });
         self.write(Line::Validation(metrics::Validation {
             epoch: validated.epoch,
             step,

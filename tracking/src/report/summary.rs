@@ -25,7 +25,7 @@ pub(super) fn html(report: &Report<'_>, history: &History<'_>) -> String {
 
 /// What a reader must know before the numbers.
 fn warning(history: &History<'_>) -> String {
-    let collapsed = history.end.and_then(|end| end.collapsed.as_deref()).map(advice_on_collapse);
+    let collapsed = history.end.and_then(|end| end.collapsed.as_ref()).map(advice_on_collapse);
     // Of every time that a run goes on, the last has found what those before have.
     let missing = history.start.and_then(|start| start.missing.as_ref());
     let missing = missing.map(|missing| format!("The logs were damaged: {missing} are missing"));

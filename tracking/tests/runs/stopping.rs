@@ -1,11 +1,11 @@
 //! When training ends, and what is left then.
 
 use crate::data::{self, Part, open};
-use dataset::Dataset;
+use dataset::{Dataset, Samples};
 use kernels::Isa;
 use tempfile::TempDir;
 use tracking::metrics::{End, Epoch, Line, Validation, read_metrics};
-use tracking::{Checkpoints, Destination, Recorder};
+use tracking::{Checkpoints, Collapse, Destination, Recorder};
 use trainer::{Recipe, Stop, Trainer, Workers};
 
 /// What a run has left: its lines, and the step of its last checkpoint.
@@ -183,6 +183,7 @@ fn a_network_that_tells_no_classes_apart_is_told() {
     let (_directory, data) = open(&part, None);
     let left = run(&data, &[("stop.epochs", "2")]);
     let class = left.end().collapsed.clone().expect("all images are taken for one class");
+    let Collapse::Class(class) = class else { panic!("{class:?}") };
     assert!(data.class_names().contains(&class), "{class}");
     assert!(left.validations().iter().all(|found| found.collapsed.is_some()));
     let report = left.report;
@@ -196,6 +197,32 @@ fn a_network_that_tells_no_classes_apart_is_told() {
     assert_eq!(run(&data, &[("stop.epochs", "1")]).end().collapsed, None);
     let (_directory, data) = images();
     let left = run(&data, &[]);
+    assert_eq!(left.end().collapsed, None);
+    assert!(!left.report.contains("every validation image"));
+}
+
+/// Labels, any of which an image may have: where images are all alike, all are given the same ones.
+#[test]
+fn a_network_that_tells_no_labels_apart_is_told() {
+    let names = ["sun", "sea", "sand"].map(str::to_owned);
+    let matrix: Vec<u8> = (0..120 * 3).map(|i| u8::from(i / 3 % (i % 3 + 2) == 0)).collect();
+    let shades: Vec<u8> =
+        matrix.chunks(3).flat_map(|row| vec![[7, 250][usize::from(row[0])]; 256]).collect();
+    let layers = "[{ kind = 'flatten' }, { kind = 'linear' }]";
+    let learn = |pixels: &[u8]| {
+        let samples = Samples::multi_label(pixels, &matrix);
+        let data = Dataset::in_memory([1, 16, 16], &names, samples, None).unwrap();
+        let settings = [("model.loss", "bce"), ("model.layers", layers), ("data.validation", "40")];
+        run(&data, &[&settings[..], &[("stop.epochs", "4"), ("optimizer.lr", "0.01")]].concat())
+    };
+    let left = learn(&vec![7; 120 * 256]);
+    let Some(Collapse::Labels(given)) = left.end().collapsed else { panic!("{:?}", left.end()) };
+    assert!(given <= 3);
+    assert!(left.report.contains("every validation image is given"), "{given}");
+    assert!(left.report.contains("the network tells no images apart"));
+
+    // Images that show whether they have the first of their labels.
+    let left = learn(&shades);
     assert_eq!(left.end().collapsed, None);
     assert!(!left.report.contains("every validation image"));
 }

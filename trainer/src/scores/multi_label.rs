@@ -62,8 +62,22 @@ impl Answers {
             macro_f1: some(&f1).unwrap_or(0.0),
             auc: some(&auc),
             ece: calibration_error(2, self.all()),
-            collapsed: None,
+            collapsed: self.collapsed(&each),
         }
+    }
+
+    /// How many labels all images are given, or nearly so, if these are the same ones though they have others: each
+    /// answer has collapsed, or is always the same where the truth is.
+    fn collapsed(&self, each: &[Metrics]) -> Option<usize> {
+        let images = self.truth.len() / self.labels;
+        let counts: Vec<Counts> = (0..self.labels).map(|label| self.counts(label)).collect();
+        let differ = counts.iter().any(|c| 0 < c.support && c.support < images);
+        let is_same = |(metrics, c): (&Metrics, &Counts)| {
+            metrics.collapsed.is_some() || c.predicted == 0 || c.predicted == images
+        };
+        let are_same = each.iter().zip(&counts).all(is_same);
+        let given = counts.iter().filter(|c| 2 * c.predicted > images).count();
+        (differ && are_same).then_some(given)
     }
 
     fn counts(&self, label: usize) -> Counts {
@@ -194,5 +208,29 @@ mod tests {
         answers.push(&[0, 0], [-1.0, -2.0].into_iter());
         let scores = answers.scores(&["a", "b"].map(str::to_owned));
         assert_eq!((scores.top1, scores.metrics.macro_f1, scores.metrics.auc), (1.0, 0.0, None));
+        assert_eq!(scores.metrics.collapsed, None, "the images are all alike");
+    }
+
+    /// Of forty images, of which the first ten have a, all have b, and none has c.
+    #[test]
+    fn the_same_answers_for_all_are_a_collapse() {
+        let found = |said: &dyn Fn(usize) -> [bool; 3]| {
+            let mut answers = Answers::new(3);
+            for image in 0..40 {
+                let logits = said(image).map(|yes| if yes { 1.0 } else { -1.0 });
+                answers.push(&[u8::from(image < 10), 1, 0], logits.into_iter());
+            }
+            answers.metrics().collapsed
+        };
+        assert_eq!(found(&|_| [false, true, false]), Some(1));
+        assert_eq!(found(&|_| [true, true, false]), Some(2));
+        assert_eq!(found(&|_| [false, false, false]), Some(0));
+        // Answers that differ with the images, be they right or not.
+        assert_eq!(found(&|image| [image < 10, true, false]), None);
+        assert_eq!(found(&|image| [image == 39, true, false]), None);
+        assert_eq!(found(&|image| [false, true, image == 0]), None);
+        assert_eq!(found(&|image| [false, image != 0, false]), None);
+        // One image of forty is fewer than a twentieth of the thirty that have no a.
+        assert_eq!(found(&|image| [image != 0, true, false]), Some(2));
     }
 }

@@ -8,7 +8,7 @@
 use crate::error::TrainError;
 use crate::recipe::Recipe;
 use kernels::LANES;
-use model::{Network, Role};
+use model::Network;
 
 /// Sizes that are tried for the advice.
 const TRIED: usize = 64;
@@ -65,20 +65,15 @@ fn has_lone(batch: usize, shard: usize) -> bool {
     batch % shard == 1
 }
 
-/// The first batch norm whose input has one pixel.
+/// The first place where a batch norm sees one pixel: one that is used again may see planes of several sizes.
 fn one_pixel_norm(network: &Network) -> Option<&str> {
-    let norms = network.parameters().iter().filter(|p| p.role == Role::RunningMean);
-    let mut layers = norms.filter_map(|p| p.name.rsplit_once('.').map(|(layer, _)| layer));
-    layers.find(|layer| {
-        let summary = network.summaries().iter().find(|summary| summary.name == **layer);
-        summary.is_some_and(|summary| summary.output[1..] == [1, 1])
-    })
+    network.batch_norms().find(|(_, shape)| shape[1..] == [1, 1]).map(|(layer, _)| layer)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use model::{batch_norm2d, conv2d, flatten, global_avg_pool2d, layers, linear, relu};
+    use model::{again, batch_norm2d, conv2d, flatten, global_avg_pool2d, layers, linear, relu};
 
     fn network(pixels: bool) -> Network {
         let norm = layers![batch_norm2d(), relu()];
@@ -116,5 +111,24 @@ mod tests {
             assert!(found.contains(advice), "{found}");
             assert!(found.starts_with("batch norm 2 sees one pixel per channel"), "{found}");
         }
+    }
+    /// One batch norm behind a convolution, over its planes, and again behind the pool, over one pixel.
+    #[test]
+    fn every_place_of_a_batch_norm_counts() {
+        let shared = |second: Vec<_>| {
+            let first = layers![conv2d(4, 3), batch_norm2d().affine(false).named("norm"), relu()];
+            let end = layers![global_avg_pool2d().named("end"), flatten(), linear(3)];
+            Network::new([1, 8, 8], &[first, second, end].concat()).unwrap()
+        };
+        let pooled = shared(layers![global_avg_pool2d(), again("norm").named("pooled")]);
+        let mut recipe = Recipe::default();
+        recipe.data.batch_size = 1;
+        let error = check_run(&recipe, &pooled, 10).unwrap_err().to_string();
+        assert!(error.starts_with("batch norm pooled sees one pixel per channel"), "{error}");
+        let error = check_batch(&pooled, 33, 32).unwrap_err().to_string();
+        assert!(error.starts_with("batch norm pooled sees one pixel per channel"), "{error}");
+        assert!(check_batch(&pooled, 34, 32).is_ok());
+        let planes = shared(layers![again("norm")]);
+        assert!(check_run(&recipe, &planes, 10).is_ok(), "more pixels than one at both places");
     }
 }
