@@ -99,7 +99,8 @@ fn planted_faults_are_found() {
         let (_, rest) = text.split_once("size = ")?;
         rest.split(|c: char| !c.is_ascii_digit()).next()?.parse::<u64>().ok()
     };
-    let faults: [(&str, &dyn Fn(&[u8]) -> bool); 5] = [
+    type Fault<'a> = &'a dyn Fn(&[u8]) -> bool;
+    let faults: [(&str, Fault<'_>); 5] = [
         ("a large length", &|bytes| {
             bytes.first_chunk().is_some_and(|n| u32::from_be_bytes(*n) > 1 << 30)
         }),
