@@ -1,30 +1,5 @@
-//! A recipe, and after a line `---` what `--set` is given.
 #![no_main]
 
-use libfuzzer_sys::fuzz_target;
-use support::refused;
-use trainer::Recipe;
-
-fuzz_target!(|bytes: &[u8]| {
-    let Ok(text) = std::str::from_utf8(bytes) else { return };
-    // Another file: a target of its own, and it could be a pipe.
-    if text.contains("weights") {
-        return;
-    }
-    let (recipe, settings) = text.split_once("\n---\n").unwrap_or((text, ""));
-    let settings: Vec<(String, String)> = settings
-        .lines()
-        .filter_map(|line| line.split_once('='))
-        .map(|(field, value)| (field.trim().to_owned(), value.to_owned()))
-        .collect();
-    match Recipe::parse("own.toml", recipe, &settings) {
-        Ok(recipe) => {
-            let text = recipe.to_toml();
-            let again = Recipe::parse("recipe.toml", &text, &[]).expect("what was written is read");
-            assert_eq!(again.to_toml(), text);
-            assert_eq!(recipe.difference(&again, &[]), None);
-            assert!(recipe.shard() > 0);
-        }
-        Err(error) => refused(error),
-    }
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    targets::recipe::target(bytes);
 });

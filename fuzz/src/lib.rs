@@ -1,23 +1,54 @@
-//! What the targets have in common: a place for files in memory, and what must hold of every message.
+//! Whatever comes in, it is taken or refused by a message of one line: a function for each kind of input, which takes
+//! any bytes, says whether they were taken, and panics where something is wrong. Here is what they have in common: a place for files in memory, and
+//! what must hold of every message and model.
+
+pub mod checkpoint;
+pub mod gzip;
+pub mod idx;
+pub mod import;
+pub mod layers;
+mod onnx;
+pub mod pickle;
+pub mod picture;
+pub mod recipe;
+pub mod sweep;
+pub mod tensors;
 
 use kernels::Isa;
-use model::{Limits, Model};
-use prost::Message;
+use model::tensors::TensorFile;
+use model::{Limits, Model, StateDict, Usage};
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::{env, fs, process};
 use trainer::{Predictor, Workers};
 
-/// A directory of this process, in memory where there is one for files in memory.
-pub fn directory() -> &'static Path {
-    static DIRECTORY: LazyLock<PathBuf> = LazyLock::new(|| {
+/// A directory of a thread, deleted when the thread ends.
+struct Place(PathBuf);
+
+impl Place {
+    /// In memory, where there is a place for files in memory.
+    fn new() -> Place {
+        static MADE: AtomicUsize = AtomicUsize::new(0);
         let memory = Path::new("/dev/shm");
         let place = if memory.is_dir() { memory.to_owned() } else { env::temp_dir() };
-        let directory = place.join(format!("bobbin-fuzz-{}", process::id()));
+        let number = MADE.fetch_add(1, Relaxed);
+        let directory = place.join(format!("bobbin-fuzz-{}-{number}", process::id()));
         fs::create_dir_all(&directory).expect("a directory");
-        directory
-    });
-    &DIRECTORY
+        Place(directory)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// The directory of this thread: targets that run side by side do not see each other's files.
+pub fn directory() -> PathBuf {
+    thread_local!(static PLACE: Place = Place::new());
+    PLACE.with(|place| place.0.clone())
 }
 
 /// A file with this content.
@@ -27,10 +58,23 @@ pub fn file(name: &str, bytes: &[u8]) -> PathBuf {
     path
 }
 
-/// Whatever is wrong is said on one line.
-pub fn refused(error: impl ToString) {
+/// What a target returns of an input that is not taken. Whatever is wrong is said on one line.
+pub fn refused(error: impl ToString) -> bool {
     let message = error.to_string();
     assert!(!message.is_empty() && !message.contains('\n'), "{message:?}");
+    false
+}
+
+/// Whether tensors become a model of a preset.
+pub fn become_preset(tensors: &TensorFile) -> bool {
+    let input = [1, 28, 28];
+    match StateDict::of(tensors).matching_preset(input) {
+        Ok(architecture) => {
+            let usage = Usage { input, classes: None, mean: vec![0.0], std: vec![1.0] };
+            Model::from_state_dict(tensors, &architecture, usage).map_or_else(refused, |_| true)
+        }
+        Err(error) => refused(error),
+    }
 }
 
 /// Limits so low that what is within them is run in no time.
@@ -42,13 +86,15 @@ pub fn low() -> Limits {
     limits
 }
 
-/// One thread.
-pub static WORKERS: LazyLock<Workers> =
-    LazyLock::new(|| Workers::new(Isa::detect(), 1).expect("a thread"));
+/// One thread, on the SIMD path that `BOBBIN_ISA` asks for.
+pub static WORKERS: LazyLock<Workers> = LazyLock::new(|| {
+    let isa = Isa::from_env().expect("the name of a path");
+    Workers::new(isa, 1).expect("a thread")
+});
 
 /// Two images through a small model, and the model as ONNX, whose graph must be whole. It is kept where
 /// `BOBBIN_FUZZ_ONNX` says, for another reader.
-pub fn run(model: &Model) {
+pub fn run(model: &Model) -> bool {
     let image = vec![77; model.network.input().iter().product()];
     let mut logits = vec![0.0; 2 * model.network.classes()];
     let predictor = match Predictor::new(model, &WORKERS) {
@@ -60,65 +106,12 @@ pub fn run(model: &Model) {
     assert!(a.iter().zip(b).all(|(a, b)| a.to_bits() == b.to_bits() || a.is_nan() && b.is_nan()));
     for fold in [false, true] {
         let bytes = model.to_onnx(fold).expect("the predictor has checked the statistics");
-        check_onnx(&bytes);
+        onnx::check(&bytes);
         if let Some(place) = env::var_os("BOBBIN_FUZZ_ONNX") {
             let sum =
                 bytes.iter().fold(0u64, |sum, b| sum.wrapping_mul(31).wrapping_add((*b).into()));
             fs::write(Path::new(&place).join(format!("{sum:016x}.onnx")), bytes).expect("a file");
         }
     }
-}
-
-/// Of a message of ONNX what is looked at; <https://github.com/onnx/onnx/blob/main/onnx/onnx.proto>.
-#[derive(Clone, PartialEq, Message)]
-struct OnnxModel {
-    #[prost(message, optional, tag = "7")]
-    graph: Option<OnnxGraph>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct OnnxGraph {
-    #[prost(message, repeated, tag = "1")]
-    node: Vec<OnnxNode>,
-    #[prost(message, repeated, tag = "5")]
-    initializer: Vec<OnnxTensor>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct OnnxNode {
-    #[prost(string, repeated, tag = "1")]
-    input: Vec<String>,
-    #[prost(string, repeated, tag = "2")]
-    output: Vec<String>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct OnnxTensor {
-    #[prost(int64, repeated, tag = "1")]
-    dims: Vec<i64>,
-    #[prost(bytes = "vec", tag = "9")]
-    raw_data: Vec<u8>,
-    #[prost(string, tag = "8")]
-    name: String,
-}
-
-/// Every input has been made before, every name once, and the logits are among them.
-fn check_onnx(bytes: &[u8]) {
-    let graph = OnnxModel::decode(bytes).expect("a message").graph.expect("a graph");
-    let mut known = std::collections::HashSet::from(["image".to_owned()]);
-    for tensor in graph.initializer {
-        let elements = tensor.dims.iter().product::<i64>() as usize;
-        let bytes = tensor.raw_data.len();
-        assert!(bytes == 4 * elements || bytes == 8 * elements || bytes == 0, "{}", tensor.name);
-        assert!(known.insert(tensor.name.clone()), "{} twice", tensor.name);
-    }
-    for node in graph.node {
-        for input in node.input {
-            assert!(input.is_empty() || known.contains(&input), "{input} is not there");
-        }
-        for output in node.output {
-            assert!(known.insert(output.clone()), "{output} twice");
-        }
-    }
-    assert!(known.contains("logits"));
+    true
 }

@@ -9,7 +9,7 @@ use image::{ColorType, DynamicImage, ImageDecoder, ImageFormat, ImageReader, Lim
 use image::{GrayImage, RgbImage, RgbaImage};
 use std::fmt::Display;
 use std::fs::{self, File};
-use std::io::{Cursor, Read};
+use std::io::{self, Cursor, ErrorKind, Read};
 use std::path::Path;
 use thiserror::Error;
 
@@ -73,9 +73,18 @@ impl Picture {
         then: impl FnOnce(Picture) -> T,
     ) -> Result<T, PictureError> {
         let error = |problem| PictureError::new(&path.display().to_string(), problem);
-        let cannot = |cause| error(format!("cannot read: {}", files::of_link(path, cause)));
+        // Of a link to nothing, and of what nobody may read, this is so the next time too: the file is no picture.
+        // Otherwise it says nothing of the file.
+        let cannot = |cause: io::Error, is_lasting: bool| {
+            let known = [ErrorKind::NotFound, ErrorKind::PermissionDenied].contains(&cause.kind());
+            let cause = files::of_link(path, cause);
+            match is_lasting || known {
+                true => error(format!("cannot read: {cause}")),
+                false => PictureError::of_system(&path.display().to_string(), &cause),
+            }
+        };
         // Asked before opening, because opening a pipe would wait for a writer.
-        let metadata = fs::metadata(path).map_err(cannot)?;
+        let metadata = fs::metadata(path).map_err(|cause| cannot(cause, path.is_symlink()))?;
         if metadata.is_dir() {
             let all = path.join("*");
             let problem = format!(
@@ -88,7 +97,7 @@ impl Picture {
             return Err(error("found a device, expected a picture".into()));
         }
         let name = path.display().to_string();
-        let file = File::open(path).map_err(cannot)?;
+        let file = File::open(path).map_err(|cause| cannot(cause, false))?;
         decoded(file, Some(metadata.len()), &name, rows, Budgets::of_process(), then)
     }
 
@@ -349,7 +358,6 @@ fn bound(budget: &Budget) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io;
 
     /// A disk that fails after two bytes.
     struct Failing(usize);

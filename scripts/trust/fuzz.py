@@ -132,7 +132,8 @@ class Fuzzing:
             self.running.add(process)
             out, said = process.communicate()
             self.running.remove(process)
-        shutil.rmtree(f"/dev/shm/bobbin-fuzz-{process.pid}", ignore_errors=True)
+        for left in Path("/dev/shm").glob(f"bobbin-fuzz-{process.pid}-*"):
+            shutil.rmtree(left, ignore_errors=True)
         return process.returncode, said, out
 
     def rows(self) -> tuple[int, str]:

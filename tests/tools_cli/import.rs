@@ -14,7 +14,7 @@ use std::process::Stdio;
 mod shop_pictures;
 
 /// Two classes of flat pictures, ten red and five blue, in folders and below.
-fn flat(scratch: &Scratch) {
+pub fn flat(scratch: &Scratch) {
     fs::create_dir_all(scratch.work("pictures/red/deep/er")).unwrap();
     fs::create_dir_all(scratch.work("pictures/Blue things")).unwrap();
     for i in 0..10u32 {
@@ -36,7 +36,7 @@ fn open(scratch: &Scratch, name: &str) -> Dataset {
     Dataset::open(&Source::new(scratch.work(name))).unwrap()
 }
 
-fn bytes(folder: &Path) -> Vec<(String, Vec<u8>)> {
+pub fn bytes(folder: &Path) -> Vec<(String, Vec<u8>)> {
     names(folder)
         .into_iter()
         .map(|name| (name.clone(), fs::read(folder.join(name)).unwrap()))

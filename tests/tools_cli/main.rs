@@ -15,4 +15,6 @@ mod preparation;
 #[path = "../support/scratch.rs"]
 mod scratch;
 mod sources;
+#[cfg(unix)]
+mod surroundings;
 mod verify;

@@ -16,3 +16,5 @@ mod same;
 #[path = "../support/scratch.rs"]
 mod scratch;
 mod shown;
+#[cfg(unix)]
+mod surroundings;

@@ -28,6 +28,11 @@ impl Interrupt {
     /// that starts a program in the background, want it to go on. A file that grows beyond its limit is an error of
     /// writing, not the end.
     pub fn watch() -> io::Result<Interrupt> {
+        let cannot = |error: io::Error| format!("signals cannot be watched for: {error}");
+        Interrupt::start().map_err(|error| io::Error::new(error.kind(), cannot(error)))
+    }
+
+    fn start() -> io::Result<Interrupt> {
         let (flag, signal) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU8::new(0)));
         let watched = [SIGINT, SIGTERM, SIGHUP].into_iter().filter(|&signal| !is_ignored(signal));
         let mut signals = Signals::new(watched)?;

@@ -4,6 +4,9 @@ use crate::cli::{Failure, Kind, print_object, record};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::io::{self, Write};
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::thread;
+use std::time::Duration;
 
 /// The allocator of the programs: the system's, but a request that is refused ends the program in good order.
 ///
@@ -44,25 +47,35 @@ fn granted(memory: *mut u8, size: usize) -> *mut u8 {
     memory
 }
 
-/// Says what is missing and ends the process.
+/// Says what is missing and ends the process. Of threads that run out together one says it.
 #[cold]
 fn end(size: usize) -> ! {
     thread_local!(static ENDING: Cell<bool> = const { Cell::new(false) });
+    static TOLD: AtomicBool = AtomicBool::new(false);
     // Telling takes some memory too: a little is mostly there when a lot is not.
-    if !ENDING.try_with(|ending| ending.replace(true)).unwrap_or(true) {
-        // No lock of this thread's own: standard error has none that is held while memory is asked for.
-        let _ = writeln!(
-            io::stderr(),
-            "error: out of memory: {size} bytes more cannot be had; less is needed with fewer --threads, smaller \
-             images or a smaller network"
-        );
-        let failure =
-            Failure::new(Kind::Other, format!("out of memory: {size} bytes more cannot be had"));
-        record(&failure);
-        print_object(&failure);
+    if ENDING.try_with(|ending| ending.replace(true)).unwrap_or(true) {
+        leave();
     }
+    if TOLD.swap(true, SeqCst) {
+        // Whoever tells ends the process, unless it waits for what this thread holds.
+        thread::sleep(PATIENCE);
+        leave();
+    }
+    // No lock of this thread's own: standard error has none that is held while memory is asked for.
+    let _ = writeln!(
+        io::stderr(),
+        "error: out of memory: {size} bytes more cannot be had; less is needed with fewer --threads, smaller images \
+         or a smaller network"
+    );
+    let failure =
+        Failure::new(Kind::Other, format!("out of memory: {size} bytes more cannot be had"));
+    record(&failure);
+    print_object(&failure);
     leave()
 }
+
+/// How long a message and a record may take.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Ends the process without the destructors of what may be half done.
 fn leave() -> ! {

@@ -81,18 +81,13 @@ impl Job<'_> {
 
     /// The recipe with the files that the command names, wherever it is run from again.
     pub fn own(&self, mut recipe: Recipe) -> Result<Recipe, Failure> {
-        // Of a directory that is not called in UTF-8 a path may lead out again.
-        let absolute = |path: &PathBuf| -> Result<PathBuf, Failure> {
-            let absolute = std::path::absolute(path).map_err(run)?;
-            let resolved = absolute.canonicalize().ok().filter(|path| path.to_str().is_some());
-            Ok(resolved.filter(|_| absolute.to_str().is_none()).unwrap_or(absolute))
-        };
         let set = self.arguments.fields.sets("data.directory");
         if let Some(directory) = self.arguments.data.as_ref().filter(|_| !set) {
-            recipe.data.directory = Some(absolute(directory)?);
+            recipe.data.directory = Some(directory.clone());
         }
-        for path in [&mut recipe.data.directory, &mut recipe.model.weights] {
-            *path = path.as_ref().map(absolute).transpose()?;
+        let files = [("--data", &mut recipe.data.directory), ("--init", &mut recipe.model.weights)];
+        for (flag, path) in files {
+            *path = path.as_ref().map(|path| absolute(flag, path)).transpose()?;
         }
         for (flag, path) in [("--data", &recipe.data.directory), ("--init", &recipe.model.weights)]
         {
@@ -312,6 +307,20 @@ impl Job<'_> {
         let train = self.called.words("train");
         (begun && !several).then(|| format!("; go on with: {train} {}", self.to_go_on(now)))
     }
+}
+
+/// The path from the root, which leads to the same place from anywhere.
+fn absolute(flag: &str, path: &Path) -> Result<PathBuf, Failure> {
+    if path.as_os_str().is_empty() {
+        return Err(usage(format!("{flag}: found an empty path, expected a file or directory")));
+    }
+    let absolute = std::path::absolute(path).map_err(|error| {
+        let (path, problem) = (path.display(), "the current directory cannot be found");
+        Failure::new(Kind::File, format!("{flag}: {path}: {problem}: {error}"))
+    })?;
+    // Of a directory that is not called in UTF-8 a path may lead out again.
+    let resolved = absolute.canonicalize().ok().filter(|path| path.to_str().is_some());
+    Ok(resolved.filter(|_| absolute.to_str().is_none()).unwrap_or(absolute))
 }
 
 /// The preset that the weights of a recipe are for, if it is another than that of the recipe: those of PyTorch

@@ -180,6 +180,7 @@ fn what_wrapping_and_old_versions_change() {
     let model = |tensors: &[Tensor]| {
         with(tensors, |file| Model::from_state_dict(file, &architecture, usage()))
     };
+    let whole = tensors.clone();
     tensors.retain(|tensor| !tensor.0.ends_with("num_batches_tracked"));
     assert_eq!(model(&tensors).unwrap().weights[..], weights[..]);
     for wrapper in [
@@ -195,8 +196,13 @@ fn what_wrapping_and_old_versions_change() {
         "0.",
         "0.0.",
     ] {
-        let mut wrapped = tensors.clone();
-        wrapped.iter_mut().for_each(|tensor| tensor.0.insert_str(0, wrapper));
+        let wrap = |tensors: &[Tensor]| -> Vec<Tensor> {
+            let mut wrapped = tensors.to_vec();
+            wrapped.iter_mut().for_each(|tensor| tensor.0.insert_str(0, wrapper));
+            wrapped
+        };
+        assert_eq!(model(&wrap(&whole)).unwrap().weights[..], weights[..], "{wrapper}");
+        let mut wrapped = wrap(&tensors);
         assert_eq!(model(&wrapped).unwrap().weights[..], weights[..], "{wrapper}");
         let found = with(&wrapped, |file| StateDict::of(file).matching_preset([1, 28, 28]));
         assert_eq!(found.unwrap().name, "cnn-bn", "{wrapper}");

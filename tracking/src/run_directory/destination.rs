@@ -53,7 +53,10 @@ impl Destination {
     pub fn make(&self, recipe: &Recipe) -> Result<RunDirectory, RunDirectoryError> {
         let mut made = Made::default();
         let directory = RunDirectory::new(&self.place(&mut made)?);
-        directory.lock()?;
+        // Of several that have found no directory one has it by now: it stays, whoever made it.
+        directory.lock().inspect_err(|_| made.leave())?;
+        // What an error removes, it removes before the lock ends: nobody else is in it yet.
+        let mut made = made;
         directory.check_place()?;
         check_free(directory.path(), self.replace)?;
         directory.clear()?;
@@ -118,6 +121,11 @@ impl Made {
         self.0.extend(missing.map(Path::to_path_buf));
         self.0.reverse();
         fs::create_dir_all(path).map_err(cannot)
+    }
+
+    /// All of them stay, as they are another's.
+    fn leave(&mut self) {
+        self.0.clear();
     }
 
     /// All of them stay, this one last, also after a power cut.

@@ -57,6 +57,35 @@ fn what_is_no_run_is_not_replaced() {
     assert_eq!(names(&path), [RECIPE]);
 }
 
+/// Whoever made the directory, one of them has it in the end, and those that have not leave it to that one.
+#[test]
+#[cfg(unix)]
+fn of_those_that_begin_together_one_has_the_directory() {
+    let (_guard, path) = scratch();
+    for round in 0..60 {
+        let out = path.join(format!("{round}/run"));
+        let together = std::sync::Barrier::new(4);
+        let begin = || {
+            let destination = Destination::at(&out, false).unwrap();
+            together.wait();
+            let made = destination.make(&Recipe::default());
+            // Held until all have tried.
+            together.wait();
+            made.map(drop).map_err(|error| error.to_string())
+        };
+        let ended: Vec<_> = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..4).map(|_| scope.spawn(begin)).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        assert_eq!(ended.iter().filter(|end| end.is_ok()).count(), 1, "{ended:?}");
+        assert_eq!(names(&out), [RECIPE], "{ended:?}");
+        for error in ended.into_iter().filter_map(Result::err) {
+            let known = ["a run is going on in it", "exists and is not empty"];
+            assert!(known.iter().any(|words| error.contains(words)), "{error}");
+        }
+    }
+}
+
 /// A lock is of what has opened the directory, so one process can stand for two.
 #[test]
 #[cfg(unix)]

@@ -89,6 +89,22 @@ fn exchanged_names_are_noticed() {
     }
 }
 
+/// So many epochs that the number of their steps is the right one modulo 2⁶⁴.
+#[test]
+fn a_position_beyond_all_numbers_is_refused() {
+    let scratch = TempDir::new().unwrap();
+    let path = scratch.path().join("run");
+    let (_guard, data, recipe) = interrupted(&path);
+    let workers = workers(1);
+    let mut state = Checkpoint::read(&file(&path, 10)).unwrap().state().unwrap();
+    let steps_per_epoch = Trainer::new(&recipe, &data, &workers).unwrap().steps_per_epoch();
+    let steps = (1u128 << 64) + 10;
+    state.progress.epoch = (steps / steps_per_epoch as u128) as usize;
+    state.progress.batch = (steps % steps_per_epoch as u128) as usize;
+    let error = Trainer::resume(&recipe, &data, &workers, state).err().unwrap().to_string();
+    assert!(error.contains("0010.safetensors: step 10 is not batch "), "{error}");
+}
+
 #[test]
 fn a_checkpoint_that_cannot_be_restored_is_passed_over() {
     let scratch = TempDir::new().unwrap();

@@ -33,8 +33,9 @@ impl Trainer<'_> {
         let names = self.check_lengths(state)?;
         let Progress { step, epoch, batch, .. } = state.progress;
         let steps_per_epoch = self.plan.steps_per_epoch;
-        if step != epoch * steps_per_epoch + batch || batch >= steps_per_epoch {
-            let (origin, epoch) = (origin(), epoch + 1);
+        let steps = epoch.checked_mul(steps_per_epoch).and_then(|steps| steps.checked_add(batch));
+        if steps != Some(step) || batch >= steps_per_epoch {
+            let (origin, epoch) = (origin(), epoch.saturating_add(1));
             return Err(RestoreError::Position { origin, step, batch, epoch, steps_per_epoch });
         }
         self.take_over(state, &names);
