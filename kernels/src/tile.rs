@@ -46,6 +46,7 @@ pub(crate) const fn occurs<S: Simd>(accumulators: usize, rows: usize, columns: u
 
 /// Cuts `0..total` into the fewest pieces of at most `most`, as equal as can be: a remainder that
 /// filled its tile badly would cost as much as a full one.
+#[inline(always)]
 pub(crate) fn split(total: usize, most: usize) -> impl Iterator<Item = (usize, usize)> {
     let pieces = total.div_ceil(most);
     let (least, longer) = (total / pieces.max(1), total % pieces.max(1));

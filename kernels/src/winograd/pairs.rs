@@ -53,51 +53,49 @@ pub(super) unsafe fn input_pairs<S: Simd, A: Bf16<S>>(
 unsafe fn input_row<S: Simd, A: Bf16<S>>(
     path: (S, A),
     elements: &Elements<'_>,
-    lines: [[&[Vector]; SIDE]; 2],
+    [even, odd]: [[&[Vector]; SIDE]; 2],
     v: *mut f32,
 ) {
-    let s = path.0;
-    let of = |a: usize, b: usize| lines.map(|lines| [lines[a], lines[b]]);
     // SAFETY: the caller's promise.
     unsafe {
-        elements_row(path, elements, 0, of(0, 2), v, |a, b| s.sub(a, b));
-        elements_row(path, elements, 1, of(1, 2), v, |a, b| s.add(a, b));
-        elements_row(path, elements, 2, of(2, 1), v, |a, b| s.sub(a, b));
-        elements_row(path, elements, 3, of(1, 3), v, |a, b| s.sub(a, b));
+        let lines = [[even[0], even[2]], [odd[0], odd[2]]];
+        elements_row::<S, A, false>(path, elements, (0, lines), v);
+        let lines = [[even[1], even[2]], [odd[1], odd[2]]];
+        elements_row::<S, A, true>(path, elements, (1, lines), v);
+        let lines = [[even[2], even[1]], [odd[2], odd[1]]];
+        elements_row::<S, A, false>(path, elements, (2, lines), v);
+        let lines = [[even[1], even[3]], [odd[1], odd[3]]];
+        elements_row::<S, A, false>(path, elements, (3, lines), v);
     }
 }
 
-/// Row `i` of the elements, of which `join` makes `Bᵀ d` out of two lines of each channel. Neighbours share two
-/// columns, so a column is joined once.
+/// Row `i` of the elements, whose `Bᵀ d` is the sum of two lines of each channel, or their difference. Neighbours share
+/// two columns, so a column is joined once.
 ///
 /// # Safety
 /// As for [`input_row`].
 #[inline(always)]
-unsafe fn elements_row<S: Simd, A: Bf16<S>>(
+unsafe fn elements_row<S: Simd, A: Bf16<S>, const SUM: bool>(
     (s, arithmetic): (S, A),
     elements: &Elements<'_>,
-    i: usize,
-    lines: [[&[Vector]; 2]; 2],
+    (i, lines): (usize, [[&[Vector]; 2]; 2]),
     v: *mut f32,
-    join: impl Fn(S::Vector, S::Vector) -> S::Vector,
 ) {
     let Elements { stride, tiles, .. } = elements;
     let width = tiles.planes.size()[1];
-    let column = |x: usize| {
-        if x >= width {
-            return [s.zero(); 2];
-        }
-        lines.map(|[first, second]| join(s.load(&first[x]), s.load(&second[x])))
-    };
     // SAFETY: `Elements` has room for all elements.
     let mut v = unsafe { v.add(SIDE * i * stride * LANES) };
     let mut at = (2 * tiles.strip.columns.start).wrapping_sub(tiles.padding[1]);
-    let (mut a, mut b) = (column(at), column(at.wrapping_add(1)));
+    let mut a = column::<S, SUM>(s, &lines, at, width);
+    let mut b = column::<S, SUM>(s, &lines, at.wrapping_add(1), width);
     for _ in tiles.strip.columns.clone() {
         at = at.wrapping_add(2);
-        let (c, d) = (column(at), column(at.wrapping_add(1)));
-        let both = [0, 1]
-            .map(|n| [s.sub(a[n], c[n]), s.add(b[n], c[n]), s.sub(c[n], b[n]), s.sub(b[n], d[n])]);
+        let c = column::<S, SUM>(s, &lines, at, width);
+        let d = column::<S, SUM>(s, &lines, at.wrapping_add(1), width);
+        let mut both = [[s.zero(); SIDE]; 2];
+        for n in 0..2 {
+            both[n] = [s.sub(a[n], c[n]), s.add(b[n], c[n]), s.sub(c[n], b[n]), s.sub(b[n], d[n])];
+        }
         for j in 0..SIDE {
             let packed = arithmetic.pack(s, both[0][j], both[1][j]);
             // SAFETY: the tile is one of the row, and `Elements` has room for all elements.
@@ -107,6 +105,24 @@ unsafe fn elements_row<S: Simd, A: Bf16<S>>(
         // SAFETY: the next tile of the row, or its end.
         v = unsafe { v.add(LANES) };
     }
+}
+
+/// A column of two lines of both channels, joined; zeros outside of the plane.
+#[inline(always)]
+fn column<S: Simd, const SUM: bool>(
+    s: S,
+    lines: &[[&[Vector]; 2]; 2],
+    x: usize,
+    width: usize,
+) -> [S::Vector; 2] {
+    let mut joined = [s.zero(); 2];
+    if x < width {
+        for n in 0..2 {
+            let (first, second) = (s.load(&lines[n][0][x]), s.load(&lines[n][1][x]));
+            joined[n] = if SUM { s.add(first, second) } else { s.sub(first, second) };
+        }
+    }
+    joined
 }
 
 /// Floats of an element of sixteen images in pairs.
