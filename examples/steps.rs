@@ -1,12 +1,13 @@
-//! Twenty steps of training a preset from given weights, on batches of four images in the order of their file, nothing
-//! dropped: what another program can repeat, as `scripts/interop/steps_check.py` does.
+//! Twenty steps of training a preset on batches of four images in the order of their file, nothing dropped: what another
+//! program can repeat, as `scripts/interop/steps_check.py` does. Prints the loss of each batch before its step.
 //!
 //! ```text
+//! cargo run --release --example steps                                LeNet on Fashion-MNIST, from weights of chance
 //! cargo run --release --example steps -- resnet18 DIRECTORY 1e-5
 //! ```
 //!
-//! Reads the weights `net.pth` and IDX files, prints the loss of each batch before its step, and leaves
-//! `after.safetensors`. The network is given as a recipe's list of layers.
+//! DIRECTORY has IDX files and the weights to begin with, `net.pth`; `after.safetensors` is left there. The network is
+//! given as a recipe's list of layers.
 
 use bobbin::dataset::{Dataset, Source};
 use bobbin::model::{Kind, LayerList, preset};
@@ -19,19 +20,23 @@ const BATCH: u32 = 4;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [name, directory, lr] = &arguments[..] else {
-        return Err("expected the name of a preset, a directory and a learning rate".into());
+    let (name, directory, lr) = match &arguments[..] {
+        [] => ("lenet", None, "1e-3"),
+        [name, directory, lr] => (&**name, Some(Path::new(directory)), &**lr),
+        _ => return Err("expected the name of a preset, a directory and a learning rate".into()),
     };
-    let (data, directory) = (Dataset::open(&Source::new(directory))?, Path::new(directory));
-    let settings = [
-        ("model.weights", directory.join("net.pth").display().to_string()),
+    let data = Dataset::open(&directory.map_or_else(Source::bundled, |d| Ok(Source::new(d)))?)?;
+    let mut settings = vec![
         ("data.batch_size", BATCH.to_string()),
         ("data.validation", "none".to_owned()),
         ("data.normalize", "{ mean = [0.5], std = [0.5] }".to_owned()),
-        ("optimizer.lr", lr.clone()),
+        ("optimizer.lr", lr.to_owned()),
         ("optimizer.momentum", "0.9".to_owned()),
     ];
-    let settings = settings.map(|(field, value)| (field.to_owned(), value));
+    let weights = directory.map(|d| ("model.weights", d.join("net.pth").display().to_string()));
+    settings.extend(weights);
+    let settings: Vec<(String, String)> =
+        settings.into_iter().map(|(field, value)| (field.to_owned(), value)).collect();
     let recipe = Recipe::parse("recipe", &as_toml(name, data.classes())?, &settings)?;
     let workers = Workers::from_env()?;
     let mut trainer = Trainer::new(&recipe, &data, &workers)?;
@@ -39,7 +44,10 @@ fn main() -> Result<(), Box<dyn Error>> {
         let images: Vec<u32> = (BATCH * step..BATCH * (step + 1)).collect();
         println!("{}", trainer.step(&images)?.loss / f64::from(BATCH));
     }
-    Ok(trainer.model().save(&directory.join("after.safetensors"))?)
+    if let Some(directory) = directory {
+        trainer.model().save(&directory.join("after.safetensors"))?;
+    }
+    Ok(())
 }
 
 /// A recipe with the layers of a preset, of which none drops anything.
