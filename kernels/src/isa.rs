@@ -53,10 +53,10 @@ impl Isa {
     /// The widest path of this processor that `BOBBIN_ISA` allows. A path that the processor lacks
     /// falls to the next: the variable lowers, it never raises.
     pub fn from_env() -> Result<Isa, UnknownIsa> {
-        match std::env::var(ISA_VARIABLE) {
-            Ok(name) => Self::at_most(&name).ok_or(UnknownIsa(name)),
-            Err(_) => Ok(Self::detect()),
-        }
+        let Some(name) = std::env::var_os(ISA_VARIABLE) else { return Ok(Self::detect()) };
+        // A name that is not UTF-8 is that of no path.
+        let name = name.to_string_lossy().into_owned();
+        Self::at_most(&name).ok_or(UnknownIsa(name))
     }
 
     /// The widest path of this processor that is not above the path of this name.

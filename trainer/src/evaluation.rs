@@ -77,7 +77,7 @@ impl Evaluation {
         Evaluation { loss, accuracy, top5: None, metrics }
     }
 
-    /// The one class predicted for all images or nearly so, or how many labels all are given: [`Metrics::collapsed`].
+    /// The one class, or the number of labels, that (nearly) every image is given: [`Metrics::collapsed`].
     pub fn collapsed(&self) -> Option<usize> {
         self.metrics.and_then(|metrics| metrics.collapsed)
     }

@@ -120,7 +120,7 @@ pub struct Validation {
     /// The other measures.
     #[serde(flatten)]
     pub measures: Measures,
-    /// What is said of every image or nearly so, though they are of several classes or have other labels.
+    /// The class or the labels that (nearly) every image is given, although the true ones differ.
     pub collapsed: Option<Collapse>,
     /// The time that it took.
     pub seconds: f64,

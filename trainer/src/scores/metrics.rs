@@ -66,8 +66,8 @@ pub struct Metrics {
     pub ece: f64,
     /// The one class predicted for all images or nearly so, though they are of several: the network has
     /// collapsed. Nearly: other classes are predicted for fewer images than a twentieth of those that they have.
-    /// Where images may have several labels, how many labels all are given or nearly so, the same ones, though they
-    /// have others: each label is an answer that has collapsed.
+    /// With several labels to an image: the size of the set of labels that (nearly) every image is given, although the
+    /// true labels differ.
     pub collapsed: Option<usize>,
 }
 

@@ -66,8 +66,7 @@ impl Answers {
         }
     }
 
-    /// How many labels all images are given, or nearly so, if these are the same ones though they have others: each
-    /// answer has collapsed, or is always the same where the truth is.
+    /// If (nearly) every image is given the same set of labels although the true labels differ: the size of that set.
     fn collapsed(&self, each: &[Metrics]) -> Option<usize> {
         let images = self.truth.len() / self.labels;
         let counts: Vec<Counts> = (0..self.labels).map(|label| self.counts(label)).collect();

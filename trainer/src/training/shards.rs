@@ -112,6 +112,7 @@ mod tests {
             assert!(found.starts_with("batch norm 2 sees one pixel per channel"), "{found}");
         }
     }
+
     /// One batch norm behind a convolution, over its planes, and again behind the pool, over one pixel.
     #[test]
     fn every_place_of_a_batch_norm_counts() {
