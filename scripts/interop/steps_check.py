@@ -31,14 +31,15 @@ from make_presets import by_formula, noise  # noqa: E402
 from preset_networks import network, without_chance  # noqa: E402
 
 STEPS, BATCH, CLASSES = 20, 4, 10
-# Left out for the time that they take in float64: densenet121 and vgg11-bn.
 NETWORKS = ["resnet18", "resnet50", "squeezenet1-1", "mobilenet-v2", "efficientnet-b0", "wrn-16-4", "resnet20"]
+# For the time that they take in float64 only where they are named.
+LONG = ["densenet121", "vgg11-bn"]
 # The networks for small pictures have planes of 8×8 in the end.
-SIZES = {name: 64 for name in NETWORKS} | {"wrn-16-4": 32, "resnet20": 32}
+SIZES = {name: 64 for name in NETWORKS + LONG} | {"wrn-16-4": 32, "resnet20": 32}
 IMAGES = 4_000_000
 
 # Two with fifty batch norms, one behind the other, amplify most: at 1e-5 PyTorch in float32 is lost after twenty steps.
-LR = {name: 1e-5 for name in NETWORKS} | {"mobilenet-v2": 1e-6, "resnet50": 1e-7}
+LR = {name: 1e-5 for name in NETWORKS + LONG} | {"mobilenet-v2": 1e-6, "resnet50": 1e-7}
 
 # Of the largest loss; of the norm of a tensor; of how far a parameter has moved, the largest and the mean; and what float32
 # may come to at most.
