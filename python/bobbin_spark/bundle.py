@@ -1,24 +1,29 @@
-"""The archive of programs and files that Spark unpacks for every executor."""
+"""The archives of programs and files that Spark unpacks for every executor."""
 
 from __future__ import annotations
 
+import io
 import os
 import tarfile
 import uuid
 from pathlib import Path
+from weakref import WeakKeyDictionary
 
-from pyspark import SparkContext
+from pyspark import SparkContext, SparkFiles
 
 from .errors import BobbinError
 from .scratch import driver_scratch
 
 # In a checkout; of an installed package BOBBIN_PROGRAMS says where they are.
 _PROGRAMS = Path(__file__).resolve().parents[2] / "target" / "release"
+# Of each application: the archives of the programs that its executors have, by the program's file and age.
+_sent: WeakKeyDictionary[SparkContext, dict[tuple[Path, int], str]] = WeakKeyDictionary()
 
 
 class Bundle:
-    """An archive that Spark unpacks for every executor, so that nothing need be installed there but
-    Open MPI."""
+    """What a job has the executors know: files, in an archive of its own, and programs, so that nothing need be
+    installed there but Open MPI. An executor keeps every archive until its application ends, so a program is sent once
+    for all jobs of an application."""
 
     def __init__(self, context: SparkContext, programs: list[str]) -> None:
         self._context = context
@@ -27,13 +32,10 @@ class Bundle:
         self._tar = tarfile.open(self._path, "w")
         self._sent = False
         for program in programs:
-            path = programs_directory() / program
-            if not path.is_file():
-                raise BobbinError(
-                    f"{path}: no such program: expected the result of `cargo build --release "
-                    "--features mpi`; another place is said by BOBBIN_PROGRAMS"
-                )
-            self._tar.add(path, f"bin/{program}")
+            archive = _send_program(context, programs_directory() / program).encode()
+            entry = tarfile.TarInfo(f"bin/{program}")
+            entry.size = len(archive)
+            self._tar.addfile(entry, io.BytesIO(archive))
 
     def add(self, path: str | Path, name: str) -> str:
         """Adds a file or a directory; returns what the executors call it."""
@@ -61,9 +63,28 @@ def programs_directory() -> Path:
     return Path(os.environ.get("BOBBIN_PROGRAMS", _PROGRAMS))
 
 
+def _send_program(context: SparkContext, path: Path) -> str:
+    """Has Spark give a program to every executor, unless they have it; returns the name of its archive."""
+    if not path.is_file():
+        raise BobbinError(
+            f"{path}: no such program: expected the result of `cargo build --release --features mpi`; another place is "
+            "said by BOBBIN_PROGRAMS"
+        )
+    sent = _sent.setdefault(context, {})
+    key = path.resolve(), path.stat().st_mtime_ns
+    if key not in sent:
+        name = f"bobbin-{path.name}-{uuid.uuid4().hex[:12]}"
+        archive = driver_scratch(context) / f"{name}.tar"
+        with tarfile.open(archive, "w") as tar:
+            tar.add(path, path.name)
+        context.addArchive(f"{archive}#{name}")
+        sent[key] = name
+    return sent[key]
+
+
 def executable(bundle: Path, name: str) -> str:
-    """A program of the bundle, which Spark unpacks without the right to be run."""
-    path = bundle / "bin" / name
+    """A program that came with a bundle, which names its archive. Spark unpacks it without the right to be run."""
+    path = Path(SparkFiles.get((bundle / "bin" / name).read_text())) / name
     if not os.access(path, os.X_OK):
         path.chmod(0o755)
     return str(path)

@@ -29,6 +29,8 @@ def test(name: str, crates: list[str], flags: str, extra: list[str], variables: 
         "CARGO_PROFILE_RELEASE_CODEGEN_UNITS": "16",
         "CARGO_PROFILE_RELEASE_OVERFLOW_CHECKS": "true",
         "CARGO_PROFILE_RELEASE_DEBUG_ASSERTIONS": "true",
+        # Its reports name lines.
+        "CARGO_PROFILE_RELEASE_DEBUG": "line-tables-only",
         "RUST_BACKTRACE": "0",
         **variables,
     }
