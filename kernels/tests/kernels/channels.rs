@@ -47,7 +47,7 @@ fn places(planes: &Planes) -> impl Iterator<Item = (usize, usize)> {
 }
 
 /// A bias in whole panels.
-fn in_panels(bias: &[f32]) -> Vec<f32> {
+pub fn in_panels(bias: &[f32]) -> Vec<f32> {
     let mut panels = bias.to_vec();
     panels.resize(bias.len().next_multiple_of(LANES), 0.0);
     panels
@@ -103,26 +103,36 @@ fn by_channels(
     let plan = ChannelConvolution::new(layer);
     let mut packed = Guarded::poisoned(plan.weights());
     pack_panels(weights, conv.outputs, &mut packed);
-    let x = to_channels(x, &conv.input());
-    let mut y = to_channels(&vec![f32::NAN; conv.output().len()], &conv.output());
-    let (images, lines) = (conv.images, plan.lines(conv.images));
-    let bias = in_panels(bias);
+    let (x, bias) = (to_channels(x, &conv.input()), in_panels(bias));
     let operands = ChannelOperands {
-        images,
+        images: conv.images,
         weights: &packed,
         x: &x,
         bias: Some(&bias),
         epilogue: relu_if(activated),
     };
+    in_parts(isa, &plan, &operands, &conv.output(), workers)
+}
+
+/// The outputs of a product, computed in parts for so many workers, between guards.
+pub fn in_parts(
+    isa: Isa,
+    plan: &ChannelConvolution,
+    operands: &ChannelOperands,
+    output: &Planes,
+    workers: usize,
+) -> Vec<f32> {
+    let mut y = to_channels(&vec![f32::NAN; output.len()], output);
+    let (images, lines) = (operands.images, plan.lines(operands.images));
     let count = Part::count(plan.panels(), lines, workers);
     for i in 0..count {
         let part = Part::new(plan.panels(), lines, count, i);
         let mut piece = Guarded::new(&y[plan.place(images, &part)]);
-        plan.run(isa, &operands, &part, &mut piece);
+        plan.run(isa, operands, &part, &mut piece);
         piece.assert_guards("a part");
         y[plan.place(images, &part)].copy_from_slice(&piece);
     }
-    from_channels(&y, &conv.output())
+    from_channels(&y, output)
 }
 
 /// The outputs of Winograd's method with sixteen channels to a vector, in parts for so many workers.

@@ -2,7 +2,7 @@
 //! every path the same.
 
 use crate::batches::{Case, Guarded, any_cases};
-use crate::channels::{by_winograd, from_channels, to_channels};
+use crate::channels::{by_winograd, from_channels, in_panels, in_parts, to_channels};
 use crate::common::{assert_same_bits, relu_if};
 use kernels::{
     ChannelConvolution, ChannelOperands, Convolution, Isa, LANES, Operands, Part, Precision, Start,
@@ -56,22 +56,10 @@ fn by_channels(
     let mut packed = Guarded::poisoned(layout.len() / 2);
     pack_channel_pairs(isa, &layout, channels, &x, &mut packed);
     packed.assert_guards("pairs");
-    let mut bias = bias.to_vec();
-    bias.resize(bias.len().next_multiple_of(LANES), 0.0);
-    let epilogue = relu_if(activated);
+    let (bias, epilogue) = (in_panels(bias), relu_if(activated));
     let operands =
         ChannelOperands { images, weights: &panels, x: &packed, bias: Some(&bias), epilogue };
-    let mut y = to_channels(&vec![f32::NAN; conv.output().len()], &conv.output());
-    let lines = plan.lines(images);
-    let count = Part::count(plan.panels(), lines, workers);
-    for i in 0..count {
-        let part = Part::new(plan.panels(), lines, count, i);
-        let mut piece = Guarded::new(&y[plan.place(images, &part)]);
-        plan.run(isa, &operands, &part, &mut piece);
-        piece.assert_guards("a part");
-        y[plan.place(images, &part)].copy_from_slice(&piece);
-    }
-    from_channels(&y, &conv.output())
+    in_parts(isa, &plan, &operands, &conv.output(), workers)
 }
 
 proptest! {
