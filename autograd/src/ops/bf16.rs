@@ -1,6 +1,8 @@
-//! The three products of a convolution in bfloat16: operands are packed into scratch room, then multiplied.
+//! The three products of a convolution in bfloat16: operands are packed, images into scratch room, then multiplied.
 
 use super::Scratch;
+use super::plan::Derived;
+use crate::Generation;
 use kernels::{Convolution, Cores, Im2col, LANES, Operands};
 
 /// The tables of a convolution; those of the backward are made by the first, as evaluation needs none.
@@ -9,27 +11,32 @@ pub(super) struct Bf16 {
     forward: Im2col,
     data: Option<Im2col>,
     weight: Option<Im2col>,
+    /// Weights as the output and the data gradient meet them.
+    packed: [Derived; 2],
 }
 
 impl Bf16 {
     pub fn new(convolution: Convolution) -> Bf16 {
-        Bf16 { convolution, forward: convolution.forward_bf16(), data: None, weight: None }
+        let forward = convolution.forward_bf16();
+        Bf16 { convolution, forward, data: None, weight: None, packed: Default::default() }
     }
 
     /// `y = epilogue(start + w ∗ x)`.
     pub fn forward(
-        &self,
+        &mut self,
         cores: Cores<'_>,
         operands: Operands<'_>,
+        weights: Option<Generation>,
         scratch: &mut Scratch,
         y: &mut [f32],
     ) {
         let blocks = operands.x.len() / self.convolution.input().len();
         let input = self.convolution.input().with_blocks(blocks);
-        let room = scratch.at_least(input.pairs().len() + self.forward.weights());
-        let (x, weights) = room.split_at_mut(input.pairs().len());
+        let x = scratch.at_least(input.pairs().len());
         kernels::pack_pairs(cores, input, operands.x, x);
-        kernels::pack_weights(cores, &self.convolution, operands.weights, weights);
+        let weights = self.packed[0].refreshed(self.forward.weights(), weights, |to| {
+            kernels::pack_weights(cores, &self.convolution, operands.weights, to);
+        });
         kernels::implicit_gemm(cores, &self.forward, Operands { weights, x, ..operands }, y);
     }
 
@@ -38,6 +45,7 @@ impl Bf16 {
         &mut self,
         cores: Cores<'_>,
         operands: Operands<'_>,
+        weights: Option<Generation>,
         scratch: &mut Scratch,
         y: &mut [f32],
     ) {
@@ -45,10 +53,11 @@ impl Bf16 {
         let im2col = self.data.get_or_insert_with(|| convolution.data_gradient_bf16());
         let blocks = operands.x.len() / convolution.output().len();
         let output = convolution.output().with_blocks(blocks);
-        let room = scratch.at_least(output.pairs().len() + im2col.weights());
-        let (x, weights) = room.split_at_mut(output.pairs().len());
+        let x = scratch.at_least(output.pairs().len());
         kernels::pack_pairs(cores, output, operands.x, x);
-        kernels::pack_weights_transposed(cores, &convolution, operands.weights, weights);
+        let weights = self.packed[1].refreshed(im2col.weights(), weights, |to| {
+            kernels::pack_weights_transposed(cores, &convolution, operands.weights, to);
+        });
         kernels::implicit_gemm(cores, im2col, Operands { weights, x, ..operands }, y);
     }
 

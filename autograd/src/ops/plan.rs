@@ -13,10 +13,8 @@ pub(crate) struct Plan {
     key: Option<(Convolution, bool, Precision)>,
     /// The offset tables of its im2col matrix; not made where it is done by transforms.
     tables: Tables,
-    /// The transforms, with room for those of the weights.
-    winograd: Option<(Winograd, Buffer)>,
-    /// Of which weights those transforms are, where that is known.
-    transformed: Option<Generation>,
+    /// The transforms, with those of the weights.
+    winograd: Option<(Winograd, Derived)>,
     /// Which weights the next product has.
     weights: Option<Generation>,
     /// The plan of a depthwise convolution.
@@ -35,7 +33,31 @@ struct Tables {
     forward: Im2col,
     data: Option<Im2col>,
     weight: Option<Im2col>,
-    transposed: Buffer,
+    transposed: Derived,
+}
+
+/// Weights in another form, kept until there are others.
+#[derive(Default)]
+pub(super) struct Derived {
+    values: Buffer,
+    of: Option<Generation>,
+}
+
+impl Derived {
+    /// So many floats that `make` writes, of these weights, where that is known.
+    pub(super) fn refreshed(
+        &mut self,
+        len: usize,
+        weights: Option<Generation>,
+        make: impl FnOnce(&mut [f32]),
+    ) -> &[f32] {
+        if weights.is_none() || self.of != weights {
+            self.values.resize(len);
+            make(&mut self.values);
+            self.of = weights;
+        }
+        &self.values
+    }
 }
 
 impl Plan {
@@ -55,8 +77,7 @@ impl Plan {
         assert!(!in_bf16 || !pooled, "products in bfloat16 are not pooled in the same pass");
         let precision = if in_bf16 { Precision::Bf16 } else { Precision::F32 };
         if let Some(winograd) = Winograd::with_precision(&convolution, precision) {
-            let weights = Buffer::zeros(winograd.weights());
-            self.winograd = Some((winograd, weights));
+            self.winograd = Some((winograd, Derived::default()));
             return;
         }
         if in_bf16 {
@@ -90,14 +111,13 @@ impl Plan {
         scratch: &mut Scratch,
         y: &mut [f32],
     ) {
-        if let Some(plan) = &self.bf16 {
-            plan.forward(cores, operands, scratch, y);
+        if let Some(plan) = &mut self.bf16 {
+            plan.forward(cores, operands, self.weights, scratch, y);
         } else if let Some((plan, transformed)) = &mut self.winograd {
-            if self.weights.is_none() || self.weights != self.transformed {
-                kernels::winograd_weights(cores, plan, operands.weights, transformed);
-                self.transformed = self.weights;
-            }
-            let operands = Operands { weights: transformed, ..operands };
+            let weights = transformed.refreshed(plan.weights(), self.weights, |to| {
+                kernels::winograd_weights(cores, plan, operands.weights, to);
+            });
+            let operands = Operands { weights, ..operands };
             let room = scratch.at_least(plan.scratch_of(cores.most()));
             kernels::winograd(cores, plan, operands, room, y);
         } else if let Some(plan) = &self.depthwise {
@@ -179,19 +199,19 @@ impl Plan {
     ) {
         let convolution = self.convolution();
         if let Some(plan) = &mut self.bf16 {
-            return plan.data_gradient(cores, operands, scratch, y);
+            return plan.data_gradient(cores, operands, self.weights, scratch, y);
         }
         if let Some((plan, transformed)) = &self.winograd {
-            let operands = Operands { weights: transformed, ..operands };
+            let operands = Operands { weights: &transformed.values, ..operands };
             let room = scratch.at_least(plan.scratch_of(cores.most()));
             return kernels::winograd_data_gradient(cores, plan, operands, room, y);
         }
         let Tables { data, transposed, .. } = &mut self.tables;
         let im2col = data.get_or_insert_with(|| convolution.data_gradient());
         let weights = if convolution.window().taps() > 1 {
-            transposed.resize(convolution.transposed_weights());
-            kernels::transpose_weights(cores, &convolution, operands.weights, transposed);
-            transposed
+            transposed.refreshed(convolution.transposed_weights(), self.weights, |to| {
+                kernels::transpose_weights(cores, &convolution, operands.weights, to);
+            })
         } else {
             operands.weights
         };

@@ -79,6 +79,10 @@ fn x_block(im2col: &Im2col) -> usize {
     im2col.source.block_len() / numbers(im2col)
 }
 
+/// Floats of the sums that are added to at a time, 512 KB: more regions than one, and all blocks, find them in the
+/// second-level cache. With fewer the gradient of the output is turned around too often.
+const SUMS: usize = 1 << 17;
+
 /// A part has some weights of every output.
 fn run_parts(
     cores: Cores<'_>,
@@ -93,17 +97,21 @@ fn run_parts(
     let products = im2col.regions.iter().map(|r| r.taps.len() * r.columns.len());
     let work = products.sum::<usize>() * blocks * width / numbers(im2col);
     let parts = cores.parts(taps.div_ceil(10), Cost::products(work));
+    let at_a_time = (SUMS / width).max(4 * LANES);
     let (scratch, dw) = (Shared::new(scratch), Shared::new(dw));
     cores.run(parts, |part| {
-        let weights = share(taps, part, parts);
-        // SAFETY: these weights are one part's.
-        let sums = unsafe { scratch.slice(weights.start * width..weights.end * width) };
-        sums.fill(0.0);
-        add_regions(cores, im2col, inputs, &weights, sums);
-        dispatch!(cores.isa, s => s.vectorize(#[inline(always)] || {
-            // SAFETY: as above.
-            unsafe { add_transposed(s, sums, [outputs, taps], &weights, dw) }
-        }));
+        let own = share(taps, part, parts);
+        for (first, len) in tile::split(own.len(), at_a_time) {
+            let weights = own.start + first..own.start + first + len;
+            // SAFETY: these weights are one part's.
+            let sums = unsafe { scratch.slice(own.start * width..(own.start + len) * width) };
+            sums.fill(0.0);
+            add_regions(cores, im2col, inputs, &weights, sums);
+            dispatch!(cores.isa, s => s.vectorize(#[inline(always)] || {
+                // SAFETY: as above.
+                unsafe { add_transposed(s, sums, [outputs, taps], &weights, dw) }
+            }));
+        }
     });
 }
 

@@ -133,7 +133,8 @@ fn winograd(c: &mut Chance) -> (ChannelWinograd, Convolution, usize, ChannelStri
     let plan = |c: &mut Chance| {
         let window = Window::new([3, 3]).padding(c.below(3));
         let channels = [c.of(&[32, 33, 48, 64]), c.of(&[32, 32, 50])];
-        let conv = Convolution::new(channels[0], c.size(), channels[1], window).expect("it fits");
+        let size = c.size().map(|n| n + 3);
+        let conv = Convolution::new(channels[0], size, channels[1], window).expect("it fits");
         assert!(conv.input().block_len() <= 1 << 17, "more than is tried");
         let precision = c.of(&[Precision::F32, Precision::Bf16]);
         (ChannelWinograd::with_precision(&conv, precision).expect("enough channels"), conv)

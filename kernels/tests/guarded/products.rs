@@ -171,7 +171,8 @@ fn gradients_by_channel(c: &mut Chance, b: &Buffers, isa: Isa) {
 fn plan(c: &mut Chance) -> (Winograd, Convolution) {
     let channels = |c: &mut Chance| c.of(&[32, 32, 33, 48, 31]);
     let window = Window::new([3, 3]).padding(c.below(4));
-    let conv = Convolution::new(channels(c), c.size(), channels(c), window).expect("it fits");
+    let size = c.size().map(|n| n + 3);
+    let conv = Convolution::new(channels(c), size, channels(c), window).expect("it fits");
     assert!(conv.input().block_len() <= 1 << 17, "more than is tried");
     (Winograd::new(&conv).expect("enough channels"), conv)
 }

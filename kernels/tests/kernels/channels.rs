@@ -1,6 +1,6 @@
 //! Sixteen channels to a vector: every output has the bits that it has with sixteen images to a vector.
 
-use crate::batches::{Case, Guarded, any_cases, cases};
+use crate::batches::{Case, Guarded, any_cases, cases, winograd_layer};
 use crate::common::{assert_same_bits, relu_if};
 use kernels::{
     BatchNorm, ChannelConvolution, ChannelOperands, ChannelWinograd, Convolution, Epilogue, Isa,
@@ -231,10 +231,9 @@ proptest! {
         (activated, not_finite) in any::<(bool, bool)>(),
         (workers, seed) in (1..=5usize, any::<u64>()),
     ) {
-        let window = Window { padding, ..Window::new([3, 3]) };
-        let [inputs, outputs] = channels;
-        let Some(layer) = Convolution::new(inputs, size, outputs, window) else { return Ok(()) };
-        let conv = Conv { images, inputs, outputs, size, options: window.into() };
+        let Some(layer) = winograd_layer(channels, size, padding) else { return Ok(()) };
+        let ([inputs, outputs], options) = (channels, layer.options());
+        let conv = Conv { images, inputs, outputs, size, options };
         let [mut weights, mut x, bias] = [conv.weights(), conv.input().len(), outputs].map(|len| {
             uniform::<f32>(len, seed.wrapping_add(len as u64))
         });

@@ -1,12 +1,12 @@
 //! Products in bfloat16 with sixteen channels to a vector: the bits that they have with sixteen images to a vector, on
 //! every path the same.
 
-use crate::batches::{Case, Guarded, any_cases};
-use crate::channels::{by_winograd, from_channels, in_panels, in_parts, to_channels};
+use crate::batches::{Case, Guarded, any_cases, winograd_layer};
+use crate::channels::{by_winograd, in_panels, in_parts, to_channels};
 use crate::common::{assert_same_bits, relu_if};
 use kernels::{
-    ChannelConvolution, ChannelOperands, Convolution, Isa, LANES, Operands, Part, Precision, Start,
-    Window, Winograd, channel_layout, implicit_gemm, pack_channel_pairs, pack_pairs, pack_panels,
+    ChannelConvolution, ChannelOperands, Convolution, Isa, LANES, Operands, Precision, Start,
+    Winograd, channel_layout, implicit_gemm, pack_channel_pairs, pack_pairs, pack_panels,
     pack_weights, round_to_bf16, winograd, winograd_weights,
 };
 use proptest::prelude::*;
@@ -146,10 +146,9 @@ proptest! {
         activated in any::<bool>(),
         (workers, seed) in (1..=5usize, any::<u64>()),
     ) {
-        let window = Window { padding, ..Window::new([3, 3]) };
-        let [inputs, outputs] = channels;
-        let Some(layer) = Convolution::new(inputs, size, outputs, window) else { return Ok(()) };
-        let conv = Conv { images, inputs, outputs, size, options: window.into() };
+        let Some(layer) = winograd_layer(channels, size, padding) else { return Ok(()) };
+        let ([inputs, outputs], options) = (channels, layer.options());
+        let conv = Conv { images, inputs, outputs, size, options };
         let [weights, x, bias] = [conv.weights(), conv.input().len(), outputs].map(|len| {
             uniform::<f32>(len, seed.wrapping_add(len as u64))
         });

@@ -5,7 +5,7 @@
 //! allowance is K · ε · Σ|a·b|.
 
 use crate::batches::sums::{BEGINS, Begin, Sums, begins};
-use crate::batches::{Batch, Case, GARBAGE, Guarded, any_cases, cases};
+use crate::batches::{Batch, Case, GARBAGE, Guarded, any_cases, cases, small_planes};
 use crate::common::{assert_same_bits, operands, relu_if};
 use kernels::{
     Convolution, Depthwise, DepthwiseTensors, Isa, Layout, Operands, PaddingMode, Start, Store,
@@ -274,6 +274,15 @@ proptest! {
             transposed.assert_guards("transposed weights");
             assert_same_bits("transposed weights", &transposed, &expected);
         }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(25))]
+
+    #[test]
+    fn layers_of_small_planes(case in small_planes(), begin in begins(), activated in any::<bool>()) {
+        Layer::new(&case).check(begin, activated);
     }
 }
 

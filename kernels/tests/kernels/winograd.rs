@@ -175,7 +175,7 @@ proptest! {
 /// strip; with every padding.
 #[test]
 fn every_kind_of_plane() {
-    let sizes = [[1, 1], [2, 2], [3, 5], [4, 4], [7, 7], [14, 14], [28, 28], [3, 70], [70, 3]];
+    let sizes = [[2, 2], [3, 7], [4, 4], [5, 5], [7, 7], [14, 14], [28, 28], [3, 70], [70, 3]];
     let channels = [[32, 33], [37, 32], [33, 48]];
     let paddings = [[0, 0], [1, 1], [2, 2], [0, 2], [2, 1]];
     for (at, size) in sizes.into_iter().enumerate() {
@@ -322,7 +322,7 @@ fn accuracy_is_that_of_im2col() {
     }
 }
 
-/// 3×3, dense, with at least 32 channels on both sides.
+/// 3×3, dense, with at least 32 channels on both sides, and with fewer multiplications than im2col.
 #[test]
 fn what_it_applies_to() {
     let of = |inputs, outputs, window| Convolution::new(inputs, [9, 9], outputs, window).unwrap();
@@ -342,5 +342,17 @@ fn what_it_applies_to() {
     ];
     for layer in others {
         assert!(!Winograd::applies(&layer) && Winograd::new(&layer).is_none(), "{layer:?}");
+    }
+    let sized = |size, padding| {
+        Winograd::applies(&Convolution::new(64, size, 64, window.padding(padding)).unwrap())
+    };
+    // Multiplications for a pair of channels, Winograd's and those of im2col: 16 and 1, 16 and 16, 64 and 49, 32 and 28;
+    // without padding 16 and 9.
+    for (size, padding) in [([1, 1], 1), ([2, 2], 1), ([3, 3], 1), ([2, 3], 1), ([3, 3], 0)] {
+        assert!(!sized(size, padding), "{size:?}, padding {padding}");
+    }
+    // 64 and 100, 144 and 169, 32 and 40; without padding 16 and 36.
+    for (size, padding) in [([4, 4], 1), ([5, 5], 1), ([2, 4], 1), ([4, 4], 0)] {
+        assert!(sized(size, padding), "{size:?}, padding {padding}");
     }
 }

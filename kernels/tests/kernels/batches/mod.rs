@@ -2,7 +2,7 @@
 
 pub mod sums;
 
-use kernels::{Convolution, LANES, Layout, Window};
+use kernels::{Convolution, LANES, Layout, Window, Winograd};
 use proptest::prelude::*;
 use proptest::sample::subsequence;
 use reference::{Conv, WindowLimits, channels_in_groups, from_lanes, to_lanes, uniform};
@@ -114,13 +114,14 @@ impl Batch {
     }
 }
 
-/// A 3×3 convolution of this many inputs and outputs, which Winograd's method may do.
+/// A 3×3 convolution of this many inputs and outputs, if Winograd's method does it.
 pub fn winograd_layer(
     channels: [usize; 2],
     size: [usize; 2],
     padding: [usize; 2],
 ) -> Option<Convolution> {
-    Convolution::new(channels[0], size, channels[1], Window { padding, ..Window::new([3, 3]) })
+    let window = Window { padding, ..Window::new([3, 3]) };
+    Convolution::new(channels[0], size, channels[1], window).filter(Winograd::applies)
 }
 
 /// A layer with a batch, and everything that decides its values.
@@ -225,6 +226,15 @@ pub fn any_cases(padding: usize) -> impl Strategy<Value = Case> {
         },
     );
     prop_oneof![cases(padding), with_batches(convolution)]
+}
+
+/// 3×3 convolutions of planes so small that most of the kernel meets padding, with more weights than are summed at a time.
+pub fn small_planes() -> impl Strategy<Value = Case> {
+    let layers = (axes(1..=3), prop::sample::select(&[64, 96, 130][..]), any::<bool>());
+    with_batches(layers.prop_map(|(size, channels, strided)| {
+        let window = Window::new([3, 3]).padding(1).stride(if strided { 2 } else { 1 });
+        Convolution::new(channels, size, channels + 64, window).expect("it is padded")
+    }))
 }
 
 /// Convolutions of 1 to 40 channels with at most this padding, and linear layers too.
