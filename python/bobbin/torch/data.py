@@ -16,6 +16,7 @@ import bobbin
 
 from . import known
 from .ahead import ahead
+from .arguments import count
 from .known import Known
 from .pixels import Scaling
 
@@ -99,6 +100,7 @@ def batches(
     ``batch_size`` is for what has none itself; ``columns`` are those of a frame, of images and of labels; ``shuffle``
     for all but a loader, which has an order of its own.
     """
+    batch_size = None if batch_size is None else count("batch_size", batch_size)
     if callable(data) and not isinstance(data, Dataset):
         data = _created(data, (config, batch_size or DEFAULT_BATCH))
         batch_size = None if isinstance(data, DataLoader) else batch_size
@@ -218,6 +220,8 @@ def _tensor(value: Any) -> torch.Tensor:
 def _batch(batch: Any, labelled: bool) -> Batch:
     """Images and labels of what a loader gives."""
     if isinstance(batch, dict):
+        if "x" not in batch or (labelled and "y" not in batch):
+            raise ValueError(f"data: found batches with {', '.join(map(str, batch)) or 'nothing'}: expected x and y")
         batch = [batch["x"], batch["y"]] if "y" in batch else [batch["x"]]
     parts = list(batch) if isinstance(batch, (tuple, list)) else [batch]
     if len(parts) > 2 or (labelled and len(parts) < 2):

@@ -15,6 +15,7 @@ from torch import nn
 from .. import Model
 from . import context, files
 from .answers import FORMS, answers
+from .arguments import checkpoints, end_of
 from .data import Batch, Batches, batches, length, with_last
 from .display import Display
 from .engine import Engine
@@ -29,7 +30,7 @@ from .program import Program, program_of
 from .reported import Reported
 from .schedulers import FREQUENCIES, Stepping
 from .summary import Summary
-from .triggers import MaxEpoch, Progress, Trigger
+from .triggers import Progress, Trigger
 from .whole import whole
 
 _BACKENDS = ("local", "mpi", "spark")
@@ -89,7 +90,7 @@ class Estimator(Reported):
         if precision not in ("f32", "bf16"):
             raise ValueError(f"precision: found {precision!r}: expected 'f32' or 'bf16'")
         schedulers = [given for given in (scheduler, scheduler_creator) if given is not None]
-        program, scheduler = program_of(model, optimizer, loss, schedulers, dict(config or {}))
+        program, scheduler = program_of(model, optimizer, loss, schedulers, config)
         program.precision = precision
         if backend == "spark":
             from .spark import SparkEstimator
@@ -117,10 +118,8 @@ class Estimator(Reported):
         """
         if self._program.optimizer is None or self._program.loss is None:
             raise ValueError("fit: the estimator has no optimizer or no loss: expected both in from_torch")
-        end = epochs if isinstance(epochs, Trigger) else MaxEpoch(self._progress.epoch + epochs)
-        if checkpoint_trigger is not None and self._directory is None:
-            raise ValueError("checkpoint_trigger: found without model_dir: expected model_dir in from_torch")
-        triggers = [end] if checkpoint_trigger is None else [end, checkpoint_trigger]
+        end = end_of(epochs, self._progress.epoch)
+        triggers = [end, *checkpoints(checkpoint_trigger, self._directory)]
         if any(t.needs_score() for t in triggers) and (validation_data is None or not self._metrics):
             raise ValueError("MaxScore: found without validation_data or metrics, so it is never due: expected both")
         columns = (feature_cols, label_cols)
@@ -343,14 +342,14 @@ class Estimator(Reported):
 
     def set_constant_gradient_clipping(self, min: float, max: float) -> None:
         """Has gradients cut to ± ``max``, from the next step on."""
-        if max <= 0 or min != -max:
-            raise ValueError(f"clipping: found {min} to {max}: expected a number above 0, and its negative")
+        if not isinstance(max, (int, float)) or max <= 0 or min != -max:
+            raise ValueError(f"clipping: found {min!r} to {max!r}: expected a number above 0, and its negative")
         self._program.clipping = {"clip_value": float(max)}
 
     def set_l2_norm_gradient_clipping(self, clip_norm: float) -> None:
         """Has the whole gradient scaled down to this norm, from the next step on."""
-        if not clip_norm > 0:
-            raise ValueError(f"clipping: found {clip_norm}: expected a number above 0")
+        if not isinstance(clip_norm, (int, float)) or not clip_norm > 0:
+            raise ValueError(f"clipping: found {clip_norm!r}: expected a number above 0")
         self._program.clipping = {"clip_norm": float(clip_norm)}
 
     def clear_gradient_clipping(self) -> None:
