@@ -205,7 +205,7 @@ class Translation:
         name = name_of(node)
         operation = OPERATIONS.get(name)
         if operation is None or not args or not isinstance(args[0], (Value, list, tuple, int, float)):
-            raise unsupported(op.place, f"Bobbin has no equivalent for `{name}`", _SEE)
+            raise unsupported(op.place, f"Bobbin has no equivalent for `{name}`", _ADVICE.get(name, _SEE))
         return operation(self, op, args, kwargs)
 
     def resolved(self, node: fx.Node) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -295,6 +295,7 @@ _ADVICE = {
     "Conv1d": "expected Conv2d, on images",
     "Conv3d": "expected Conv2d, on images",
     "SyncBatchNorm": "expected BatchNorm2d: replicas are Bobbin's own matter",
+    **dict.fromkeys(("sub", "truediv"), "images are scaled by the data's `Normalize`"),
     "MultiheadAttention": "Bobbin trains convolutional networks",
     "LocalResponseNorm": "expected GroupNorm or BatchNorm2d",
 }
