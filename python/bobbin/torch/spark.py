@@ -103,7 +103,8 @@ class SparkEstimator(bobbin_spark.Estimator, Estimator):
             recipe["data"].pop("validation", None)
             arguments = ["--validation", "none"] if validation_data is None else []
             arguments += _checkpoints(checkpoint_trigger)
-            run = Run((_same(data), _same(validation_data), columns, arguments, recipe), count, rates, self._plan.by_step)
+            data_sets = (_same(data), _same(validation_data))
+            run = Run((data_sets, columns, self._log, arguments, recipe), count, rates, self._plan.by_step)
             longer = None if self._run is None else self._run.longer(run)
             if longer is None and self._run is not None:
                 print(f"bobbin: {_ANEW}")

@@ -15,7 +15,7 @@ _LONGEST = 100_000
 class Run:
     """What a fit trains, and for how long."""
 
-    #: Data, data to validate on, columns, arguments, and the recipe but for epochs and rates.
+    #: Data, columns, where it is recorded, arguments, and the recipe but for epochs and rates.
     what: tuple[Any, Any, Any, list[str], dict[str, Any]]
     epochs: int
     #: The rate of each epoch or step, where there is a scheduler.
