@@ -82,10 +82,11 @@ fn a_list_of_factors_is_made_longer() {
         before.chain(factors(list)).collect::<Vec<_>>()
     };
     let run = |flags: &[String]| scratch.command().args(flags).output().unwrap();
-    let first = |out, epochs| [&RECIPE[..], &["--out", out, "--epochs", epochs]].concat();
+    let first =
+        |out, epochs| [&RECIPE[..], &["--keep", "1", "--out", out, "--epochs", epochs]].concat();
     succeeded(run(&flags(&first("whole", "2"), "[1, 0.5]")));
     succeeded(run(&flags(&first("run", "1"), "[1]")));
-    let longer = ["--resume", "run", "--epochs", "2"];
+    let longer = ["--resume", "run", "--epochs", "2", "--keep", "1"];
     let message = said(&run(&flags(&longer, "[0.5, 1]")));
     assert!(message.contains("`schedule.factors` is [0.5, 1.0]: expected [1.0]"), "{message}");
     succeeded(run(&flags(&longer, "[1, 0.5]")));
