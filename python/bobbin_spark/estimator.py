@@ -47,6 +47,8 @@ class Estimator:
         self.spark = spark
         self.training = training or Training()
         self.run_directory: Path | None = None
+        #: The directory of the last run, or its address.
+        self.run_place: str | None = None
         self._model: Weights | None = None
         self._log: str | None = None
         self._bundle: str | None = None
@@ -66,10 +68,13 @@ class Estimator:
         arguments = list(training.arguments)
         if epochs is not None:
             arguments += ["--epochs", str(epochs)]
-        init = training.init if self._model is None else str(self._model.file)
-        out = training.out if self._log is None else self._free_log(self._log)
-        training = replace(training, arguments=arguments, init=init, out=out)
+        training = replace(training, arguments=arguments)
+        if training.resume is None:
+            init = training.init if self._model is None else str(self._model.file)
+            out = training.out if self._log is None else self._free_log(self._log)
+            training = replace(training, init=init, out=out)
         self.run_directory, _ = launcher.train(self.spark, training, data, validation_data)
+        self.run_place = str(training.resume or training.out or self.run_directory)
         return self._use(Weights(self.run_directory / MODEL))
 
     def evaluate(self, data: Data | None = None) -> dict[str, float]:

@@ -336,7 +336,7 @@ def test_parameters_that_are_not_trained_are_frozen() -> None:
         (nn.NLLLoss(), "after a layer `linear`"),
         (nn.CrossEntropyLoss(reduction="sum"), "reduction='sum': expected 'mean'"),
         (nn.CrossEntropyLoss(ignore_index=1), "ignore_index=1"),
-        (nn.BCEWithLogitsLoss(), "of 3 outputs"),
+        (nn.BCEWithLogitsLoss(pos_weight=torch.ones(3)), "has pos_weight="),
     ],
 )
 def test_what_a_loss_has_not_is_named(loss: nn.Module, text: str) -> None:

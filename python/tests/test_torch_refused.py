@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,9 @@ torch = pytest.importorskip("torch")
 from torch import nn, optim  # noqa: E402
 from torch.nn import functional as F  # noqa: E402
 from torch.optim import lr_scheduler  # noqa: E402
+from torch.utils.data import DataLoader  # noqa: E402
 
-from bobbin.torch import Estimator, UnsupportedModule, losses, optimizers  # noqa: E402
+from bobbin.torch import Estimator, EveryEpoch, UnsupportedModule, losses, optimizers  # noqa: E402
 from bobbin.torch.network import put_weights, translate, weights_of  # noqa: E402
 from torch_programs import arrays, estimator, small  # noqa: E402
 
@@ -225,3 +227,46 @@ def fitted() -> Estimator:
 def test_addresses_are_not_taken_for_paths(what: str) -> None:
     with pytest.raises(ValueError, match=f"{what}: found 'hdfs://host/runs': expected a local path"):
         ADDRESSES[what]("hdfs://host/runs")
+
+
+@pytest.mark.parametrize(
+    ("settings", "fit", "text"),
+    [
+        ({}, {"epochs": 0}, "epochs: found 0: expected a number of 1 or more, or a trigger"),
+        ({}, {"epochs": "3"}, "epochs: found '3': "),
+        ({}, {"epochs": 1.5}, "epochs: found 1.5: "),
+        ({}, {"batch_size": 0}, "batch_size: found 0: expected a number of 1 or more"),
+        ({}, {"batch_size": "a"}, "batch_size: found 'a': "),
+        ({"model_dir": "runs"}, {"checkpoint_trigger": "epoch"}, "checkpoint_trigger: found 'epoch': expected a trigger"),
+        ({"model_dir": "taken/runs"}, {"checkpoint_trigger": EveryEpoch()}, "model_dir: taken/runs: cannot be a directory"),
+        ({"optimizer": optim.Adam}, {}, r"the class Adam: expected Adam\(model.parameters\(\)\), or a function"),
+        ({"scheduler": lr_scheduler.StepLR}, {}, r"the class StepLR: expected StepLR\(optimizer, …\), or a function"),
+        ({"config": "seed"}, {}, "config: found str: expected a dict"),
+    ],
+)
+def test_a_wrong_argument_is_named_before_training(settings: Any, fit: Any, text: str) -> None:
+    Path("taken").write_text("a file")
+    module = small()
+    given = {"optimizer": optim.SGD(module.parameters(), lr=0.1), "loss": nn.CrossEntropyLoss()} | settings
+    with pytest.raises(ValueError, match=text):
+        Estimator.from_torch(model=module, **given).fit(arrays(), **fit)
+
+
+def test_numbers_of_numpy_are_numbers() -> None:
+    assert len(estimator().fit(arrays(), np.int64(2), np.int32(64))) == 2
+
+
+@pytest.mark.parametrize(("norm", "bound"), [("a", 1.0), (0, 0.0), (float("nan"), -1.0)])
+def test_clipping_takes_numbers_above_nought(norm: Any, bound: Any) -> None:
+    found = estimator()
+    with pytest.raises(ValueError, match="clipping: found .*: expected a number above 0"):
+        found.set_l2_norm_gradient_clipping(norm)
+    with pytest.raises(ValueError, match="expected a number above 0, and its negative"):
+        found.set_constant_gradient_clipping(-bound if bound <= 0 else bound, bound)
+
+
+def test_batches_of_other_names_are_refused() -> None:
+    x, y = arrays()
+    loader = DataLoader([{"image": image, "label": label} for image, label in zip(x[:64], y[:64], strict=True)], 32)
+    with pytest.raises(ValueError, match="found batches with image, label: expected x and y"):
+        estimator().fit(loader)

@@ -17,9 +17,11 @@ import bobbin_spark  # noqa: E402
 from bobbin_spark import idx  # noqa: E402
 from pyspark.sql import SparkSession  # noqa: E402
 from torch import nn  # noqa: E402
+from torch.optim import lr_scheduler as s  # noqa: E402
 
 import bobbin  # noqa: E402
-from bobbin.torch import Accuracy, EveryEpoch, MaxScore, init_orca_context, stop_orca_context  # noqa: E402
+from bobbin.torch import Accuracy, EveryEpoch, MaxEpoch, MaxScore, init_orca_context, stop_orca_context  # noqa: E402
+from bobbin.torch.planned import Plan  # noqa: E402
 
 COUNT = 203
 NAMES = ("ant", "bee", "cat")
@@ -97,6 +99,62 @@ def same_as_alone(found, data, names, place):
     return (place / "net.safetensors").read_bytes() == (place / "alone" / "model.safetensors").read_bytes()
 
 
+SCHEDULERS = {
+    "one cycle, once a batch": (lambda o, config: s.OneCycleLR(o, 0.1, total_steps=60, cycle_momentum=False), "batch"),
+    "from nought, once an epoch": (lambda o, config: s.LambdaLR(o, lambda epoch: min(epoch / 2, 1)), "epoch"),
+}
+
+
+@pytest.mark.parametrize("name", SCHEDULERS)
+def test_a_second_fit_is_the_same_run_made_longer(frame, data, tmp_path, name, capsys):
+    """Of weights, the optimiser's memory and rates, which are PyTorch's."""
+    scheduler, frequency = SCHEDULERS[name]
+    options = {"scheduler": scheduler, "scheduler_step_freq": frequency}
+    found = estimator(**options, model_dir=str(tmp_path / "runs"))
+    first = found.fit(frame, 2, batch_size=16, validation_data=frame, **COLUMNS)
+    second = found.fit(frame, MaxEpoch(3), batch_size=16, validation_data=frame, **COLUMNS)
+    assert [row["epoch"] for row in [*first, *second]] == [1, 2, 3]
+    rates = found.get_train_summary("LearningRate")[:, 1]
+    own = estimator_of_torch(scheduler, frequency, len(rates))
+    assert len(rates) == 39 and np.allclose(rates, own, rtol=1e-6, atol=0)
+    assert "begins anew" not in capsys.readouterr().out
+    assert same_as_alone(found, data, "012", tmp_path)
+    assert found.fit(frame, MaxEpoch(3), batch_size=16, validation_data=frame, **COLUMNS) == []
+    # Of other data the epochs are counted on, and the rates go on.
+    if frequency == "epoch":
+        [row] = found.fit(frame.limit(100), batch_size=16, **COLUMNS)
+        assert row["epoch"] == 4 and found.get_train_summary("LearningRate")[:, 1].tolist() == [pytest.approx(0.05)] * 7
+        assert "begins anew from its weights, with an optimiser without memory" in capsys.readouterr().out
+
+
+def estimator_of_torch(scheduler, frequency, steps):
+    """The rate of each step of a program of 13 steps an epoch."""
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.05, momentum=0.9)
+    found, rates = scheduler(optimizer, {}), []
+    for step in range(1, steps + 1):
+        rates.append(optimizer.param_groups[0]["lr"])
+        if frequency == "batch" or step % 13 == 0:
+            found.step()
+    return rates
+
+
+def test_a_failed_fit_leaves_the_scheduler():
+    groups = [{"params": [nn.Parameter(torch.zeros(1))]}, {"params": [nn.Parameter(torch.zeros(1))], "lr": 0.5}]
+    optimizer = torch.optim.SGD(groups, lr=1.0)
+    scheduler = s.StepLR(optimizer, 1, 0.5)
+    plan = Plan(scheduler, optimizer, "epoch")
+    with pytest.raises(OSError), plan.of(3, 5) as rates:
+        assert rates == [1.0, 0.5, 0.25]
+        raise OSError
+    assert scheduler.last_epoch == 0 and [group["lr"] for group in optimizer.param_groups] == [1.0, 0.5]
+    with plan.of(3, 5):
+        pass
+    assert scheduler.last_epoch == 3 and [group["lr"] for group in optimizer.param_groups] == [0.125, 0.0625]
+    apart = s.LambdaLR(optimizer, [lambda epoch: 1 / (1 + epoch), lambda epoch: 1.0])
+    with pytest.raises(ValueError, match="the rates of groups by different factors"), Plan(apart, optimizer, "epoch").of(2, 1):
+        pass
+
+
 def test_what_it_finds_is_what_the_module_finds(fitted, frame, data):
     found, history = fitted
     net = found.get_model().eval()
@@ -134,8 +192,12 @@ def test_refused(frame, data):
         estimator().fit(data, **COLUMNS)
     with pytest.raises(ValueError, match="expected a number of 1 or more, or MaxEpoch"):
         estimator().fit(frame, MaxScore(0.5), **COLUMNS)
-    with pytest.raises(ValueError, match="scheduler: found CosineAnnealingLR stepped once per batch"):
-        estimator(scheduler=lambda optimizer, config: torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 10))
+    with pytest.raises(ValueError, match="found ReduceLROnPlateau, whose rates depend on results, .*backend='local'"):
+        estimator(scheduler=lambda optimizer, config: s.ReduceLROnPlateau(optimizer))
+    with pytest.raises(ValueError, match="changes more than rates, on Spark: expected cycle_momentum=False"):
+        estimator(scheduler=lambda optimizer, config: s.OneCycleLR(optimizer, 0.1, total_steps=20)).fit(frame, **COLUMNS)
+    with pytest.raises(ValueError, match="several labels with backend=.spark."):
+        estimator(loss=nn.BCEWithLogitsLoss()).fit(frame, **COLUMNS)
     with pytest.raises(bobbin_spark.BobbinError, match="no column `pixels`"):
         estimator().fit(frame, feature_cols="pixels", label_cols="kind")
     with pytest.raises(ValueError, match="cluster_mode='mesos'"):

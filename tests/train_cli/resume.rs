@@ -69,6 +69,30 @@ fn a_schedule_that_is_stretched_is_named() {
     assert!(message.starts_with("warning: the schedule "), "{message}");
 }
 
+/// With the factors of the epochs to come; those that were trained with stay as they were.
+#[test]
+fn a_list_of_factors_is_made_longer() {
+    let scratch = Scratch::with_data(1);
+    let factors = |list: &str| {
+        let kind = ["--set", "schedule.kind=list", "--set"].map(str::to_owned);
+        [&kind[..], &[format!("schedule.factors={list}")]].concat()
+    };
+    let flags = |before: &[&str], list: &str| {
+        let before = before.iter().map(|&flag| flag.to_owned());
+        before.chain(factors(list)).collect::<Vec<_>>()
+    };
+    let run = |flags: &[String]| scratch.command().args(flags).output().unwrap();
+    let first =
+        |out, epochs| [&RECIPE[..], &["--keep", "1", "--out", out, "--epochs", epochs]].concat();
+    succeeded(run(&flags(&first("whole", "2"), "[1, 0.5]")));
+    succeeded(run(&flags(&first("run", "1"), "[1]")));
+    let longer = ["--resume", "run", "--epochs", "2", "--keep", "1"];
+    let message = said(&run(&flags(&longer, "[0.5, 1]")));
+    assert!(message.contains("`schedule.factors` is [0.5, 1.0]: expected [1.0]"), "{message}");
+    succeeded(run(&flags(&longer, "[1, 0.5]")));
+    assert_same(&scratch.work("whole"), &scratch.work("run"));
+}
+
 #[test]
 fn other_recipes_are_refused() {
     let scratch = with_run();

@@ -219,9 +219,12 @@ impl Checkpoint {
     }
 
     /// An error unless a run of this recipe can go on from it: the field that is another, and what was found and
-    /// expected. `stop.epochs` may be another, and the place of the data.
+    /// expected. `stop.epochs` may be another, and the place of the data; a list of factors may be longer.
     pub fn check_recipe(&self, recipe: &Recipe) -> Result<(), (String, String)> {
-        match self.recipe.difference(recipe, &["stop.epochs", "data.directory"]) {
+        let factors = &self.recipe.schedule.factors;
+        let longer = recipe.schedule.factors.starts_with(factors).then_some("schedule.factors");
+        let free: Vec<&str> = ["stop.epochs", "data.directory"].into_iter().chain(longer).collect();
+        match self.recipe.difference(recipe, &free) {
             None => Ok(()),
             Some((field, then, now)) => {
                 let path = self.path().display();

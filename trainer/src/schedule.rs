@@ -82,8 +82,15 @@ impl Schedule {
                 section.min_lr + (peak - section.min_lr) * libm::pow(1.0 - part, section.power)
             }
             ScheduleKind::OneCycle => self.one_cycle(step as f64),
+            ScheduleKind::List => peak * self.factor(if section.by_step { step } else { epoch }),
             ScheduleKind::Plateau => self.plateau.lr,
         }
+    }
+
+    /// That of a place in the list, which stays as it ends.
+    fn factor(&self, place: usize) -> f64 {
+        let factors = &self.section.factors;
+        factors.get(place).or(factors.last()).copied().unwrap_or(1.0)
     }
 
     fn one_cycle(&self, step: f64) -> f64 {

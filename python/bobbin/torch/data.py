@@ -16,6 +16,7 @@ import bobbin
 
 from . import known
 from .ahead import ahead
+from .arguments import count
 from .known import Known
 from .pixels import Scaling
 
@@ -61,6 +62,29 @@ class Batches:
             self.known = None
         return self
 
+    def begin(self) -> dict[str, Any]:
+        """Training begins with these: says who makes their random changes, and returns those that are Bobbin's."""
+        if self.known is None:
+            return {}
+        changes = dict(self.known.augment)
+        if self.known.replaced:
+            random = f", with random choices of its own {changes}" if changes else ""
+            names = ", ".join(self.known.replaced)
+            print(f"bobbin: {names} are Bobbin's here{random}; config={{'iterate': True}} iterates the loader instead")
+        return changes
+
+    def go_on(self, changes: dict[str, Any]) -> None:
+        """Training that began with these changes of Bobbin's goes on with these: iterated, if theirs are others."""
+        own = {} if self.known is None else self.known.augment
+        if own == changes:
+            return
+        if changes:
+            raise ValueError(
+                f"data: training began with Bobbin's random changes {changes}: expected the same transforms; or make a new "
+                "Estimator of get_model()"
+            )
+        self.known = None
+
 
 def batches(
     data: Any,
@@ -76,6 +100,7 @@ def batches(
     ``batch_size`` is for what has none itself; ``columns`` are those of a frame, of images and of labels; ``shuffle``
     for all but a loader, which has an order of its own.
     """
+    batch_size = None if batch_size is None else count("batch_size", batch_size)
     if callable(data) and not isinstance(data, Dataset):
         data = _created(data, (config, batch_size or DEFAULT_BATCH))
         batch_size = None if isinstance(data, DataLoader) else batch_size
@@ -171,7 +196,11 @@ def _column(frame: Any, column: Any, which: str) -> Any:
             return None
         raise ValueError("feature_cols: found none: expected the column of a DataFrame that has the images")
     names = [column] if isinstance(column, str) else list(column)
-    if len(names) != 1 or names[0] not in frame.columns:
+    known = all(name in frame.columns for name in names)
+    if which == "label" and known and len(names) > 1:
+        # Whether an image has each of several labels.
+        return frame[names].to_numpy()
+    if len(names) != 1 or not known:
         raise ValueError(f"{which}_cols: found {names}: expected one of the columns {list(frame.columns)}")
     return np.stack([np.asarray(value) for value in frame[names[0]]])
 
@@ -179,7 +208,10 @@ def _column(frame: Any, column: Any, which: str) -> Any:
 def _tensor(value: Any) -> torch.Tensor:
     if isinstance(value, torch.Tensor):
         return value
-    array = np.asarray(value)
+    try:
+        array = np.asarray(value)
+    except ValueError:
+        raise ValueError(f"data: found a {type(value).__name__} of unequal parts: expected an array") from None
     # PyTorch has no unsigned numbers but bytes.
     array = array.astype(np.int64) if array.dtype.kind == "u" and array.itemsize > 1 else array
     return torch.from_numpy(array if array.flags.writeable else array.copy())
@@ -188,6 +220,8 @@ def _tensor(value: Any) -> torch.Tensor:
 def _batch(batch: Any, labelled: bool) -> Batch:
     """Images and labels of what a loader gives."""
     if isinstance(batch, dict):
+        if "x" not in batch or (labelled and "y" not in batch):
+            raise ValueError(f"data: found batches with {', '.join(map(str, batch)) or 'nothing'}: expected x and y")
         batch = [batch["x"], batch["y"]] if "y" in batch else [batch["x"]]
     parts = list(batch) if isinstance(batch, (tuple, list)) else [batch]
     if len(parts) > 2 or (labelled and len(parts) < 2):
@@ -201,13 +235,21 @@ def _batch(batch: Any, labelled: bool) -> Batch:
 
 
 def _labels(given: Any, count: int) -> NDArray[np.int64]:
-    """Class numbers; of two classes also the floats that a binary loss takes."""
+    """Class numbers; of two classes also the floats that a binary loss takes; of several labels rows of 0 and 1."""
     y = np.asarray(given.detach().cpu() if isinstance(given, torch.Tensor) else given)
+    if y.ndim == 2 and y.shape[1] > 1 and len(y) == count:
+        return _label_sets(y)
     y = y.reshape(-1) if y.shape in ((count,), (count, 1)) else y
     if y.shape != (count,):
         raise ValueError(f"data: found labels of shape {y.shape} for {count} images: expected a class number for each")
     if y.dtype.kind == "f" and not np.isin(y, (0, 1)).all():
         raise ValueError(f"data: found labels of {y.dtype}: expected class numbers, or 0 and 1")
+    return y.astype(np.int64)
+
+
+def _label_sets(y: NDArray[Any]) -> NDArray[np.int64]:
+    if not np.isin(y, (0, 1)).all():
+        raise ValueError(f"data: found labels of shape {y.shape} with other numbers than 0 and 1: expected 1 for each label")
     return y.astype(np.int64)
 
 

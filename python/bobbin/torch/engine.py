@@ -41,18 +41,20 @@ class Engine:
             )
         if len(x) == 1 and program.optimizer is None:
             # A batch norm of vectors needs two images to be trained, which these are not.
-            x, y = np.repeat(x, 2, 0), None if y is None else np.repeat(y, 2)
+            x, y = np.repeat(x, 2, 0), None if y is None else np.repeat(y, 2, 0)
         self.program, self.scaling = program, scaling
         self.network = translate(program.module, tuple(x.shape[1:]))
         pixels = scaling.to_pixels(x)
-        labels = np.zeros(len(x), np.int64) if y is None else y
+        several = losses.has_several_labels(program.loss, self.network.outputs)
+        if ranks is not None and several:
+            raise ValueError('loss: BCEWithLogitsLoss of several labels with backend="mpi": expected backend="local"')
+        labels = np.zeros((len(x), self.network.outputs) if several else len(x), np.int64)
+        if y is not None and program.loss is not None:
+            labels = losses.checked(program.loss, self.network.outputs, y)
         recipe = recipe_of(program, self.network, scaling, len(x))
         #: Images of a batch at most, where batch norm is over all of them.
         self._most = None if "shard" in program.config else recipe["data"].get("shard")
         classes = [str(i) for i in range(2 if self.network.outputs == 1 else self.network.outputs)]
-        highest = int(labels.max(initial=0))
-        if highest >= len(classes):
-            raise ValueError(f"data: found label {highest}: expected labels below {len(classes)}, as many as outputs")
         weights = weights_of(program.module, self.network)
         data = Dataset.from_arrays(in_bytes(pixels) if program.augment else pixels, labels, class_names=classes)
         here = Trainer(recipe, data, weights=weights, threads=threads)
@@ -76,6 +78,7 @@ class Engine:
         pixels = self.scaling.to_pixels(x)
         if self.program.augment:
             pixels = in_bytes(pixels)
+        y = losses.checked(self.program.loss, self.network.outputs, y)
         self._follow()
         return self.trainer.step_on(pixels, y, lr=optimizers.rate(self.program.optimizer))
 

@@ -14,24 +14,29 @@ from torch import nn
 
 from .. import Model
 from . import context, files
+from .answers import FORMS, answers
+from .arguments import checkpoints, end_of
 from .data import Batch, Batches, batches, length, with_last
 from .display import Display
 from .engine import Engine
-from .history import History, shown, table
-from .losses import loss_of
-from .metrics import measures, predicted
+from .history import History
+from .losses import checked, has_several_labels, loss_of
+from .metrics import measures
 from .network import Network, put_weights, translate
 from .optimizers import rate
 from .pixels import Scaling
-from .program import Program, described, program_of
+from .position import Position
+from .program import Program, program_of
+from .reported import Reported
 from .schedulers import FREQUENCIES, Stepping
 from .summary import Summary
-from .triggers import MaxEpoch, Progress, Trigger
+from .triggers import Progress, Trigger
+from .whole import whole
 
 _BACKENDS = ("local", "mpi", "spark")
 
 
-class Estimator:
+class Estimator(Reported):
     """A PyTorch program that Bobbin trains, measures and uses; made by ``Estimator.from_torch``."""
 
     def __init__(
@@ -47,6 +52,8 @@ class Estimator:
         self._loaded: tuple[Any, Scaling] | None = None
         self._progress = Progress(0, 0, float("nan"), None, False)
         self._history = History()
+        #: Where training goes on in an epoch; None at the beginning of one, whatever its random numbers.
+        self._position: Position | None = None
         self._train, self._validation = Summary("Loss", "Throughput", "LearningRate"), Summary()
 
     @staticmethod
@@ -83,7 +90,7 @@ class Estimator:
         if precision not in ("f32", "bf16"):
             raise ValueError(f"precision: found {precision!r}: expected 'f32' or 'bf16'")
         schedulers = [given for given in (scheduler, scheduler_creator) if given is not None]
-        program, scheduler = program_of(model, optimizer, loss, schedulers, dict(config or {}))
+        program, scheduler = program_of(model, optimizer, loss, schedulers, config)
         program.precision = precision
         if backend == "spark":
             from .spark import SparkEstimator
@@ -111,10 +118,8 @@ class Estimator:
         """
         if self._program.optimizer is None or self._program.loss is None:
             raise ValueError("fit: the estimator has no optimizer or no loss: expected both in from_torch")
-        end = epochs if isinstance(epochs, Trigger) else MaxEpoch(self._progress.epoch + epochs)
-        if checkpoint_trigger is not None and self._directory is None:
-            raise ValueError("checkpoint_trigger: found without model_dir: expected model_dir in from_torch")
-        triggers = [end] if checkpoint_trigger is None else [end, checkpoint_trigger]
+        end = end_of(epochs, self._progress.epoch)
+        triggers = [end, *checkpoints(checkpoint_trigger, self._directory)]
         if any(t.needs_score() for t in triggers) and (validation_data is None or not self._metrics):
             raise ValueError("MaxScore: found without validation_data or metrics, so it is never due: expected both")
         columns = (feature_cols, label_cols)
@@ -122,7 +127,10 @@ class Estimator:
         validation = None
         if validation_data is not None:
             validation = batches(validation_data, batch_size, self._program.config, columns)
-        self._begin(train)
+        if self._engine is None:
+            self._program.augment = train.begin()
+        else:
+            train.go_on(self._program.augment)
         history = History()
         display = Display(history, f" of {epochs}" if isinstance(epochs, int) else "")
         try:
@@ -133,69 +141,86 @@ class Estimator:
                 display.epoch(self._progress.iteration)
         except KeyboardInterrupt:
             raise KeyboardInterrupt(self._interrupted()) from None
+        except BaseException:
+            self._position = None
+            raise
+        self._position = None
         return history
 
     def _interrupted(self) -> str:
         """Saves what there is, if there is a place for it; returns how to go on."""
         now = self._progress
-        if self._engine is not None:
-            # The step under way was finished.
-            now = self._progress = Progress(now.epoch, self._engine.trainer.step, now.loss, now.score, False)
         done = f"interrupted after step {now.iteration}: another fit goes on from there"
         if self._engine is None or self._directory is None:
             return f"{done}; save(path) keeps it"
         self._checkpoint()
         return f"{done}, in another process after load({str(files.checkpoint(self._directory, now.iteration))!r})"
 
-    def _begin(self, train: Batches) -> None:
-        """Settles who makes random changes of images: Bobbin, if training begins with ones that are known."""
-        known = train.known
-        changes = {} if known is None else known.augment
-        if self._engine is None:
-            self._program.augment = dict(changes)
-            if known is not None and known.replaced:
-                random = f", with random choices of its own {changes}" if changes else ""
-                names = ", ".join(known.replaced)
-                print(f"bobbin: {names} are Bobbin's here{random}; config={{'iterate': True}} iterates the loader instead")
-        elif changes != self._program.augment:
-            if self._program.augment:
-                raise ValueError(
-                    f"data: training began with Bobbin's random changes {self._program.augment}: expected the same "
-                    "transforms; or make a new Estimator of get_model()"
-                )
-            train.known = None
-
     def _epoch(
         self, train: Batches, validation: Batches | None, checkpoint: Trigger | None, end: Trigger, display: Display
     ) -> dict[str, float]:
-        """Trains on the batches of an epoch, or as many as there are before the end."""
-        images, total, now, done = 0, 0.0, self._progress, 0
-        steps = length(train)
-        for (x, y), is_last in with_last(train.scaled(self._scaling)):
+        """Trains on the batches of an epoch, or those that are left of it, or as many as there are before the end."""
+        place = self._entered(train)
+        trained, steps, is_last = place.done, length(train), True
+        for number, ((x, y), is_last) in enumerate(with_last(train.scaled(self._scaling))):
+            if number < trained:
+                continue
             assert y is not None, "labelled batches have labels"
             engine = self._started((x, y), train)
-            started, lr = time.perf_counter(), rate(self._program.optimizer)
-            loss = engine.step(x, y)
-            throughput = len(x) / (time.perf_counter() - started)
-            self._scheduler.after_batch()
-            iteration, done = now.iteration + 1, done + 1
-            self._train.add(iteration, Loss=loss, Throughput=throughput, LearningRate=lr)
-            display.step(iteration, loss, done, steps, throughput)
-            images, total = images + len(x), total + loss * len(x)
-            epoch = now.epoch + is_last
-            now = self._progress = Progress(epoch, iteration, loss, now.score, is_last)
-            if checkpoint is not None and checkpoint.is_due(now):
+            with whole():
+                now, throughput = self._step(engine, place, x, y)
+            display.step(now.iteration, now.loss, place.done, steps, throughput)
+            # What is asked at the end of an epoch is asked after its validation.
+            if not is_last and checkpoint is not None and checkpoint.is_due(now):
                 self._checkpoint()
             if not is_last and end.is_due(now):
                 break
         self._train.flush()
-        if images == 0:
+        if place.images == 0:
             raise ValueError("data: found no batches: expected one at least")
-        row = {"epoch": float(now.epoch), "num_samples": float(images), "train_loss": total / images}
+        return self._ended(train, validation, checkpoint, is_last)
+
+    def _step(self, engine: Engine, place: Position, x: Any, y: Any) -> tuple[Progress, float]:
+        """Trains on a batch; returns how far training has come, and how many images a second it was."""
+        started, lr = time.perf_counter(), rate(self._program.optimizer)
+        loss = engine.step(x, y)
+        throughput = len(x) / (time.perf_counter() - started)
+        self._scheduler.after_batch()
+        place.add(len(x), loss)
+        now = self._progress
+        now = self._progress = Progress(now.epoch, now.iteration + 1, loss, now.score, False)
+        self._train.add(now.iteration, Loss=loss, Throughput=throughput, LearningRate=lr)
+        return now, throughput
+
+    def _entered(self, train: Batches) -> Position:
+        """Where the epoch begins: at its first batch, or after those that were trained on before an interruption."""
+        place, steps = self._position, length(train)
+        if place is None or place.steps != steps:
+            place = self._position = Position.now(train.loader, steps)
+            return place
+        place.begin(train.loader)
+        if place.done:
+            print(f"bobbin: epoch {self._progress.epoch + 1} goes on after {place.done} batches, which are passed over")
+        return place
+
+    def _ended(
+        self, train: Batches, validation: Batches | None, checkpoint: Trigger | None, is_whole: bool
+    ) -> dict[str, float]:
+        """Closes an epoch, or the part of it that there was before the end."""
+        place = self._position
+        assert place is not None, "it was entered"
+        number = self._progress.epoch + is_whole
+        row = {"epoch": float(number), "num_samples": float(place.images), "train_loss": place.loss / place.images}
         if validation is not None:
             row |= self._validated(validation)
-        if now.epoch_ended:
-            self._scheduler.after_epoch(row.get("val_loss", row["train_loss"]))
+        with whole():
+            if is_whole:
+                self._scheduler.after_epoch(row.get("val_loss", row["train_loss"]))
+            now = self._progress
+            now = self._progress = Progress(number, now.iteration, now.loss, now.score, is_whole)
+            self._position = Position.now(train.loader, length(train))
+        if is_whole and checkpoint is not None and checkpoint.is_due(now):
+            self._checkpoint()
         return row
 
     def _validated(self, data: Batches) -> dict[str, float]:
@@ -227,18 +252,13 @@ class Estimator:
     def predict(
         self, data: Any, batch_size: int | None = None, feature_cols: Any = None, output: str = "outputs"
     ) -> NDArray[Any]:
-        """What the network gives for each image, [n, outputs]; or ``output="probabilities"``, or ``"classes"`` [n]."""
-        if output not in ("outputs", "probabilities", "classes"):
+        """What the network gives for each image, [n, outputs]; or ``output="probabilities"``, or ``"classes"`` [n] (of
+        several labels to an image 0 and 1 for each, [n, outputs])."""
+        if output not in FORMS:
             raise ValueError(f"output: found {output!r}: expected 'outputs', 'probabilities' or 'classes'")
         outputs, _ = self._all(batches(data, batch_size, self._program.config, (feature_cols, None), labelled=False))
-        if output == "classes":
-            return predicted(outputs)
-        if output == "outputs" or (self._network is not None and self._network.last == "softmax"):
-            return outputs
-        if outputs.shape[1] == 1:
-            outputs = np.concatenate([np.zeros_like(outputs), outputs], 1)
-        probabilities: NDArray[np.float32] = torch.softmax(torch.from_numpy(outputs), 1).numpy()
-        return probabilities
+        several = has_several_labels(self._program.loss, outputs.shape[1])
+        return answers(outputs, output, several, "" if self._network is None else self._network.last)
 
     def _all(self, data: Batches) -> tuple[NDArray[np.float32], NDArray[np.int64] | None]:
         """Outputs of all images, and their labels."""
@@ -252,7 +272,7 @@ class Estimator:
             model = model or engine.trainer.model()
             outputs.append(engine.outputs_of(model, x))
             if y is not None:
-                labels.append(y)
+                labels.append(checked(self._program.loss, engine.network.outputs, y))
         if not outputs:
             raise ValueError("data: found no images: expected one at least")
         return np.concatenate(outputs), np.concatenate(labels) if labels else None
@@ -266,8 +286,10 @@ class Estimator:
     def save(self, path: str | os.PathLike[str]) -> str:
         """Writes the network, its weights and the optimiser's memory to a file that all programs of Bobbin read."""
         now = self._progress
-        note = json.dumps({"epoch": now.epoch, "iteration": now.iteration, "scheduler": self._scheduler.state()})
-        self._running().trainer.save_checkpoint(files.local(path, "save"), note)
+        note: dict[str, Any] = {"epoch": now.epoch, "iteration": now.iteration, "scheduler": self._scheduler.state()}
+        if self._position is not None:
+            note["position"] = self._position.state()
+        self._running().trainer.save_checkpoint(files.local(path, "save"), json.dumps(note))
         return str(path)
 
     def load(self, path: str | os.PathLike[str]) -> None:
@@ -287,6 +309,7 @@ class Estimator:
                 was = f"as training began: mean={own.mean}, std={own.std}"
                 raise ValueError(f"{path}: {problem}: expected them {was}; or load it into a new Estimator")
             self._take(self._engine, file, weights)
+            self._note(files.note(file))
             return
         network = translate(self._program.module, found.image_shape)
         missing = sorted(set(network.names) ^ set(weights))
@@ -298,18 +321,17 @@ class Estimator:
         self._note(files.note(file))
 
     def _take(self, engine: Engine, file: Any, weights: dict[str, NDArray[Any]]) -> None:
-        note = files.note(file)
-        if note is None or self._program.optimizer is None:
+        if files.note(file) is None or self._program.optimizer is None:
             engine.trainer.load_state_dict(weights)
         else:
             engine.trainer.load_checkpoint(file)
-            self._note(note)
 
     def _note(self, note: dict[str, Any] | None) -> None:
         """Takes over how far training had come."""
         if note is not None and self._program.optimizer is not None:
             self._progress = Progress(note["epoch"], note["iteration"], float("nan"), None, False)
             self._scheduler.restore(note["scheduler"])
+            self._position = Position.of(note["position"]) if "position" in note else None
 
     def load_orca_checkpoint(
         self, path: str | os.PathLike[str], version: int | None = None, prefix: str | None = None
@@ -320,33 +342,19 @@ class Estimator:
 
     def set_constant_gradient_clipping(self, min: float, max: float) -> None:
         """Has gradients cut to ± ``max``, from the next step on."""
-        if max <= 0 or min != -max:
-            raise ValueError(f"clipping: found {min} to {max}: expected a number above 0, and its negative")
+        if not isinstance(max, (int, float)) or max <= 0 or min != -max:
+            raise ValueError(f"clipping: found {min!r} to {max!r}: expected a number above 0, and its negative")
         self._program.clipping = {"clip_value": float(max)}
 
     def set_l2_norm_gradient_clipping(self, clip_norm: float) -> None:
         """Has the whole gradient scaled down to this norm, from the next step on."""
-        if not clip_norm > 0:
-            raise ValueError(f"clipping: found {clip_norm}: expected a number above 0")
+        if not isinstance(clip_norm, (int, float)) or not clip_norm > 0:
+            raise ValueError(f"clipping: found {clip_norm!r}: expected a number above 0")
         self._program.clipping = {"clip_norm": float(clip_norm)}
 
     def clear_gradient_clipping(self) -> None:
         """Has gradients left as they are, from the next step on."""
         self._program.clipping = {}
-
-    def set_tensorboard(self, log_dir: str | os.PathLike[str], app_name: str) -> None:
-        """Has what training finds from now on written to ``log_dir/app_name``, for TensorBoard, which is needed."""
-        for part, summary in (("train", self._train), ("validation", self._validation)):
-            summary.write_to(files.local(log_dir, "log_dir") / app_name / part)
-
-    def get_train_summary(self, tag: str) -> NDArray[np.float64]:
-        """A row for each step: its number, the value, and the time in seconds since 1970. Tags: Loss, Throughput,
-        LearningRate."""
-        return self._train.rows(tag)
-
-    def get_validation_summary(self, tag: str) -> NDArray[np.float64]:
-        """The same of each validation. Tags: Loss, and the names of the metrics."""
-        return self._validation.rows(tag)
 
     def shutdown(self) -> None:
         """Ends the ranks, if there are any."""
@@ -357,19 +365,6 @@ class Estimator:
     def recipe(self) -> str:
         """The recipe of the program as TOML, once it has seen data."""
         return self._running().trainer.recipe
-
-    def __repr__(self) -> str:
-        return "Estimator(" + ", ".join(f"{name}={value}" for name, value in self._described().items()) + ")"
-
-    def _repr_html_(self) -> str:
-        last = self._history[-1] if self._history else {}
-        rows = self._described() | {name: shown(name, value) for name, value in last.items() if name != "epoch"}
-        return table(["Estimator", ""], [[name, value] for name, value in rows.items()])
-
-    def _described(self) -> dict[str, str]:
-        now = self._progress
-        state = {"backend": self._backend, "epochs": str(now.epoch), "steps": str(now.iteration)}
-        return described(self._program, [name for name, _ in self._metrics]) | state
 
     def _checkpoint(self) -> None:
         assert self._directory is not None, "fit asks for it"

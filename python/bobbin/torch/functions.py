@@ -142,6 +142,9 @@ def reshape(t: Translation, op: Operation, args: tuple[Any, ...], kwargs: dict[s
     if y[:1] == x.shape[:1] and _trimmed(x.shape) == _trimmed(y):
         is_flattened = len(x.shape) == 4 and len(y) == 2
         return t.add({"kind": "flatten"}, [x], op) if is_flattened else kind(x.layer, y)
+    if len(x.shape) == 4 and y == (*x.shape[:2], x.shape[2] * x.shape[3]):
+        # Pixels in a row, of which a mean over all is to come.
+        return kind(x.layer, y)  # type: ignore[no-any-return]
     if y[:1] == x.shape[:1] and len(y) == 2 and math.prod(x.shape) == math.prod(y):
         return t.add({"kind": "flatten"}, [x], op)
     what = f"a tensor of shape {x.shape} is made one of shape {y}"
@@ -181,8 +184,9 @@ def _over_pixels(kind: str, size: bool) -> Handler:
     def handle(t: Translation, op: Operation, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Value:
         x = args[0]
         dim = kwargs.get("dim", args[1] if len(args) > 1 else None)
-        axes = sorted(d % 4 for d in (dim if isinstance(dim, (tuple, list)) else [dim]) if d is not None)
-        if not _is_value(x) or len(x.shape) != 4 or axes != [2, 3] or kwargs.get("dtype") is not None:
+        count = len(x.shape) if _is_value(x) else 0
+        axes = sorted(d % (count or 1) for d in (dim if isinstance(dim, (tuple, list)) else [dim]) if d is not None)
+        if count not in (3, 4) or axes != list(range(2, count)) or kwargs.get("dtype") is not None:
             what = f"`{name_of(op.node)}` over the axes {dim}"
             raise unsupported(op.place, what, "expected the rows and columns of images, dim=(2, 3)")
         return t.add({"kind": kind} | ({"size": 1} if size else {}), [x], op)

@@ -1,6 +1,7 @@
 """What is measured of a network's outputs on labelled images.
 
-A metric is called with outputs [n, classes] (or [n, 1], the logit of the second class) and labels [n].
+A metric is called with outputs [n, classes] (or [n, 1], the logit of the second class) and labels [n]; where images may
+have several labels, with rows of noughts and ones, [n, labels], whose outputs are logits of each.
 """
 
 from __future__ import annotations
@@ -27,24 +28,26 @@ class Metric:
         raise NotImplementedError
 
 
-def predicted(outputs: Outputs) -> Labels:
-    """The class of each image, the first of equal ones."""
+def predicted(outputs: Outputs, several: bool = False) -> Labels:
+    """The class of each image, the first of equal ones; of several labels a one for each that it has."""
+    if several:
+        return (outputs > 0).astype(np.int64)
     found: Labels = (outputs[:, 0] > 0).astype(np.int64) if outputs.shape[1] == 1 else outputs.argmax(1)
     return found
 
 
 class Accuracy(Metric):
-    """The part of the images that is classified correctly."""
+    """The part of the images that is classified correctly; of several labels that of all answers."""
 
     def __call__(self, outputs: Outputs, labels: Labels) -> float:
-        return float((predicted(outputs) == labels).mean())
+        return float((predicted(outputs, labels.ndim == 2) == labels).mean())
 
 
 class BinaryAccuracy(Accuracy):
     """``Accuracy``, of two classes."""
 
     def __call__(self, outputs: Outputs, labels: Labels) -> float:
-        if outputs.shape[1] > 2:
+        if outputs.shape[1] > 2 and labels.ndim == 1:
             raise ValueError(f"metrics: BinaryAccuracy of {outputs.shape[1]} classes: expected two")
         return super().__call__(outputs, labels)
 
@@ -61,6 +64,8 @@ class Top5Accuracy(Metric):
     """The part of the images whose class is among the five most probable."""
 
     def __call__(self, outputs: Outputs, labels: Labels) -> float:
+        if labels.ndim == 2:
+            raise ValueError("metrics: Top5Accuracy of several labels to an image: expected one for each")
         if outputs.shape[1] <= 5:
             raise ValueError(f"metrics: Top5Accuracy of {outputs.shape[1]} outputs: expected more than five classes")
         own = np.take_along_axis(outputs, labels[:, None], 1)
@@ -70,13 +75,15 @@ class Top5Accuracy(Metric):
 class AUC(Metric):
     """The area under the ROC curve, of two classes: how often an image of the second has the higher output.
 
-    It is exact, so that Orca's ``threshold_num`` changes nothing.
+    Of several labels it is the mean over them. It is exact, so that Orca's ``threshold_num`` changes nothing.
     """
 
     def __init__(self, threshold_num: int | None = None) -> None:
         self.threshold_num = threshold_num
 
     def __call__(self, outputs: Outputs, labels: Labels) -> float:
+        if labels.ndim == 2:
+            return float(np.mean([self(outputs[:, [i]], labels[:, i]) for i in range(labels.shape[1])]))
         if outputs.shape[1] > 2:
             raise ValueError(f"metrics: AUC of {outputs.shape[1]} classes: expected two")
         score = outputs[:, 0] if outputs.shape[1] == 1 else outputs[:, 1] - outputs[:, 0]
@@ -104,13 +111,17 @@ class MAE(Metric):
 
 
 def _targets(outputs: Outputs, labels: Labels) -> Any:
+    if labels.ndim == 2:
+        return labels
     return labels[:, None] if outputs.shape[1] == 1 else np.eye(outputs.shape[1])[labels]
 
 
 class _OfClasses(Metric):
-    """The mean over the classes of what is found of each: of two classes, what is found of the second."""
+    """The mean over the classes, or labels, of what is found of each: of two classes, what is found of the second."""
 
     def __call__(self, outputs: Outputs, labels: Labels) -> float:
+        if labels.ndim == 2:
+            return float(np.mean([self(outputs[:, [i]], labels[:, i]) for i in range(labels.shape[1])]))
         classes = max(outputs.shape[1], 2)
         counts = np.zeros((classes, classes))
         np.add.at(counts, (labels, predicted(outputs)), 1)
@@ -148,7 +159,10 @@ class F1(_OfClasses):
         return _part(2 * hits, of_class + of_prediction)
 
 
-def measures(given: Any) -> list[tuple[str, Callable[[Outputs, Labels], float]]]:
+Measures = list[tuple[str, Callable[[Outputs, Labels], float]]]
+
+
+def measures(given: Any) -> Measures:
     """Names and functions of what a caller gives: a metric, or a list of them."""
     found = given if isinstance(given, (list, tuple)) else [] if given is None else [given]
     for metric in found:

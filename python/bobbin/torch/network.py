@@ -14,7 +14,7 @@ from . import in_place
 from .errors import Place, unsupported
 from .functions import OPERATIONS, name_of
 from .layers import MODULES, REQUIRED, Layer, Rule, Site
-from .trace import Operation, class_of, trace
+from .trace import Operation, class_of, initialise, trace
 
 INPUT = "input"
 # Names that no layer of a recipe may have; the last two not even before a dot.
@@ -54,6 +54,8 @@ def translate(module: nn.Module, shape: tuple[int, int, int]) -> Network:
 
     Raises ``UnsupportedModule`` for anything Bobbin has no equivalent for.
     """
+    _check_whole(module)
+    initialise(module, shape)
     _check_types(module)
     _check_hooks(module)
     translation = Translation(module)
@@ -91,6 +93,24 @@ def put_weights(module: nn.Module, network: Network, weights: dict[str, NDArray[
 
 def _tensors(module: nn.Module, layer: str) -> list[str]:
     return [f"{layer}.{name}" for name in module.get_submodule(layer).state_dict()]
+
+
+# What wraps modules, by the names of the classes, and what would do.
+_WRAPPERS = {
+    "DataParallel": "its `module`: all cores of this machine train anyway",
+    "DistributedDataParallel": "its `module`, and backend='mpi' for several machines",
+    "OptimizedModule": "the module that torch.compile was given",
+    "RecursiveScriptModule": "the module that torch.jit.script was given",
+    "TopLevelTracedModule": "the module that torch.jit.trace was given",
+}
+
+
+def _check_whole(module: nn.Module) -> None:
+    """Refuses what is only a wrapper of a module."""
+    for name, inner in module.named_modules():
+        kind = type(inner).__name__
+        if kind in _WRAPPERS and type(inner).__module__.startswith("torch."):
+            raise unsupported(Place(name), f"it is a {kind}", f"expected {_WRAPPERS[kind]}")
 
 
 def _check_types(module: nn.Module) -> None:
@@ -185,7 +205,7 @@ class Translation:
         name = name_of(node)
         operation = OPERATIONS.get(name)
         if operation is None or not args or not isinstance(args[0], (Value, list, tuple, int, float)):
-            raise unsupported(op.place, f"Bobbin has no equivalent for `{name}`", _SEE)
+            raise unsupported(op.place, f"Bobbin has no equivalent for `{name}`", _ADVICE.get(name, _SEE))
         return operation(self, op, args, kwargs)
 
     def resolved(self, node: fx.Node) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -275,6 +295,7 @@ _ADVICE = {
     "Conv1d": "expected Conv2d, on images",
     "Conv3d": "expected Conv2d, on images",
     "SyncBatchNorm": "expected BatchNorm2d: replicas are Bobbin's own matter",
+    **dict.fromkeys(("sub", "truediv"), "images are scaled by the data's `Normalize`"),
     "MultiheadAttention": "Bobbin trains convolutional networks",
     "LocalResponseNorm": "expected GroupNorm or BatchNorm2d",
 }

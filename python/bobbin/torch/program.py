@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -38,12 +39,16 @@ class Program:
 
 
 def program_of(
-    model: Any, optimizer: Any, loss: Any, schedulers: list[Any], config: dict[str, Any]
+    model: Any, optimizer: Any, loss: Any, schedulers: list[Any], config: Any
 ) -> tuple[Program, Any]:
     """The program, and its scheduler, of which there is one at most."""
+    if config is not None and not isinstance(config, Mapping):
+        raise ValueError(f"config: found {type(config).__name__}: expected a dict")
+    config = dict(config or {})
     module = model if isinstance(model, nn.Module) else _made("model", model, config)
     if not isinstance(module, nn.Module):
         raise ValueError(f"model: found {type(module).__name__}: expected a torch.nn.Module, or what makes one")
+    _not_a_class("optimizer", optimizer, torch.optim.Optimizer, "model.parameters()")
     if optimizer is not None and not isinstance(optimizer, torch.optim.Optimizer):
         optimizer = _made("optimizer", optimizer, module, config)
     if isinstance(loss, type) and issubclass(loss, nn.Module):
@@ -53,6 +58,7 @@ def program_of(
     if len(schedulers) > 1:
         raise ValueError("scheduler: found scheduler_creator too: expected one of them")
     scheduler = schedulers[0] if schedulers else None
+    _not_a_class("scheduler", scheduler, object, "optimizer, …")
     if scheduler is not None and not hasattr(scheduler, "step"):
         scheduler = _made("scheduler", scheduler, optimizer, config)
     return Program(module, loss, optimizer, config=config), scheduler
@@ -64,6 +70,13 @@ def described(program: Program, metrics: list[str]) -> dict[str, str]:
     found = {name: getattr(part, "__name__", type(part).__name__) for name, part in parts.items() if part is not None}
     found["parameters"] = f"{sum(p.numel() for p in program.module.parameters()):,}"
     return found | ({"metrics": ", ".join(metrics)} if metrics else {})
+
+
+def _not_a_class(name: str, given: Any, base: type, arguments: str) -> None:
+    """Refuses a class where one of its instances is meant: it would be called as a creator."""
+    if isinstance(given, type) and issubclass(given, base):
+        kind = given.__name__
+        raise ValueError(f"{name}: found the class {kind}: expected {kind}({arguments}), or a function {_CREATORS[name]}")
 
 
 def _made(name: str, creator: Any, *arguments: Any) -> Any:

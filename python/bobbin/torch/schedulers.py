@@ -26,7 +26,7 @@ class Stepping:
             )
         self._scheduler, self._optimizer, self._freq = scheduler, optimizer, freq
         #: Whether it asks for a result, as ReduceLROnPlateau does: then it takes a step after each epoch.
-        self._sees = scheduler is not None and "metrics" in inspect.signature(scheduler.step).parameters
+        self.sees = scheduler is not None and "metrics" in inspect.signature(scheduler.step).parameters
         self._steps = 0
         groups = [] if scheduler is None else optimizer.param_groups
         self._first_groups = [{k: v for k, v in group.items() if k != "params"} for group in groups]
@@ -34,12 +34,12 @@ class Stepping:
 
     def after_batch(self) -> None:
         """After a step of the optimiser."""
-        if self._scheduler is not None and self._freq == "batch" and not self._sees:
+        if self._scheduler is not None and self._freq == "batch" and not self.sees:
             self._step()
 
     def after_epoch(self, result: float) -> None:
         """After an epoch with this loss: of the validation, or without one of training."""
-        if self._sees:
+        if self.sees:
             self._step(result)
         elif self._scheduler is not None and self._freq == "epoch":
             self._step()
@@ -47,12 +47,12 @@ class Stepping:
     def state(self) -> dict[str, Any]:
         """What a checkpoint keeps, as JSON has it."""
         rates = [float(group["lr"]) for group in self._optimizer.param_groups]
-        seen = {name: getattr(self._scheduler, name) for name in _SEEN} if self._sees else {}
+        seen = {name: getattr(self._scheduler, name) for name in _SEEN} if self.sees else {}
         return {"steps": self._steps, "rates": rates, "seen": seen}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Makes the scheduler the one of a state. Raises ``ValueError`` if it cannot go back to where that was."""
-        if self._sees:
+        if self.sees:
             for name, value in state["seen"].items():
                 setattr(self._scheduler, name, value)
             for group, rate in zip(self._optimizer.param_groups, state["rates"], strict=False):

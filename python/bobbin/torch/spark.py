@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
-from torch.optim import lr_scheduler
 
 import bobbin_spark
 from bobbin_spark import BobbinError, Columns, Training
@@ -27,17 +26,25 @@ from bobbin_spark.weights import Weights, is_model
 
 from .. import Dataset, Model, Trainer, _fields
 from . import context, spark_context
+from .arguments import count as number
 from .data import DEFAULT_BATCH
 from .engine import CHECKED, Engine, recipe_of
-from .errors import UnsupportedModule, class_name
+from .errors import class_name
 from .estimator import Estimator
 from .history import History
+from .losses import has_several_labels, loss_of
 from .metrics import measures
 from .network import put_weights
 from .pixels import Scaling
+from .planned import Plan
 from .program import Program
+from .spark_runs import Run
 from .triggers import EveryEpoch, MaxEpoch, Progress, SeveralIteration, Trigger
 
+_ANEW = (
+    "these are other data or settings than those of the fit before, so that training begins anew from its weights, with an "
+    "optimiser without memory"
+)
 _TAGS = {"Accuracy": "Top1Accuracy"}
 
 
@@ -53,7 +60,8 @@ class SparkEstimator(bobbin_spark.Estimator, Estimator):
         self.training: Training
         bobbin_spark.Estimator.__init__(self, spark_context.session(), Training(workers=workers))
         self._program, self._metrics = program, measures(metrics)
-        self._schedule = _schedule(scheduler, frequency)
+        self._plan = Plan(scheduler, program.optimizer, frequency)
+        self._run: Run | None = None
         self._backend, self._progress = "spark", Progress(0, 0, float("nan"), None, False)
         self._history = History()
         self._engine: Engine | None = None
@@ -73,32 +81,60 @@ class SparkEstimator(bobbin_spark.Estimator, Estimator):
     ) -> list[dict[str, float]]:
         """Trains on a data frame of Spark, Parquet, or a directory of IDX files; returns what was found in each epoch.
 
-        Batches are shuffled by Bobbin, as ``bobbin train`` does. A second ``fit`` starts from the weights of the first,
-        with an optimiser without memory.
+        Batches are shuffled by Bobbin, as ``bobbin train`` does. A second ``fit`` of the same data and settings makes the
+        run of the first longer; of others it starts from its weights, with an optimiser without memory, and says so.
         """
         program = self._program
         if program.optimizer is None or program.loss is None:
             raise ValueError("fit: the estimator has no optimizer or no loss: expected both in from_torch")
-        count = _epochs(epochs)
+        count = _epochs(epochs, self._progress.epoch)
+        if count == 0:
+            return History()
         frame, columns = self._read(data, feature_cols, label_cols)
         engine = self._ready(frame, columns)
         columns = self._labelled(frame, columns, engine)
-        recipe = recipe_of(program, engine.network, engine.scaling, batch_size or DEFAULT_BATCH)
-        if self.model_file() == self.initial_weights():
-            self._name_classes(engine, recipe, columns.classes)
-        recipe["stop"] = {"epochs": count}
-        if self._schedule:
-            recipe["schedule"] = self._schedule
-        # The sections of a recipe; images to validate on are those that are handed over.
-        recipe["data"].pop("validation", None)
+        size = DEFAULT_BATCH if batch_size is None else number("batch_size", batch_size)
+        images = (Dataset.open(data).train_images if frame is None else frame.count()) if self._plan.by_step else 0
+        with self._plan.of(count, -(-images // size)) as rates:
+            recipe = recipe_of(program, engine.network, engine.scaling, size)
+            if self.model_file() == self.initial_weights():
+                self._name_classes(engine, recipe, columns.classes)
+            # The sections of a recipe; images to validate on are those that are handed over.
+            recipe["data"].pop("validation", None)
+            arguments = ["--validation", "none"] if validation_data is None else []
+            arguments += _checkpoints(checkpoint_trigger)
+            data_sets = (_same(data), _same(validation_data))
+            run = Run((data_sets, columns, self._log, arguments, recipe), count, rates, self._plan.by_step)
+            longer = None if self._run is None else self._run.longer(run)
+            if longer is None and self._run is not None:
+                print(f"bobbin: {_ANEW}")
+            self._submit(data if frame is None else frame, validation_data, run if longer is None else longer, columns)
+        return self._told(count)
+
+    def _submit(self, data: Any, validation_data: Any, run: Run, columns: Columns) -> None:
+        """Trains as a run says, which goes on if it has a place."""
         file = self._place("from-torch.toml")
-        file.write_text(_fields.recipe(recipe)[1])
-        arguments = ["--validation", "none"] if validation_data is None else []
-        arguments += _checkpoints(checkpoint_trigger)
-        self.training = replace(self.training, recipe=str(file), columns=columns, arguments=arguments)
-        bobbin_spark.Estimator.fit(self, data if frame is None else frame, None, validation_data)
-        self._history = History(self._found())
-        return self._history
+        file.write_text(_fields.recipe(run.recipe())[1])
+        arguments = [*run.what[3], *([] if run.place is None else run.flags())]
+        self.training = replace(self.training, recipe=str(file), columns=columns, arguments=arguments, resume=run.place)
+        self._run = None
+        try:
+            bobbin_spark.Estimator.fit(self, data, None, validation_data)
+        finally:
+            self.training = replace(self.training, resume=None)
+        run.place = self.run_place
+        self._run = run
+
+    def _told(self, count: int) -> History:
+        """What the epochs of the last fit have told, with the numbers that they have in all."""
+        before, rows = self._progress, self._found()
+        for number, row in enumerate(rows[-count:], before.epoch + 1):
+            row["epoch"] = float(number)
+        history = History(rows[-count:])
+        steps = len(bobbin_spark.Estimator.get_train_summary(self, "Loss"))
+        self._progress = Progress(before.epoch + len(history), steps, float("nan"), None, True)
+        self._history.extend(history)
+        return history
 
     def evaluate(
         self, data: Any, batch_size: int | None = None, feature_cols: Any = None, label_cols: Any = None
@@ -120,7 +156,7 @@ class SparkEstimator(bobbin_spark.Estimator, Estimator):
             outputs = outputs[:, 1:]
         scores: dict[str, float] = {"num_samples": float(len(labels))}
         if self._program.loss is not None:
-            scores["val_loss"] = _loss(self._program.loss, outputs, labels)
+            scores["val_loss"] = loss_of(self._program.loss, outputs, labels)
         return scores | {name: measure(outputs, labels) for name, measure in self._metrics}
 
     def predict(
@@ -147,6 +183,7 @@ class SparkEstimator(bobbin_spark.Estimator, Estimator):
         file = self._fetched(path)
         if is_model(file):
             bobbin_spark.Estimator.load(self, file)
+            self._run = None
             model = Model.load(file)
             self._translate(np.zeros((CHECKED, *model.image_shape), np.uint8), Scaling.of(model.normalize))
             self._use(Weights(file))
@@ -154,7 +191,7 @@ class SparkEstimator(bobbin_spark.Estimator, Estimator):
             return self
         found = torch.load(file, weights_only=True) if file.suffix != ".safetensors" else _tensors(file)
         self._program.module.load_state_dict(found.get("state_dict", found))
-        self._translated = self._model = None
+        self._translated = self._model = self._run = None
         return self
 
     def get_validation_summary(self, tag: str | None = None) -> NDArray[np.float64]:
@@ -202,7 +239,10 @@ class SparkEstimator(bobbin_spark.Estimator, Estimator):
 
     def _translate(self, images: NDArray[np.uint8], scaling: Scaling) -> None:
         self._first = np.ascontiguousarray(images)
-        self._translated = Engine(self._program, (self._first, None), scaling, context.threads())
+        translated = Engine(self._program, (self._first, None), scaling, context.threads())
+        if has_several_labels(self._program.loss, translated.network.outputs):
+            raise ValueError('loss: BCEWithLogitsLoss of several labels with backend="spark": expected backend="local"')
+        self._translated = translated
         self._translated.trainer.model().save(self.initial_weights())
         self._use(Weights(self.initial_weights()))
 
@@ -267,14 +307,6 @@ class SparkEstimator(bobbin_spark.Estimator, Estimator):
         return file
 
 
-def _loss(function: Any, outputs: NDArray[np.float32], labels: NDArray[np.int64]) -> float:
-    """By the user's own function."""
-    x, y = torch.from_numpy(outputs), torch.from_numpy(labels)
-    if outputs.shape[1] == 1:
-        x, y = x[:, 0], y.to(torch.float32)
-    return float(function(x, y))
-
-
 def _one(name: str, columns: Any) -> str | None:
     if columns is None or isinstance(columns, str):
         return columns
@@ -283,11 +315,16 @@ def _one(name: str, columns: Any) -> str | None:
     return str(columns[0])
 
 
-def _epochs(epochs: Any) -> int:
-    count = epochs.max if isinstance(epochs, MaxEpoch) else epochs
-    if not isinstance(count, int) or count < 1:
-        raise ValueError(f"epochs: found {epochs!r}: expected a number of 1 or more, or MaxEpoch, on Spark")
-    return count
+def _same(data: Any) -> Any:
+    """What is equal of the same data."""
+    return data.semanticHash() if hasattr(data, "semanticHash") else None if data is None else str(data)
+
+
+def _epochs(epochs: Any, done: int) -> int:
+    """How many there are to be more."""
+    if isinstance(epochs, MaxEpoch):
+        return max(epochs.max - done, 0)
+    return number("epochs", epochs, "a number of 1 or more, or MaxEpoch, on Spark")
 
 
 def _checkpoints(trigger: Any) -> list[str]:
@@ -297,23 +334,6 @@ def _checkpoints(trigger: Any) -> list[str]:
         return ["--set", f"events.checkpoint={{ iterations = {trigger.interval} }}"]
     found = class_name(trigger)
     raise ValueError(f"checkpoint_trigger: found {found}: expected EveryEpoch or SeveralIteration on Spark")
-
-
-def _schedule(scheduler: Any, frequency: str) -> dict[str, Any]:
-    """The section ``schedule`` of a scheduler that is stepped once an epoch."""
-    if scheduler is None:
-        return {}
-    if frequency == "epoch" and scheduler.last_epoch == 0:
-        if type(scheduler) is lr_scheduler.StepLR:
-            return {"kind": "step", "step_size": scheduler.step_size, "gamma": float(scheduler.gamma)}
-        if type(scheduler) is lr_scheduler.MultiStepLR:
-            return {"kind": "multi-step", "milestones": sorted(scheduler.milestones), "gamma": float(scheduler.gamma)}
-        if type(scheduler) is lr_scheduler.ExponentialLR:
-            return {"kind": "exponential", "gamma": float(scheduler.gamma)}
-    raise UnsupportedModule(
-        f"scheduler: found {class_name(scheduler)} stepped once per {frequency}: expected on Spark a new StepLR, MultiStepLR "
-        'or ExponentialLR with scheduler_step_freq="epoch"'
-    )
 
 
 def _tensors(file: Path) -> dict[str, Any]:

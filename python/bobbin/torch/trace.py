@@ -18,12 +18,10 @@ import torch
 from torch import fx, nn
 
 from .errors import Place, UnsupportedModule, unsupported
+from .example import IMAGES, Example, images
 
 # Held while a module is traced, as calls of any module are traced then: batches that are made meanwhile may call some.
 ALONE = threading.Lock()
-
-# Images in the example: a number that no axis of an image is likely to have, so that mistakes of shape show.
-IMAGES = 3
 
 # Modules of torchvision that are one layer of Bobbin.
 WHOLE = ("StochasticDepth", "LayerNorm2d")
@@ -51,15 +49,28 @@ def trace(module: nn.Module, shape: tuple[int, int, int]) -> list[Operation]:
         if stuck:
             what = f"`{type(module.get_submodule(stuck[0])).__name__}` stays in evaluation mode after `train()`"
             raise unsupported(Place(stuck[0]), what, "let `train()` reach it, and freeze its parameters")
-        training = _graph(module)
+        training = _graph(module, shape)
         module.eval()
-        evaluation = _graph(module)
+        evaluation = _graph(module, shape)
         _check_same(training, evaluation)
         found = _shapes(module, evaluation, shape)
     return [
         Operation(node, twin, _place(node), *found[twin])
         for node, twin in zip(training.nodes, evaluation.nodes, strict=True)
     ]
+
+
+def initialise(module: nn.Module, shape: tuple[int, int, int]) -> None:
+    """Has lazy modules made their parameters, as their first call does."""
+    if not any(nn.parameter.is_lazy(parameter) for parameter in module.parameters()):
+        return
+    try:
+        with ALONE, _modes(module), torch.no_grad():
+            module.eval()
+            module(images(shape))
+    except Exception as error:
+        what = f"its lazy modules cannot be initialised: {error}"
+        raise unsupported(Place(), what, "check that layer sizes match each other and the images") from error
 
 
 @contextmanager
@@ -76,9 +87,10 @@ def _modes(module: nn.Module) -> Iterator[None]:
 class _Tracer(fx.Tracer):
     """Notes for each operation which module calls it, and in which line."""
 
-    def __init__(self) -> None:
+    def __init__(self, module: nn.Module, shape: tuple[int, int, int]) -> None:
         super().__init__()
         self.path: list[str] = [""]
+        self.example = Example(module, shape)
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return is_layer(m) or bool(super().is_leaf_module(m, module_qualified_name))
@@ -117,8 +129,33 @@ class _Attribute(_Unpacked, fx.proxy.Attribute):
 
 
 class _Proxy(_Unpacked):
+    """Has sizes of numbers, but for the number of images, which is another in every batch."""
+
+    tracer: _Tracer
+
     def __getattr__(self, name: str) -> Any:
-        return _Attribute(self, name)
+        sizes = self._sizes() if name in ("shape", "ndim") else None
+        if sizes is None:
+            return _Attribute(self, name)
+        return sizes if name == "shape" else len(sizes)
+
+    def size(self, dim: int | None = None) -> Any:
+        """As that of a tensor."""
+        sizes = self._sizes()
+        if sizes is None or (dim is not None and not -len(sizes) <= dim < len(sizes)):
+            return _Attribute(self, "size")(*(() if dim is None else (dim,)))
+        return sizes if dim is None else sizes[dim]
+
+    def dim(self) -> Any:
+        """As that of a tensor."""
+        sizes = self._sizes()
+        return _Attribute(self, "dim")() if sizes is None else len(sizes)
+
+    def _sizes(self) -> tuple[Any, ...] | None:
+        found = self.tracer.example.shape_of(self.node)
+        if not found or found[0] != IMAGES:
+            return found
+        return self.tracer.create_proxy("call_method", "size", (self, 0), {}), *found[1:]
 
 
 def is_layer(m: nn.Module) -> bool:
@@ -161,8 +198,8 @@ def _place(node: fx.Node) -> Place:
     return Place(str(node.target), found.file, found.line)
 
 
-def _graph(module: nn.Module) -> fx.Graph:
-    tracer = _Tracer()
+def _graph(module: nn.Module, shape: tuple[int, int, int]) -> fx.Graph:
+    tracer = _Tracer(module, shape)
     try:
         return tracer.trace(module)
     except UnsupportedModule:
@@ -210,10 +247,9 @@ def _shapes(module: nn.Module, graph: fx.Graph, shape: tuple[int, int, int]) -> 
     """Of each node, the shape of its tensor (batch first) and its value if it is no tensor."""
     # A copy, for what a forward pass may change.
     shapes = _Shapes(copy.deepcopy(module), copy.deepcopy(graph))
-    generator = torch.Generator().manual_seed(0)
     try:
         with torch.no_grad():
-            shapes.run(torch.rand(IMAGES, *shape, generator=generator))
+            shapes.run(images(shape))
     except Exception as error:
         raise UnsupportedModule(shapes.problem or str(error)) from None
     found = list(shapes.found.values())

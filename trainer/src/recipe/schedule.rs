@@ -36,6 +36,10 @@ pub struct ScheduleSection {
     pub start_divisor: f64,
     /// One-cycle: the first learning rate divided by the last.
     pub end_divisor: f64,
+    /// List: what `lr` is multiplied by, epoch after epoch; beyond the last it stays.
+    pub factors: Vec<f64>,
+    /// List: whether there is a factor for each step, not for each epoch.
+    pub by_step: bool,
     /// Plateau: what the learning rate is multiplied by.
     pub factor: f64,
     /// Plateau: validations without improvement before the rate falls.
@@ -63,13 +67,15 @@ pub enum ScheduleKind {
     /// Up and down again, in halves of cosines, step by step: L. Smith, "Super-convergence", 2017. The rates
     /// are those of `OneCycleLR` with `cycle_momentum=False`: the momentum stays as it is.
     OneCycle,
+    /// As `factors` say: of whatever scheduler, such as `LambdaLR`.
+    List,
     /// Down by `factor` when what `stop.monitor` names no longer improves (`ReduceLROnPlateau`).
     Plateau,
 }
 
 impl ScheduleKind {
     /// Every kind, for listing them.
-    pub const ALL: [ScheduleKind; 8] = [
+    pub const ALL: [ScheduleKind; 9] = [
         ScheduleKind::Constant,
         ScheduleKind::Step,
         ScheduleKind::MultiStep,
@@ -77,6 +83,7 @@ impl ScheduleKind {
         ScheduleKind::Cosine,
         ScheduleKind::Polynomial,
         ScheduleKind::OneCycle,
+        ScheduleKind::List,
         ScheduleKind::Plateau,
     ];
 
@@ -90,6 +97,7 @@ impl ScheduleKind {
             ScheduleKind::Cosine => "cosine",
             ScheduleKind::Polynomial => "polynomial",
             ScheduleKind::OneCycle => "one-cycle",
+            ScheduleKind::List => "list",
             ScheduleKind::Plateau => "plateau",
         }
     }
@@ -120,6 +128,8 @@ impl Default for ScheduleSection {
             rise: 0.3,
             start_divisor: 25.0,
             end_divisor: 1e4,
+            factors: vec![],
+            by_step: false,
             factor: 0.1,
             patience: 10,
             threshold: 1e-4,
@@ -152,8 +162,15 @@ impl ScheduleSection {
             let possible = value.is_finite() && value >= 1.0;
             require(possible, field, value, "a number of at least 1")?;
         }
+        self.check_factors()?;
         let possible = 0.0 < self.factor && self.factor < 1.0;
         require(possible, "schedule.factor", self.factor, "a number above 0 and below 1")?;
         below_one("schedule.threshold", self.threshold)
+    }
+
+    fn check_factors(&self) -> Result<(), RecipeError> {
+        let given = self.kind != ScheduleKind::List || !self.factors.is_empty();
+        require(given, "schedule.factors", "[]", "at least one factor, such as [1.0, 0.5]")?;
+        self.factors.iter().try_for_each(|&factor| not_negative("schedule.factors", factor))
     }
 }

@@ -25,8 +25,8 @@ const OPTIMIZER: [(&str, &[OptimizerKind]); 8] = {
 };
 
 /// The same for schedules.
-const SCHEDULE: [(&str, &[ScheduleKind]); 11] = {
-    use ScheduleKind::{Cosine, Exponential, MultiStep, OneCycle, Plateau, Polynomial, Step};
+const SCHEDULE: [(&str, &[ScheduleKind]); 13] = {
+    use ScheduleKind::{Cosine, Exponential, List, MultiStep, OneCycle, Plateau, Polynomial, Step};
     [
         ("step_size", &[Step]),
         ("milestones", &[MultiStep]),
@@ -36,6 +36,8 @@ const SCHEDULE: [(&str, &[ScheduleKind]); 11] = {
         ("rise", &[OneCycle]),
         ("start_divisor", &[OneCycle]),
         ("end_divisor", &[OneCycle]),
+        ("factors", &[List]),
+        ("by_step", &[List]),
         ("factor", &[Plateau]),
         ("patience", &[Plateau]),
         ("threshold", &[Plateau]),

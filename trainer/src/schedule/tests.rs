@@ -112,13 +112,33 @@ fn beyond_the_end() {
     }
 }
 
+/// Epoch by epoch or step by step, after a warm-up, and as the last says from there on.
+#[test]
+fn a_list_of_factors() {
+    let settings = [
+        ("optimizer.lr", "0.5"),
+        ("schedule.kind", "list"),
+        ("schedule.factors", "[1.0, 0.0, 3.0]"),
+        ("schedule.warmup", "0.5"),
+    ];
+    let by_step = [&settings[..], &[("schedule.by_step", "true")]].concat();
+    let steps = [0, 1, 2, 3, 4, 5, 6, 9, 10, usize::MAX];
+    for (settings, expected) in [
+        (&settings[..], [0.25, 0.5, 0.5, 0.5, 0.5, 0.5, 0.0, 0.0, 1.5, 1.5]),
+        (&by_step[..], [0.25, 0.5, 0.5, 0.0, 1.5, 1.5, 1.5, 1.5, 1.5, 1.5]),
+    ] {
+        let schedule = Schedule::new(&recipe(settings), 4, 12);
+        assert_eq!(steps.map(|step| schedule.learning_rate(step)), expected);
+    }
+}
+
 proptest! {
     /// No recipe that passes the check makes a rate that cannot be used.
     #[test]
     fn always_finite_and_never_negative(
         kind in prop::sample::select(vec![
             "constant", "step", "multi-step", "exponential", "cosine", "polynomial", "one-cycle",
-            "plateau",
+            "list", "plateau",
         ]),
         exponents in prop::array::uniform3(-37.0..38.0f64),
         parts in prop::array::uniform3(0.0..=1.0f64),
@@ -133,6 +153,7 @@ proptest! {
         let [first, last] = divisors.map(|e| format!("{:e}", libm::exp10(e)));
         let min_lr = low * lr.parse::<f64>().unwrap();
         let (min_lr, rise) = (format!("{min_lr:e}"), rise.to_string());
+        let factors = format!("[{low}, {gamma}, 0]");
         let (gamma, min_lr) = (("schedule.gamma", &*gamma), ("schedule.min_lr", &*min_lr));
         let of_kind = match kind {
             "step" | "exponential" => vec![gamma],
@@ -144,6 +165,7 @@ proptest! {
                 ("schedule.start_divisor", &first),
                 ("schedule.end_divisor", &last),
             ],
+            "list" => vec![("schedule.factors", &*factors)],
             "plateau" => vec![min_lr, ("schedule.patience", "0")],
             _ => vec![],
         };

@@ -25,7 +25,7 @@ const OPTIMIZER: [(&str, &str, &str); 9] = [
     ("initial_accumulator", "0.1", "adagrad"),
 ];
 
-const SCHEDULE: [(&str, &str, &str); 12] = [
+const SCHEDULE: [(&str, &str, &str); 14] = [
     ("step_size", "2", "step"),
     ("milestones", "[2, 3]", "multi-step"),
     ("gamma", "0.5", "step multi-step exponential"),
@@ -34,20 +34,32 @@ const SCHEDULE: [(&str, &str, &str); 12] = [
     ("rise", "0.4", "one-cycle"),
     ("start_divisor", "10.0", "one-cycle"),
     ("end_divisor", "10.0", "one-cycle"),
+    ("factors", "[1.0, 0.5]", "list"),
+    ("by_step", "true", "list"),
     ("factor", "0.5", "plateau"),
     ("patience", "3", "plateau"),
     ("threshold", "0.1", "plateau"),
-    ("warmup", "1.0", "constant step multi-step exponential cosine polynomial one-cycle plateau"),
+    (
+        "warmup",
+        "1.0",
+        "constant step multi-step exponential cosine polynomial one-cycle list plateau",
+    ),
 ];
 
 /// Sets the field in every way: by a setting of its own, by its section, in a file.
 fn check(section: &str, kind: &str, (key, value, users): (&str, &str, &str)) {
     let field = format!("{section}.{key}");
     let used = users.split(' ').any(|user| user == kind);
-    let needed = if kind == "multi-step" && key != "milestones" { "milestones = [2]" } else { "" };
+    // What a kind cannot do without.
+    let (own, list) = match kind {
+        "multi-step" => ("milestones", "[2]"),
+        "list" => ("factors", "[1.0]"),
+        _ => (key, ""),
+    };
+    let needed = if own == key { String::new() } else { format!("{own} = {list}") };
     let of_kind = [("data.validation", "100"), (&*format!("{section}.kind"), kind)];
-    let milestones = [("schedule.milestones", "[2]")];
-    let needs: &[(&str, &str)] = if needed.is_empty() { &[] } else { &milestones };
+    let own = [(&*format!("{section}.{own}"), list)];
+    let needs: &[(&str, &str)] = if needed.is_empty() { &[] } else { &own };
     let by_field = load(&[&of_kind[..], needs, &[(&field, value)]].concat());
     let table = format!("{{ kind = '{kind}', {key} = {value}, {needed} }}");
     let by_section = load(&[("data.validation", "100"), (section, &table)]);
