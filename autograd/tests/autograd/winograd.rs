@@ -1,8 +1,8 @@
-//! A convolution by Winograd's method, which keeps its weights transformed: never those of another
-//! step. What it computes is tested beside all other convolutions.
+//! Convolutions, by Winograd's method and by im2col, which keep their weights in another form: never those of another
+//! step. What they compute is tested beside all other convolutions.
 
 use autograd::{Buffer, Generation, Param, Tape, Tensor, Workspace};
-use kernels::{Conv2dOptions, Convolution, Isa, PaddingMode, Window, Winograd};
+use kernels::{Conv2dOptions, Convolution, Isa, PaddingMode, Precision, Window, Winograd};
 use reference::{Conv, uniform};
 
 const WINDOW: Window = Window { kernel: [3, 3], stride: [1, 1], padding: [1, 0], dilation: [1, 1] };
@@ -13,7 +13,9 @@ const OPTIONS: Conv2dOptions = Conv2dOptions {
     padding_mode: PaddingMode::Zeros,
     groups: 1,
 };
-const CONV: Conv = Conv { images: 3, inputs: 32, outputs: 33, size: [3, 5], options: OPTIONS };
+const CONV: Conv = Conv { images: 3, inputs: 32, outputs: 33, size: [5, 7], options: OPTIONS };
+/// Where Winograd's method would save nothing.
+const SMALL: Conv = Conv { size: [3, 5], ..CONV };
 
 /// Quarters from −1 to 1, with which all is exact.
 fn quarters(len: usize, seed: u64) -> Vec<f32> {
@@ -27,8 +29,8 @@ fn weights(seed: u64) -> Buffer {
     weights
 }
 
-fn images(seed: u64) -> Vec<f32> {
-    quarters(CONV.input().len(), seed)
+fn images(conv: &Conv, seed: u64) -> Vec<f32> {
+    quarters(conv.input().len(), seed)
 }
 
 /// The output `y`; for `f = Σ r·y` where it was trained, the gradients of images and weights too.
@@ -38,25 +40,26 @@ struct Outcome {
     gradients: Option<[Vec<f32>; 2]>,
 }
 
-fn r() -> Vec<f32> {
-    quarters(CONV.output().len(), 77)
+fn r(conv: &Conv) -> Vec<f32> {
+    quarters(conv.output().len(), 77)
 }
 
+/// A run of [`CONV`].
 fn run(isa: Isa, workspace: &mut Workspace, x: &[f32], weights: &[f32], trained: bool) -> Outcome {
     let tape = match trained {
         true => Tape::training(isa, workspace, weights, CONV.images),
         false => Tape::evaluation(isa, workspace, weights),
     };
-    outcome(tape, x, weights, trained)
+    outcome(&CONV, tape, x, weights, trained)
 }
 
-fn outcome(mut tape: Tape<'_>, x: &[f32], weights: &[f32], trained: bool) -> Outcome {
-    let (input, output) = (CONV.input(), CONV.output());
+fn outcome(conv: &Conv, mut tape: Tape<'_>, x: &[f32], weights: &[f32], trained: bool) -> Outcome {
+    let (input, output) = (conv.input(), conv.output());
     let x = tape.variable(&Tensor::from_rows(x, input.images, input.channels, input.size));
     let y = tape.conv2d(x, Param { offset: 0, len: weights.len() }, None, WINDOW, false);
     let mut outcome = Outcome { y: tape.value(y).to_rows(), gradients: None };
     if trained {
-        let r = Tensor::from_rows(&r(), output.images, output.channels, output.size);
+        let r = Tensor::from_rows(&r(conv), output.images, output.channels, output.size);
         let fill = |tensor: &mut Tensor| tensor.data_mut().copy_from_slice(r.data());
         let r = tape.input(output.images, output.channels, output.size, fill);
         let product = tape.mul(y, r);
@@ -69,15 +72,17 @@ fn outcome(mut tape: Tape<'_>, x: &[f32], weights: &[f32], trained: bool) -> Out
 }
 
 #[test]
-fn it_is_by_winograd() {
-    let Conv { inputs, size, outputs, options: window, .. } = CONV;
-    assert!(Winograd::applies(&Convolution::new(inputs, size, outputs, window).unwrap()));
+fn one_is_by_winograd() {
+    let [large, small] = [CONV, SMALL].map(|Conv { inputs, size, outputs, options, .. }| {
+        Winograd::applies(&Convolution::new(inputs, size, outputs, options).unwrap())
+    });
+    assert!(large && !small);
 }
 
 /// In whatever order steps and evaluations share a workspace, each is what it is in a new one.
 #[test]
 fn weights_are_never_those_of_another_step() {
-    let x = images(9);
+    let x = images(&CONV, 9);
     for isa in Isa::available() {
         let mut workspace = Workspace::default();
         for (seed, trained) in
@@ -93,22 +98,33 @@ fn weights_are_never_those_of_another_step() {
 
 /// What was made of a generation's weights is used for all tapes of it, and for no others.
 #[test]
-fn transforms_are_kept_as_long_as_their_generation() {
-    let (x, isa) = (images(9), Isa::detect());
-    let alone = |seed| run(isa, &mut Workspace::default(), &x, &weights(seed), true);
-    let mut workspace = Workspace::default();
-    let mut of = |generation: Option<Generation>, seed| {
+fn forms_are_kept_as_long_as_their_generation() {
+    for conv in [CONV, SMALL] {
+        for precision in [Precision::F32, Precision::Bf16] {
+            forms_are_kept(&conv, precision);
+        }
+    }
+}
+
+fn forms_are_kept(conv: &Conv, precision: Precision) {
+    let x = images(conv, 9);
+    let of = |workspace: &mut Workspace, generation: Option<Generation>, seed| {
         let weights = weights(seed);
-        let mut tape = Tape::training(isa, &mut workspace, &weights, CONV.images);
+        let mut tape = Tape::training(Isa::detect(), workspace, &weights, conv.images);
+        tape.set_precision(precision);
         if let Some(generation) = generation {
             tape.set_generation(generation);
         }
-        outcome(tape, &x, &weights, true)
+        outcome(conv, tape, &x, &weights, true)
     };
+    let alone = |seed| of(&mut Workspace::default(), None, seed);
+    let mut workspace = Workspace::default();
+    let mut of = |generation, seed| of(&mut workspace, generation, seed);
+    let dx = |outcome: Outcome| outcome.gradients.map(|[dx, _]| dx);
     let [first, second] = [Some(Generation::new()), Some(Generation::new())];
     assert!(of(first, 1) == alone(1) && of(first, 1) == alone(1));
     // A broken promise shows that they are not made again.
-    assert!(of(first, 2).y == alone(1).y);
+    assert!(dx(of(first, 2)) == dx(alone(1)));
     assert!(of(second, 2) == alone(2) && of(None, 3) == alone(3) && of(None, 1) == alone(1));
     assert!(of(second, 2) == alone(2) && of(first, 1) == alone(1));
 }
@@ -116,10 +132,10 @@ fn transforms_are_kept_as_long_as_their_generation() {
 /// The function is linear in weights and in images, and quarters are exact: so are differences.
 #[test]
 fn gradients_are_differences() {
-    let (x, w) = (images(4), weights(5));
+    let (x, w) = (images(&CONV, 4), weights(5));
     let f = |isa, x: &[f32], w: &[f32]| -> f64 {
         let y = run(isa, &mut Workspace::default(), x, w, false).y;
-        y.iter().zip(r()).map(|(y, r)| f64::from(y * r)).sum()
+        y.iter().zip(r(&CONV)).map(|(y, r)| f64::from(y * r)).sum()
     };
     for isa in Isa::available() {
         let outcome = run(isa, &mut Workspace::default(), &x, &w, true);
