@@ -37,8 +37,11 @@ pub struct ScheduleSection {
     /// One-cycle: the first learning rate divided by the last.
     pub end_divisor: f64,
     /// List: what `lr` is multiplied by, epoch after epoch; beyond the last it stays.
+    // Not written where there is none: recipes, and so ledgers, are as they were before there were lists.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub factors: Vec<f64>,
     /// List: whether there is a factor for each step, not for each epoch.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub by_step: bool,
     /// Plateau: what the learning rate is multiplied by.
     pub factor: f64,
