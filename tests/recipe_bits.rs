@@ -69,6 +69,20 @@ fn every_shipped_recipe_is_published_as_it_is() {
     }
 }
 
+/// A ledger has the recipe in it: a field that was not there before is not written where it has its default.
+#[test]
+fn recipes_are_written_as_they_were() {
+    for row in published() {
+        let path =
+            format!("{}/tracking/published/{}.jsonl", env!("CARGO_MANIFEST_DIR"), row.recipe);
+        let ledger = std::fs::read_to_string(path).unwrap();
+        let start = ledger.lines().next().unwrap();
+        let start: serde_json::Value = serde_json::from_str(start).unwrap();
+        let recipe = row.ledger().unwrap().recipe().unwrap();
+        assert_eq!(recipe.to_toml(), start["recipe"], "{}", row.recipe);
+    }
+}
+
 /// The comparison can fail: with shards of another size the same terms are added in another order.
 #[test]
 fn another_summation_tree_has_other_bits() {
