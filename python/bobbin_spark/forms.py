@@ -24,6 +24,8 @@ from .pictures import SIZE, coloured, is_picture
 
 _MOST_CLASSES = 256
 _PIXEL_VALUES = 255.0
+# Rows of which most say whether a binary column has pictures.
+_LOOKED_AT = 32
 
 
 def settled(frame: DataFrame, columns: Columns) -> Columns:
@@ -73,9 +75,12 @@ def _form(frame: DataFrame, columns: Columns, kind: T.DataType) -> Form:
     if is_of_hub(kind):
         return "pictures"
     if isinstance(kind, T.BinaryType):
-        # Of the whole column at once: pixels of one image may begin as a picture does.
-        first = frame.select(_image(columns)).where(_image(columns).isNotNull()).head(1)
-        return "pictures" if first and is_picture(bytes(first[0][0])) else "pixels"
+        # Of the whole column at once, and of more than one row: pixels of one image may begin as a picture does, and a
+        # picture may be damaged.
+        image = _image(columns)
+        first = frame.where(image.isNotNull()).select(F.substring(image, 1, 16), F.length(image)).head(_LOOKED_AT)
+        pictures = sum(is_picture(bytes(beginning), length) for beginning, length in first)
+        return "pictures" if 2 * pictures > len(first) else "pixels"
     return "numbers" if is_fractional(kind) else "pixels"
 
 

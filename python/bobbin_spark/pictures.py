@@ -32,11 +32,11 @@ _COLOUR_TYPES = {1: 0, 3: 2, 4: 6}
 _ROWS, _OTHER = "rows", "other"
 
 
-def is_picture(content: bytes) -> bool:
-    """Whether these are the bytes of a file of a picture."""
-    webp = content[:4] == b"RIFF" and content[8:12] == b"WEBP"
-    bmp = content[:2] == b"BM" and content[2:6] == len(content).to_bytes(4, "little")
-    return content.startswith(_BEGINNINGS) or webp or bmp
+def is_picture(beginning: bytes, length: int) -> bool:
+    """Whether a file of so many bytes that begins with these, sixteen or more, is that of a picture."""
+    webp = beginning[:4] == b"RIFF" and beginning[8:12] == b"WEBP"
+    bmp = beginning[:2] == b"BM" and beginning[2:6] == (length & 0xFFFFFFFF).to_bytes(4, "little")
+    return beginning.startswith(_BEGINNINGS) or webp or bmp
 
 
 def decoded(pictures: Sequence[bytes], shape: Shape, fit: str, bundle: str) -> list[bytes | str]:
