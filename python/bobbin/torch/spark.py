@@ -26,7 +26,7 @@ from bobbin_spark.weights import Weights, is_model
 
 from .. import Dataset, Model, Trainer, _fields
 from . import context, spark_context
-from .arguments import count as number
+from .arguments import count as whole_number
 from .data import DEFAULT_BATCH
 from .engine import CHECKED, Engine, recipe_of
 from .errors import class_name
@@ -93,7 +93,7 @@ class SparkEstimator(bobbin_spark.Estimator, Estimator):
         frame, columns = self._read(data, feature_cols, label_cols)
         engine = self._ready(frame, columns)
         columns = self._labelled(frame, columns, engine)
-        size = DEFAULT_BATCH if batch_size is None else number("batch_size", batch_size)
+        size = DEFAULT_BATCH if batch_size is None else whole_number("batch_size", batch_size)
         images = (Dataset.open(data).train_images if frame is None else frame.count()) if self._plan.by_step else 0
         with self._plan.of(count, -(-images // size)) as rates:
             recipe = recipe_of(program, engine.network, engine.scaling, size)
@@ -104,7 +104,7 @@ class SparkEstimator(bobbin_spark.Estimator, Estimator):
             arguments = ["--validation", "none"] if validation_data is None else []
             arguments += _checkpoints(checkpoint_trigger)
             data_sets = (_same(data), _same(validation_data))
-            run = Run((data_sets, columns, self._log, arguments, recipe), count, rates, self._plan.by_step)
+            run = Run(data_sets, columns, self._log, arguments, recipe, count, rates, self._plan.by_step)
             longer = None if self._run is None else self._run.longer(run)
             if longer is None and self._run is not None:
                 print(f"bobbin: {_ANEW}")
@@ -115,7 +115,7 @@ class SparkEstimator(bobbin_spark.Estimator, Estimator):
         """Trains as a run says, which goes on if it has a place."""
         file = self._place("from-torch.toml")
         file.write_text(_fields.recipe(run.recipe())[1])
-        arguments = [*run.what[3], *([] if run.place is None else run.flags())]
+        arguments = [*run.arguments, *([] if run.place is None else run.flags())]
         self.training = replace(self.training, recipe=str(file), columns=columns, arguments=arguments, resume=run.place)
         self._run = None
         try:
@@ -324,7 +324,7 @@ def _epochs(epochs: Any, done: int) -> int:
     """How many there are to be more."""
     if isinstance(epochs, MaxEpoch):
         return max(epochs.max - done, 0)
-    return number("epochs", epochs, "a number of 1 or more, or MaxEpoch, on Spark")
+    return whole_number("epochs", epochs, "a number of 1 or more, or MaxEpoch, on Spark")
 
 
 def _checkpoints(trigger: Any) -> list[str]:

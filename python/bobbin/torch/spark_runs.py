@@ -15,8 +15,15 @@ _LONGEST = 100_000
 class Run:
     """What a fit trains, and for how long."""
 
-    #: Data, columns, where it is recorded, arguments, and the recipe but for epochs and rates.
-    what: tuple[Any, Any, Any, list[str], dict[str, Any]]
+    #: What is equal of the same images to train on and to validate on.
+    data: tuple[Any, Any]
+    columns: Any
+    #: Where it is recorded for TensorBoard, if that has been said.
+    log: str | None
+    #: Arguments of ``bobbin train``.
+    arguments: list[str]
+    #: The recipe but for epochs and rates.
+    base: dict[str, Any]
     epochs: int
     #: The rate of each epoch or step, where there is a scheduler.
     rates: list[float]
@@ -33,7 +40,7 @@ class Run:
 
     def recipe(self) -> dict[str, Any]:
         """The recipe, with epochs and rates."""
-        recipe = self.what[4] | {"stop": {"epochs": self.epochs}}
+        recipe = self.base | {"stop": {"epochs": self.epochs}}
         if self.rates:
             recipe["schedule"] = {"kind": "list", "factors": self._factors(), "by_step": self.by_step}
         return recipe
@@ -44,12 +51,12 @@ class Run:
         return ["--epochs", str(self.epochs), *factors]
 
     def _factors(self) -> list[float]:
-        peak = self.what[4]["optimizer"]["lr"]
+        peak = self.base["optimizer"]["lr"]
         return [rate / peak for rate in self.rates]
 
     def _settings(self) -> Any:
         """What must be the same: where a scheduler says the rates, not the highest of them."""
-        recipe = copy.deepcopy(self.what[4])
+        recipe = copy.deepcopy(self.base)
         if self.rates:
             recipe["optimizer"]["lr"] = None
-        return *self.what[:4], recipe, bool(self.rates), self.by_step
+        return self.data, self.columns, self.log, self.arguments, recipe, bool(self.rates), self.by_step
