@@ -207,8 +207,8 @@ fn matrix(layout: &Layout) -> usize {
 
 impl Winograd {
     /// Whether Winograd's method suits a convolution better than im2col: 3×3, without stride, dilation or groups,
-    /// padded with zeros, with enough channels, and with fewer multiplications. Im2col leaves out those with padding, so
-    /// on planes of up to 3×3 it has no more of them.
+    /// padded with zeros, with enough channels, and with fewer multiplications. Im2col leaves out those with padding,
+    /// so on planes of up to 3×3 it needs no more than Winograd's method.
     pub fn applies(convolution: &Convolution) -> bool {
         let (input, output) = (convolution.input(), convolution.output());
         let window = convolution.window();
@@ -217,16 +217,10 @@ impl Winograd {
         let padded = window.padding.iter().chain(&options.padding_after).all(|&p| p <= 2);
         let plain = plain && options.groups == 1 && options.padding_mode == PaddingMode::Zeros;
         let enough = input.channels().min(output.channels()) >= LEAST_CHANNELS;
-        plain
-            && padded
-            && enough
-            && Winograd::multiplications(convolution) < convolution.multiply_adds()
-    }
-
-    fn multiplications(convolution: &Convolution) -> usize {
-        let [rows, columns] = convolution.output().size().map(|n| n.div_ceil(2));
-        let channels = convolution.input().channels() * convolution.output().channels();
-        ELEMENTS * rows * columns * channels
+        // Multiplications for each pair of channels.
+        let [rows, columns] = output.size().map(|n| n.div_ceil(2));
+        let fewer = ELEMENTS * rows * columns < convolution.met(0) * convolution.met(1);
+        plain && padded && enough && fewer
     }
 
     /// The plan of a convolution to which it [applies](Winograd::applies), or `None`.
