@@ -93,9 +93,9 @@ fn build(isa: Isa, network: &Network, weights: &[f32]) -> Option<Sequence> {
         let is_last_reader = planned.done.iter().any(|done| done.value == planned.inputs[0]);
         let y = match planned.pass {
             Pass::Same => x[0],
-            Pass::Layer { relu } => {
+            Pass::Layer { activation } => {
                 let (steps, params, x) = (&mut steps, &node.params[..], &x[..]);
-                let call = FewCall { steps, params, x, relu, is_last_reader };
+                let call = FewCall { steps, params, x, activation, is_last_reader };
                 node.operation().few_images(call)?
             }
             Pass::NormalisedConvolution { norm, activation } => {

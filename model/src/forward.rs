@@ -56,7 +56,9 @@ impl Network {
         };
         match planned.pass {
             Pass::Same => x[0],
-            Pass::Layer { relu } => node.operation().forward(Call { tape, params, x, relu }),
+            Pass::Layer { activation } => {
+                node.operation().forward(Call { tape, params, x, activation })
+            }
             Pass::NormalisedConvolution { norm, activation } => {
                 let (norm, sum) = (self.norm(norm), x.get(1));
                 let here = activation.filter(|_| sum.is_none());

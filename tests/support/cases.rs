@@ -131,7 +131,7 @@ impl Case<'_> {
                     epsilon: number("eps"),
                     share: 1.0,
                 };
-                tape.batch_norm2d(x, norm, false)
+                tape.batch_norm2d(x, norm, None)
             }
             "relu" => tape.activate(x, Activation::Relu),
             "gelu" if settings["approximate"] == "tanh" => tape.activate(x, Activation::GeluTanh),

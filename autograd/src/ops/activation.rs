@@ -24,6 +24,34 @@ impl Tape<'_> {
     }
 }
 
+/// A batch norm with an activation in its pass, in the words of a network's summary.
+pub(super) fn after_batch_norm(f: Activation) -> &'static str {
+    names(f)[1]
+}
+
+/// What an activation is called, alone and after a batch norm.
+fn names(f: Activation) -> [&'static str; 2] {
+    macro_rules! names {
+        ($name:literal) => {
+            [$name, concat!("batch norm + ", $name)]
+        };
+    }
+    match f {
+        Activation::Relu => names!("ReLU"),
+        Activation::LeakyRelu(_) => names!("leaky ReLU"),
+        Activation::Relu6 => names!("ReLU6"),
+        Activation::HardSigmoid => names!("hard sigmoid"),
+        Activation::HardSwish => names!("hard swish"),
+        Activation::Sigmoid => names!("sigmoid"),
+        Activation::Tanh => names!("tanh"),
+        Activation::Silu => names!("SiLU"),
+        Activation::Gelu => names!("GELU"),
+        Activation::GeluTanh => names!("GELU by tanh"),
+        Activation::Elu(_) => names!("ELU"),
+        Activation::Softplus(_) => names!("softplus"),
+    }
+}
+
 pub(crate) struct Activate {
     x: Var,
     y: Var,
@@ -32,20 +60,7 @@ pub(crate) struct Activate {
 
 impl Operation for Activate {
     fn name(&self) -> &'static str {
-        match self.f {
-            Activation::Relu => "ReLU",
-            Activation::LeakyRelu(_) => "leaky ReLU",
-            Activation::Relu6 => "ReLU6",
-            Activation::HardSigmoid => "hard sigmoid",
-            Activation::HardSwish => "hard swish",
-            Activation::Sigmoid => "sigmoid",
-            Activation::Tanh => "tanh",
-            Activation::Silu => "SiLU",
-            Activation::Gelu => "GELU",
-            Activation::GeluTanh => "GELU by tanh",
-            Activation::Elu(_) => "ELU",
-            Activation::Softplus(_) => "softplus",
-        }
+        names(self.f)[0]
     }
 
     fn output(&self) -> Var {

@@ -1,9 +1,9 @@
 //! Batch normalisation.
 
-use super::{Epilogue, Operation, two_parts};
+use super::{Operation, activation, two_parts};
 use crate::Tensor;
 use crate::tape::{Backward, Param, Tape, Var};
-use kernels::{BatchNormGradients, Layout, PooledTensors, Statistics};
+use kernels::{Activation, BatchNormGradients, Layout, PooledTensors, Statistics};
 
 /// The parameters and statistics of a batch-norm layer, one value per channel each.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -26,7 +26,8 @@ pub struct BatchNorm {
 }
 
 impl Tape<'_> {
-    /// `y = γ · (x − mean) / √(variance + ε) + β` per channel, followed by a ReLU where `relu` is set.
+    /// `y = γ · (x − mean) / √(variance + ε) + β` per channel, followed by an activation if one is given, in
+    /// one pass: the same values and gradients bit for bit.
     ///
     /// A tape that records takes mean and (biased) variance from the images it sees, that is per shard. Its
     /// backward adds this shard's share of the batch's mean and unbiased variance to the places of the running
@@ -34,9 +35,8 @@ impl Tape<'_> {
     /// batch to the place of the number of batches, which so becomes one (as many as a network uses the layer).
     /// None of these is a gradient: an optimiser moves them towards what was found, by rules of their own. Any
     /// other tape takes the running statistics.
-    pub fn batch_norm2d(&mut self, x: Var, norm: BatchNorm, relu: bool) -> Var {
-        let epilogue = if relu { Epilogue::Relu } else { Epilogue::None };
-        self.run_batch_norm(x, norm, epilogue)
+    pub fn batch_norm2d(&mut self, x: Var, norm: BatchNorm, activation: Option<Activation>) -> Var {
+        self.run_batch_norm(x, norm, activation, false)
     }
 
     /// `max_pool2d(relu(batch_norm2d(x)))` with a 2×2 window of stride 2: the same values and
@@ -46,18 +46,24 @@ impl Tape<'_> {
     /// If `x` has less than two rows or columns.
     pub fn batch_norm2d_relu_max_pool2d(&mut self, x: Var, norm: BatchNorm) -> Var {
         assert!(self.value(x).size().iter().all(|&n| n >= 2), "nothing to pool");
-        self.run_batch_norm(x, norm, Epilogue::ReluMaxPool)
+        self.run_batch_norm(x, norm, Some(Activation::Relu), true)
     }
 
-    fn run_batch_norm(&mut self, x: Var, norm: BatchNorm, epilogue: Epilogue) -> Var {
+    /// With a 2×2 max-pool of stride 2 at its end where it is `pooled`.
+    fn run_batch_norm(
+        &mut self,
+        x: Var,
+        norm: BatchNorm,
+        activation: Option<Activation>,
+        pooled: bool,
+    ) -> Var {
         let (cores, params) = (self.cores, self.params);
         let input = self.value(x);
         let (images, layout) = (input.images(), *input.layout());
-        let pooled = epilogue == Epilogue::ReluMaxPool;
         let size = if pooled { layout.size().map(|n| n / 2) } else { layout.size() };
         let (y, mut out) = self.output(images, layout.channels(), size);
         let (from, to) = (self.value(x).data(), out.data_mut());
-        let op = norm.kernel(params, layout, images, epilogue);
+        let op = norm.kernel(params, layout, images, activation);
         if !self.is_training() {
             let [mean, variance] = [norm.mean, norm.variance].map(|p| p.of(params));
             let statistics = Statistics { mean, variance };
@@ -80,7 +86,7 @@ impl Tape<'_> {
             kernels::batch_norm(cores, &op, from, both, to);
         }
         self.workspace.buffers.put(index, statistics);
-        self.record(y, out, true, BatchNorm2d { x, y, norm, epilogue, statistics: index })
+        self.record(y, out, true, BatchNorm2d { x, y, norm, activation, pooled, statistics: index })
     }
 }
 
@@ -105,11 +111,10 @@ impl BatchNorm {
         params: &'a [f32],
         layout: Layout,
         images: usize,
-        epilogue: Epilogue,
+        activation: Option<Activation>,
     ) -> kernels::BatchNorm<'a> {
-        let epilogue = epilogue.kernel();
         let [gamma, beta] = [self.weight, self.bias].map(|p| p.of(params));
-        kernels::BatchNorm { layout, images, gamma, beta, epsilon: self.epsilon, epilogue }
+        kernels::BatchNorm { layout, images, gamma, beta, epsilon: self.epsilon, activation }
     }
 }
 
@@ -117,17 +122,19 @@ pub(crate) struct BatchNorm2d {
     x: Var,
     y: Var,
     norm: BatchNorm,
-    epilogue: Epilogue,
+    activation: Option<Activation>,
+    /// Whether a ReLU and a max-pool follow.
+    pooled: bool,
     /// Mean, then biased variance, of each channel.
     statistics: usize,
 }
 
 impl Operation for BatchNorm2d {
     fn name(&self) -> &'static str {
-        match self.epilogue {
-            Epilogue::None => "batch norm",
-            Epilogue::Relu => "batch norm + ReLU",
-            Epilogue::ReluMaxPool => "batch norm + ReLU + max-pool",
+        match self.activation {
+            None => "batch norm",
+            Some(_) if self.pooled => "batch norm + ReLU + max-pool",
+            Some(f) => activation::after_batch_norm(f),
         }
     }
 
@@ -136,7 +143,7 @@ impl Operation for BatchNorm2d {
     }
 
     fn reads_output(&self) -> bool {
-        self.epilogue == Epilogue::ReluMaxPool
+        self.pooled
     }
 
     fn backward(&self, b: &mut Backward<'_>, dy: &mut Tensor) {
@@ -145,17 +152,18 @@ impl Operation for BatchNorm2d {
         // The input of a network is not normalised by a layer of it often: no special case.
         let (mut dx, store) = b.room(self.x);
         self.add_statistics(b, &dx, mean, variance);
-        let op = self.norm.kernel(b.params, *dx.layout(), dx.images(), self.epilogue);
+        let op = self.norm.kernel(b.params, *dx.layout(), dx.images(), self.activation);
         let [x, y] = [self.x, self.y].map(|var| b.workspace.nodes[var.0].value.data());
         let [gamma, beta] = two_parts(b.gradients, self.norm.weight, self.norm.bias);
         let found = Statistics { mean, variance };
         let gradients = BatchNormGradients { gamma, beta, x: dx.data_mut(), store };
-        if self.epilogue == Epilogue::ReluMaxPool {
-            let room = b.workspace.scratch.at_least(op.pool_scratch() * b.cores.most());
+        let floats = if self.pooled { op.pool_scratch() } else { op.scratch() };
+        let room = b.workspace.scratch.at_least(floats * b.cores.most());
+        if self.pooled {
             let tensors = PooledTensors { x, y, dy: dy.data() };
             kernels::batch_norm_pool_backward(b.cores, &op, tensors, found, gradients, room);
         } else {
-            kernels::batch_norm_backward(b.cores, &op, [x, dy.data()], found, gradients);
+            kernels::batch_norm_backward(b.cores, &op, [x, dy.data()], found, gradients, room);
         }
         b.put(self.x, dx);
         b.workspace.buffers.put(self.statistics, statistics);

@@ -44,7 +44,7 @@ pub(crate) trait Operation {
     fn backward(&self, b: &mut Backward<'_>, dy: &mut Tensor);
 }
 
-/// What is computed in the same pass after a convolution or a batch norm.
+/// What is computed in the same pass after a convolution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Epilogue {
     None,

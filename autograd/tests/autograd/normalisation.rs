@@ -8,13 +8,17 @@
 
 use crate::harness::*;
 use autograd::{BatchNorm, ImageNorm, Param, Tape, Tensor, Workspace};
-use kernels::{Isa, NormSets};
+use kernels::{Activation, Isa, NormSets};
 use proptest::prelude::*;
 use reference::*;
 
 fn norm(p: &[Param], epsilon: f32) -> BatchNorm {
     let [weight, bias, mean, variance, batches] = [p[0], p[1], p[2], p[3], p[4]];
     BatchNorm { weight, bias, mean, variance, batches, epsilon, share: 1.0 }
+}
+
+fn relu_if(relu: bool) -> Option<Activation> {
+    relu.then_some(Activation::Relu)
 }
 
 /// The definition, with what the bounds above need.
@@ -138,7 +142,7 @@ proptest! {
         let exact = Exact::new(planes, case.x(0), case.p(0), case.p(1), epsilon);
         let y = exact.y(relu);
         case.on_every_path(
-            |tape, x, p| tape.batch_norm2d(x[0], norm(p, epsilon), relu),
+            |tape, x, p| tape.batch_norm2d(x[0], norm(p, epsilon), relu_if(relu)),
             |got| {
                 case.check("y", &got.y, y.clone())?;
                 let [dx, dgamma, dbeta] = exact.gradients(&widen(&through_relu(relu, got)));
@@ -179,7 +183,7 @@ proptest! {
             let mut tape = Tape::evaluation(isa, &mut workspace, &flat);
             let input = Tensor::from_rows(&x, planes.images, planes.channels, planes.size);
             let input = tape.variable(&input);
-            let out = tape.batch_norm2d(input, norm(&params, 1e-5), relu);
+            let out = tape.batch_norm2d(input, norm(&params, 1e-5), relu_if(relu));
             // x and mean below 1, a deviation of at least √0.1: values up to 2/√0.1 · γ, and β.
             compare(&tape.value(out).to_rows(), &y, |_| 8.0 * f64::from(f32::EPSILON) * 7.4)?;
         }
@@ -247,7 +251,7 @@ proptest! {
         for isa in Isa::available() {
             let run = |case: &Case| {
                 case.run(isa, &|tape: &mut Tape<'_>, x: &[_], p: &[Param]| {
-                    tape.batch_norm2d(x[0], norm(p, 1e-3), relu)
+                    tape.batch_norm2d(x[0], norm(p, 1e-3), relu_if(relu))
                 })
             };
             let (plain, with) = (run(&plain), run(&with));

@@ -9,21 +9,26 @@
 
 mod pooled;
 mod sums;
+mod through;
 pub use pooled::{
     PooledTensors, batch_norm_pool, batch_norm_pool_backward, batch_norm_pool_evaluate,
 };
 
-use crate::isa::dispatch;
+use crate::isa::{Isa, dispatch};
 use crate::planes::{Vector, valid_lanes};
 use crate::pointwise::put;
 use crate::simd::Simd;
 use crate::team::{Cores, Cost, Shared};
-use crate::{Epilogue, LANES, Layout, Store};
+use crate::{Activation, Epilogue, LANES, Layout, Store, activate_in_place};
 use pooled::normalise_pool;
 use std::ops::Range;
 use sums::{channel_gradients, channel_mean, channel_variance};
+use through::{Through, backward_through};
 
-/// `y = epilogue(gamma · (x − mean) / √(variance + epsilon) + beta)`.
+/// Vectors to which an activation is applied at a time, 4 KB: they are in the first-level cache still.
+const PIECE: usize = 64;
+
+/// `y = activation(gamma · (x − mean) / √(variance + epsilon) + beta)`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct BatchNorm<'a> {
     /// The layout of `x` and `y`.
@@ -36,8 +41,8 @@ pub struct BatchNorm<'a> {
     pub beta: &'a [f32],
     /// Added to the variance, to keep the divisor from zero.
     pub epsilon: f32,
-    /// What is applied to the normalised values.
-    pub epilogue: Epilogue,
+    /// What is applied to the normalised values, if anything.
+    pub activation: Option<Activation>,
 }
 
 /// The mean and the biased variance of each channel: to read (`&[f32]`) or to write (`&mut [f32]`).
@@ -84,6 +89,18 @@ impl BatchNorm<'_> {
         }
         let room = self.layout.blocks() * LANES;
         assert!(self.images <= room, "{} images in room for {room}", self.images);
+    }
+
+    /// Floats of room that [`batch_norm_backward`] needs for each part: one channel, if its activation is none that a
+    /// product could apply along (see [`Epilogue::of`]), else none.
+    pub fn scratch(&self) -> usize {
+        let (_, rest) = Epilogue::of(self.activation);
+        rest.map_or(0, |_| self.channel_floats())
+    }
+
+    /// Floats of the planes of a channel.
+    fn channel_floats(&self) -> usize {
+        self.layout.blocks() * self.layout.pixels() * LANES
     }
 
     /// Of so many passes over the tensor.
@@ -201,7 +218,7 @@ fn train(
                 *variance = channel_variance(s, op, x, channel, *mean);
                 let affine = Affine::new(s, op, channel, *mean, *variance);
                 // SAFETY: as above.
-                unsafe { normalise(s, op, pooled, &affine, x, y) };
+                unsafe { normalise((s, cores.isa), op, pooled, &affine, x, y) };
             }
         }));
     });
@@ -237,36 +254,43 @@ fn evaluate(
             for channel in channels {
                 let affine = Affine::new(s, op, channel, mean[channel], variance[channel]);
                 // SAFETY: each channel is one part's.
-                unsafe { normalise(s, op, pooled, &affine, x, y) };
+                unsafe { normalise((s, cores.isa), op, pooled, &affine, x, y) };
             }
         }));
     });
 }
 
 /// The backward of [`batch_norm`], with the mean and variance that it found. With
-/// `x̂ = (x − mean) / √(variance + epsilon)`, `n` values per channel, and `g = dy` (with a ReLU
-/// only where `y > 0`, with `y` computed from `x` again, to the bit):
+/// `x̂ = (x − mean) / √(variance + epsilon)`, `n` values per channel, and `g = dy` (with an activation
+/// times its slope at the normalised values, which are computed from `x` again, to the bit):
 /// ```text
 /// dgamma += Σ g · x̂        dbeta += Σ g
 /// dx = gamma / √(variance + epsilon) · (g − Σ g / n − x̂ · Σ g · x̂ / n)
 /// ```
 /// Lanes without an image count in no sum; their `dx` is 0,
-/// or has 0 added.
+/// or has 0 added. `scratch` is room for [`BatchNorm::scratch`] floats for each of the most parts that there may be.
 ///
 /// # Panics
 /// If there is no image or more than there is room for, or a length is not that of its layout or the
-/// channels.
+/// channels, or there is not room for one part.
 pub fn batch_norm_backward<'t>(
     cores: impl Into<Cores<'t>>,
     op: &BatchNorm,
     [x, dy]: [&[f32]; 2],
     found: Statistics<&[f32]>,
     to: BatchNormGradients<'_>,
+    scratch: &mut [f32],
 ) {
     op.check(&[x.len(), dy.len(), to.x.len()], &[found.mean.len(), found.variance.len()]);
     to.check(op);
     assert!(op.images > 0, "the mean of no images");
-    backward(cores.into(), op, [x, dy], found, to);
+    match Epilogue::of(op.activation) {
+        (_, Some(f)) => {
+            let through = Through::Activation { f, dy };
+            backward_through(cores.into(), op, x, &through, found, to, scratch);
+        }
+        (_, None) => backward(cores.into(), op, [x, dy], found, to),
+    }
 }
 
 fn backward(
@@ -294,9 +318,10 @@ fn backward(
     });
 }
 
-/// The affine map of the values of one channel.
+/// The affine map of the values of one channel, and what follows it.
 struct Affine<S: Simd> {
     channel: usize,
+    epilogue: Epilogue,
     mean: S::Vector,
     /// `1 / √(variance + epsilon)`.
     inverse: S::Vector,
@@ -312,7 +337,8 @@ impl<S: Simd> Affine<S> {
         let of = |values: &[f32], else_: f32| values.get(channel).copied().unwrap_or(else_);
         let slope = s.mul(s.splat(of(op.gamma, 1.0)), inverse);
         let beta = s.splat(of(op.beta, 0.0));
-        Affine { channel, mean: s.splat(mean), inverse, slope, beta }
+        let (epilogue, _) = Epilogue::of(op.activation);
+        Affine { channel, epilogue, mean: s.splat(mean), inverse, slope, beta }
     }
 
     /// The output before the epilogue, from `x − mean`: forward and backward agree on its sign.
@@ -323,9 +349,9 @@ impl<S: Simd> Affine<S> {
 
     /// `x − mean`, and `dy` where it passes the epilogue.
     #[inline(always)]
-    fn through(&self, s: S, x: &Vector, dy: &Vector, epilogue: Epilogue) -> [S::Vector; 2] {
+    fn through(&self, s: S, x: &Vector, dy: &Vector) -> [S::Vector; 2] {
         let (deviation, dy) = (s.sub(s.load(x), self.mean), s.load(dy));
-        match epilogue {
+        match self.epilogue {
             Epilogue::None => [deviation, dy],
             Epilogue::Relu => {
                 let alive = s.gt(self.output(s, deviation), s.zero());
@@ -346,7 +372,7 @@ impl<S: Simd> Affine<S> {
 /// Nothing else may use the planes of the channel in `y` meanwhile.
 #[inline(always)]
 unsafe fn normalise<S: Simd>(
-    s: S,
+    (s, isa): (S, Isa),
     op: &BatchNorm,
     pooled: Option<&BatchNorm>,
     affine: &Affine<S>,
@@ -357,13 +383,20 @@ unsafe fn normalise<S: Simd>(
         // SAFETY: the caller's promise.
         return unsafe { normalise_pool(s, op, pooled, affine, x, y) };
     }
+    let (_, rest) = Epilogue::of(op.activation);
     for block in 0..op.layout.blocks() {
         let plane = op.plane(block, affine.channel);
         // SAFETY: the caller's promise.
         let to = unsafe { plane_mut(y, plane.clone()) };
-        for (x, y) in x[plane].iter().zip(to) {
-            let value = affine.output(s, s.sub(s.load(x), affine.mean));
-            s.store(y, op.epilogue.apply(s, value));
+        let piece = if rest.is_some() { PIECE } else { to.len().max(1) };
+        for (x, y) in x[plane].chunks(piece).zip(to.chunks_mut(piece)) {
+            for (x, y) in x.iter().zip(&mut *y) {
+                let value = affine.output(s, s.sub(s.load(x), affine.mean));
+                s.store(y, affine.epilogue.apply(s, value));
+            }
+            if let Some(f) = rest {
+                activate_in_place(isa, f, y.as_flattened_mut());
+            }
         }
     }
 }
@@ -387,7 +420,7 @@ unsafe fn input_gradient<S: Simd>(
         // SAFETY: the caller's promise.
         let to = unsafe { plane_mut(dx, op.plane(block, affine.channel)) };
         for ((x, dy), dx) in inputs.zip(to) {
-            let [deviation, g] = affine.through(s, x, dy, op.epilogue);
+            let [deviation, g] = affine.through(s, x, dy);
             let centred = s.sub(g, mean);
             let along = s.mul_add(s.mul(deviation, affine.inverse), minus_dot, centred);
             put(s, dx, s.keep(valid, s.mul(affine.slope, along)), store);

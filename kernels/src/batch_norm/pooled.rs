@@ -1,16 +1,15 @@
 //! Batch normalisation, ReLU and 2×2 max-pool with stride 2 in one pass: the same values and
 //! gradients as one after the other, bit for bit, without the tensors between them.
 
-use super::sums::channel_gradients;
+use super::through::{Through, backward_through};
 use super::{Affine, BatchNorm, BatchNormGradients, Channel, Statistics};
-use super::{add_sums, evaluate, input_gradient, plane_mut, train};
-use crate::isa::dispatch;
+use super::{evaluate, plane_mut, train};
 use crate::output::relu;
 use crate::planes::Vector;
 use crate::pool::{larger, take};
 use crate::simd::Simd;
-use crate::team::{Cores, Shared, share};
-use crate::{Epilogue, LANES, Layout};
+use crate::team::{Cores, Shared};
+use crate::{Activation, Layout};
 
 impl<'a> BatchNorm<'a> {
     /// The layout of the pooled output.
@@ -20,7 +19,7 @@ impl<'a> BatchNorm<'a> {
 
     /// Floats of room that [`batch_norm_pool_backward`] needs for each part: one channel.
     pub fn pool_scratch(&self) -> usize {
-        self.layout.blocks() * self.layout.pixels() * LANES
+        self.channel_floats()
     }
 
     /// The same operation on the pooled planes.
@@ -30,14 +29,14 @@ impl<'a> BatchNorm<'a> {
 
     #[track_caller]
     fn check_pooled(&self, tensors: &[usize]) {
-        assert_eq!(self.epilogue, Epilogue::Relu, "a ReLU comes before the pool");
+        assert_eq!(self.activation, Some(Activation::Relu), "a ReLU comes before the pool");
         for len in tensors {
             assert_eq!(*len, self.pooled().len(), "length of a tensor, and of the pooled layout");
         }
     }
 }
 
-/// [`batch_norm`](crate::batch_norm), then [`max_pool`](crate::max_pool) to `y`. The epilogue of `op`
+/// [`batch_norm`](crate::batch_norm), then [`max_pool`](crate::max_pool) to `y`. The activation of `op`
 /// must be a ReLU.
 ///
 /// # Panics
@@ -56,7 +55,7 @@ pub fn batch_norm_pool<'t>(
 }
 
 /// [`batch_norm_evaluate`](crate::batch_norm_evaluate), then [`max_pool`](crate::max_pool) to `y`. The
-/// epilogue of `op` must be a ReLU.
+/// activation of `op` must be a ReLU.
 ///
 /// # Panics
 /// As the two; or without ReLU.
@@ -101,46 +100,10 @@ pub fn batch_norm_pool_backward<'t>(
     to.check(op);
     op.check(&[tensors.x.len(), to.x.len()], &channels);
     op.check_pooled(&[tensors.y.len(), tensors.dy.len()]);
-    assert!(scratch.len() >= op.pool_scratch(), "scratch of a batch norm");
     assert!(op.images > 0, "the mean of no images");
-    backward(cores.into(), op, tensors, found, to, scratch);
-}
-
-fn backward(
-    cores: Cores<'_>,
-    op: &BatchNorm,
-    PooledTensors { x, y, dy }: PooledTensors<'_>,
-    Statistics { mean, variance }: Statistics<&[f32]>,
-    BatchNormGradients { gamma, beta, x: dx, store }: BatchNormGradients<'_>,
-    scratch: &mut [f32],
-) {
-    let pooled = op.on_pooled();
-    let (room, pixels) = (op.pool_scratch(), op.layout.pixels());
-    let most = scratch.len() / room.max(1);
-    let [dgamma, dbeta, dx, scratch] = [gamma, beta, dx, scratch].map(Shared::new);
-    let channels = op.layout.channels();
-    let parts = cores.parts(channels, op.cost(7)).min(most.max(1));
-    cores.run(parts, |part| {
-        dispatch!(cores.isa, s => s.vectorize(#[inline(always)] || {
-            let [x, y, dy] = [x, y, dy].map(|t| t.as_chunks().0);
-            // SAFETY: each part has a place of its own in the room.
-            let g = unsafe { scratch.slice(part * room..(part + 1) * room) };
-            let g: &mut [Vector] = g.as_chunks_mut().0;
-            for channel in share(channels, part, parts) {
-                let affine = Affine::new(s, op, channel, mean[channel], variance[channel]);
-                let x = op.channel(x, channel);
-                let outputs = [y, dy].map(|t| pooled.channel(t, channel));
-                unpool(s, op, &affine, x, outputs, g);
-                let inputs = [x, Channel { vectors: g, block: pixels, pixels }];
-                let sums = channel_gradients(s, op, &affine, inputs);
-                // SAFETY: each channel is one part's.
-                unsafe {
-                    add_sums(dgamma, dbeta, channel, sums);
-                    input_gradient(s, op, &affine, inputs, sums, dx, store);
-                }
-            }
-        }));
-    });
+    let PooledTensors { x, y, dy } = tensors;
+    let through = Through::Pool { pooled: op.on_pooled(), y, dy };
+    backward_through(cores.into(), op, x, &through, found, to, scratch);
 }
 
 impl<S: Simd> Affine<S> {
@@ -184,7 +147,7 @@ pub(super) unsafe fn normalise_pool<S: Simd>(
 
 /// The gradient of one channel before pooling, to `[blocks][pixels]`.
 #[inline(always)]
-fn unpool<S: Simd>(
+pub(super) fn unpool<S: Simd>(
     s: S,
     op: &BatchNorm,
     affine: &Affine<S>,

@@ -80,7 +80,7 @@ pub(super) fn channel_gradients<S: Simd>(
                 x.len(),
                 #[inline(always)]
                 |i, [dot, sum]| {
-                    let [deviation, g] = affine.through(s, &x[i], &dy[i], op.epilogue);
+                    let [deviation, g] = affine.through(s, &x[i], &dy[i]);
                     [s.mul_add(g, s.mul(deviation, affine.inverse), dot), s.add(sum, g)]
                 },
             )

@@ -127,7 +127,8 @@ pub const ALL: &[(&str, Call)] = &[
         let (x, dy) = (b.floats(c, n), b.floats(c, n));
         let (gamma, beta) = (channels(c, b, &op), channels(c, b, &op));
         let gradients = BatchNormGradients { gamma, beta, x: b.floats(c, n), store: c.store() };
-        batch_norm_backward(isa, &op, [x, dy], statistics, gradients);
+        let scratch = b.floats(c, op.scratch());
+        batch_norm_backward(isa, &op, [x, dy], statistics, gradients, scratch);
     }),
     ("batch_norm_pool", |c, b, isa| {
         let (op, n) = norm(c, b);
@@ -339,7 +340,7 @@ fn norm<'b>(c: &mut Chance, b: &'b Buffers) -> (BatchNorm<'b>, usize) {
     let missing = c.below(16);
     let images = c.near((layout.blocks() * LANES).saturating_sub(missing));
     let (gamma, beta) = (b.floats(c, layout.channels()), b.floats(c, layout.channels()));
-    (BatchNorm { layout, images, gamma, beta, epsilon: 1e-5, epilogue: c.epilogue() }, n)
+    (BatchNorm { layout, images, gamma, beta, epsilon: 1e-5, activation: c.activated() }, n)
 }
 
 /// A norm of single images, and the length of its input.

@@ -136,6 +136,12 @@ impl Chance {
         ])
     }
 
+    /// An activation, or none.
+    pub fn activated(&mut self) -> Option<Activation> {
+        let some = self.activation();
+        self.of(&[None, Some(Activation::Relu), Some(some)])
+    }
+
     pub fn pool(&mut self) -> Pool {
         let window = self.window();
         let [ceil, count_padding] = [0, 1].map(|_| self.once_in(2));

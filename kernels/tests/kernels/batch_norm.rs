@@ -1,11 +1,9 @@
 //! Batch normalisation against the reference.
 
-use crate::common::{
-    Batch, EPSILON, assert_same_bits, on_every_path, on_every_path_stored, relu_if,
-};
+use crate::common::{Batch, EPSILON, assert_same_bits, on_every_path, on_every_path_stored};
 use kernels::{
-    BatchNorm, BatchNormGradients, Isa, LANES, Statistics, Store, batch_norm, batch_norm_backward,
-    batch_norm_evaluate,
+    Activation, BatchNorm, BatchNormGradients, Isa, LANES, Statistics, Store, batch_norm,
+    batch_norm_backward, batch_norm_evaluate,
 };
 use proptest::prelude::*;
 use reference::{self, assert_close, uniform, widen};
@@ -28,7 +26,7 @@ impl Case {
         Case { batch, x, gamma: parameter(seed + 1), beta: parameter(seed + 2) }
     }
 
-    fn op(&self, relu: bool) -> BatchNorm<'_> {
+    fn op(&self, activation: Option<Activation>) -> BatchNorm<'_> {
         let Batch { images, layout } = self.batch;
         BatchNorm {
             layout,
@@ -36,7 +34,7 @@ impl Case {
             gamma: &self.gamma,
             beta: &self.beta,
             epsilon: STABILISER,
-            epilogue: relu_if(relu),
+            activation,
         }
     }
 
@@ -48,13 +46,13 @@ impl Case {
     }
 
     /// Mean and variance that the kernel finds, and its output in lanes.
-    fn run(&self, isa: Isa, relu: bool) -> ([Vec<f32>; 2], Vec<f32>) {
+    fn run(&self, isa: Isa, activation: Option<Activation>) -> ([Vec<f32>; 2], Vec<f32>) {
         let channels = self.batch.layout.channels();
         let [mut mean, mut variance] = [(); 2].map(|()| vec![f32::NAN; channels]);
         let mut y = vec![f32::NAN; self.batch.layout.len()];
         let x = self.batch.poisoned(&self.x);
         let statistics = Statistics { mean: &mut mean[..], variance: &mut variance[..] };
-        batch_norm(isa, &self.op(relu), &x, statistics, &mut y);
+        batch_norm(isa, &self.op(activation), &x, statistics, &mut y);
         ([mean, variance], y)
     }
 
@@ -76,8 +74,26 @@ fn normalised_error(case: &Case, variance: f64, normalised: f64) -> f64 {
 }
 
 fn batches() -> impl Strategy<Value = Batch> {
-    (1..50usize, 1..5usize, 1..9usize, 1..9usize)
+    (1..50usize, 1..5usize, 1..13usize, 1..13usize)
         .prop_map(|(images, channels, rows, columns)| Batch::new(images, channels, [rows, columns]))
+}
+
+fn activations() -> Vec<Activation> {
+    use Activation::*;
+    vec![
+        Relu,
+        LeakyRelu(0.1),
+        Relu6,
+        HardSigmoid,
+        HardSwish,
+        Sigmoid,
+        Tanh,
+        Silu,
+        Gelu,
+        GeluTanh,
+        Elu(1.0),
+        Softplus(2.0),
+    ]
 }
 
 proptest! {
@@ -91,7 +107,7 @@ proptest! {
         on_every_path(
             2 * channels + batch.layout.len(),
             |isa, all| {
-                let ([mean, variance], y) = case.run(isa, false);
+                let ([mean, variance], y) = case.run(isa, None);
                 all.copy_from_slice(&[mean, variance, y].concat());
             },
             |path, all| {
@@ -132,7 +148,7 @@ proptest! {
             batch.layout.len(),
             |isa, y| {
                 let statistics = Statistics { mean: &mean[..], variance: &variance[..] };
-                batch_norm_evaluate(isa, &case.op(relu), &x, statistics, y);
+                batch_norm_evaluate(isa, &case.op(relu.then_some(Activation::Relu)), &x, statistics, y);
             },
             // |x − mean| ≤ 2.5, 1/√variance ≤ 3.2, |gamma|, |beta| ≤ 1; four roundings and a sum.
             |path, y| assert_close(path, &batch.rows(y), &exact, |_| 40.0 * EPSILON),
@@ -144,31 +160,59 @@ proptest! {
         check_backward(&Case::new(batch, seed), seed);
     }
 
-    /// Backward with a ReLU is backward without it of the gradient where the output, as the forward
-    /// pass computed it, was positive: to the bit.
+    /// An activation in the same pass is one after it, forward and backward, to the bit.
     #[test]
-    fn relu_gate_is_that_of_the_forward_pass(batch in batches(), seed in 0..1000u64) {
+    fn activations_are_those_after_it(
+        batch in batches(), f in prop::sample::select(activations()), seed in 0..1000u64,
+        added in any::<bool>(),
+    ) {
         let case = Case::new(batch, seed);
         let x = batch.poisoned(&case.x);
+        let dy = batch.lanes(&batch.uniform(seed + 3));
+        let before = batch.lanes(&batch.uniform(seed + 4));
         for isa in Isa::available() {
-            let ([mean, variance], plain) = case.run(isa, false);
-            let (_, y) = case.run(isa, true);
-            let rectified: Vec<f32> = reference::relu(&plain);
-            assert_same_bits(isa.name(), &batch.rows(&y), &batch.rows(&rectified));
-            let dy = batch.lanes(&batch.uniform(seed + 3));
-            let mut through_relu = dy.clone();
-            kernels::relu_backward(isa, &y, &mut through_relu);
-            let run = |relu, dy: &[f32]| {
+            let ([mean, variance], plain) = case.run(isa, None);
+            let (_, y) = case.run(isa, Some(f));
+            let mut after = vec![f32::NAN; plain.len()];
+            kernels::activate(isa, f, &plain, &mut after);
+            assert_same_bits(isa.name(), &batch.rows(&y), &batch.rows(&after));
+            let mut through = dy.clone();
+            kernels::activate_backward(isa, f, &plain, &dy, &mut through, Store::Overwrite);
+            let run = |activation, dy: &[f32]| {
+                let op = case.op(activation);
                 let [mut dgamma, mut dbeta] = [(); 2].map(|()| vec![0.0; batch.layout.channels()]);
-                let mut dx = vec![f32::NAN; batch.layout.len()];
+                let mut dx = if added { before.clone() } else { vec![f32::NAN; before.len()] };
                 let inputs = [x.as_slice(), dy];
                 let statistics = Statistics { mean: &mean[..], variance: &variance[..] };
+                let store = if added { Store::Accumulate } else { Store::Overwrite };
                 let (gamma, beta, x) = (&mut dgamma[..], &mut dbeta[..], &mut dx[..]);
-                let gradients = BatchNormGradients { gamma, beta, x, store: Store::Overwrite };
-                batch_norm_backward(isa, &case.op(relu), inputs, statistics, gradients);
-                [dgamma, dbeta, dx].concat()
+                let gradients = BatchNormGradients { gamma, beta, x, store };
+                let mut room = vec![f32::NAN; op.scratch()];
+                batch_norm_backward(isa, &op, inputs, statistics, gradients, &mut room);
+                [dgamma, dbeta, batch.rows(&dx)].concat()
             };
-            assert_same_bits(isa.name(), &run(true, &dy), &run(false, &through_relu));
+            assert_same_bits(isa.name(), &run(Some(f), &dy), &run(None, &through));
+        }
+    }
+
+    #[test]
+    fn activations_in_evaluation(
+        batch in batches(), f in prop::sample::select(activations()), seed in 0..1000u64,
+    ) {
+        let case = Case::new(batch, seed);
+        let mean = uniform::<f32>(batch.layout.channels(), seed + 3);
+        let variance: Vec<f32> = mean.iter().map(|x| x.abs() + 0.1).collect();
+        let x = batch.poisoned(&case.x);
+        for isa in Isa::available() {
+            let run = |activation| {
+                let mut y = vec![f32::NAN; batch.layout.len()];
+                let statistics = Statistics { mean: &mean[..], variance: &variance[..] };
+                batch_norm_evaluate(isa, &case.op(activation), &x, statistics, &mut y);
+                y
+            };
+            let mut after = run(None);
+            kernels::activate_in_place(isa, f, &mut after);
+            assert_same_bits(isa.name(), &batch.rows(&run(Some(f))), &batch.rows(&after));
         }
     }
 }
@@ -194,13 +238,13 @@ fn check_backward(case: &Case, seed: u64) {
     let sums: Vec<f64> = sums.iter().zip(&before).map(|(sum, old)| sum + f64::from(*old)).collect();
     let inputs = [batch.poisoned(&case.x), batch.poisoned(&dy)];
     let run = |isa, dx: &mut [f32], store| {
-        let ([mean, variance], _) = case.run(isa, false);
+        let ([mean, variance], _) = case.run(isa, None);
         let mut all = before.clone();
         let (gamma, beta) = all.split_at_mut(channels);
         let inputs = [inputs[0].as_slice(), &inputs[1]];
         let statistics = Statistics { mean: &mean[..], variance: &variance[..] };
         let gradients = BatchNormGradients { gamma, beta, x: dx, store };
-        batch_norm_backward(isa, &case.op(false), inputs, statistics, gradients);
+        batch_norm_backward(isa, &case.op(None), inputs, statistics, gradients, &mut []);
         all
     };
     on_every_path(
@@ -252,7 +296,7 @@ fn a_large_mean_costs_no_digits_of_the_variance() {
     case.x.iter_mut().for_each(|x| *x += 1000.0);
     let exact = case.exact();
     for isa in Isa::available() {
-        let ([_, variance], _) = case.run(isa, false);
+        let ([_, variance], _) = case.run(isa, None);
         // The mean is off by a few times 1000 ε, and the variance by the square of that.
         assert_close(isa.name(), &variance, &exact.variance, |_| 1e-6);
     }
@@ -262,7 +306,7 @@ fn a_large_mean_costs_no_digits_of_the_variance() {
 fn an_image_alone_is_its_own_mean() {
     let case = Case::new(Batch::new(1, 3, [1, 1]), 1);
     for isa in Isa::available() {
-        let ([mean, variance], y) = case.run(isa, false);
+        let ([mean, variance], y) = case.run(isa, None);
         assert_eq!((mean, variance), (case.x.clone(), vec![0.0; 3]));
         assert_eq!(case.batch.rows(&y), case.beta);
     }
@@ -272,7 +316,7 @@ fn an_image_alone_is_its_own_mean() {
 #[should_panic(expected = "33 images in room for 32")]
 fn images_must_fit() {
     let case = Case::new(Batch::new(32, 1, [1, 1]), 1);
-    let op = BatchNorm { images: 33, ..case.op(false) };
+    let op = BatchNorm { images: 33, ..case.op(None) };
     let (x, mut y) = ([0.0; 32], [0.0; 32]);
     let statistics = Statistics { mean: &mut [0.0][..], variance: &mut [0.0][..] };
     batch_norm(Isa::detect(), &op, &x, statistics, &mut y);

@@ -3,8 +3,8 @@
 use crate::batches::{Case, Guarded, any_cases, cases, winograd_layer};
 use crate::common::{assert_same_bits, relu_if};
 use kernels::{
-    BatchNorm, ChannelConvolution, ChannelOperands, ChannelWinograd, Convolution, Epilogue, Isa,
-    LANES, Layout, Operands, Part, Precision, Start, Statistics, Window, Winograd,
+    Activation, BatchNorm, ChannelConvolution, ChannelOperands, ChannelWinograd, Convolution,
+    Epilogue, Isa, LANES, Layout, Operands, Part, Precision, Start, Statistics, Window, Winograd,
     batch_norm_evaluate, channel_affine, channel_layout, flatten_channels, implicit_gemm,
     implicit_gemm_pooled, load_channels, load_float_channels, load_images, pack_panels,
     relu_max_pool_channels, rows_of_channels, winograd, winograd_weights,
@@ -363,7 +363,8 @@ fn affine_has_the_bits_of_batch_norm() {
     let variance: Vec<f32> = variance.iter().map(|v| v.abs()).collect();
     let x = uniform::<f32>(planes.len(), 5);
     for isa in Isa::available() {
-        for epilogue in [Epilogue::None, Epilogue::Relu] {
+        for activation in [None, Some(Activation::Relu), Some(Activation::Relu6)] {
+            let (epilogue, _) = Epilogue::of(activation);
             let batch = Layout::new(1, channels, size);
             let op = BatchNorm {
                 layout: batch,
@@ -371,7 +372,7 @@ fn affine_has_the_bits_of_batch_norm() {
                 gamma: &gamma,
                 beta: &beta,
                 epsilon: 1e-5,
-                epilogue,
+                activation,
             };
             let statistics = Statistics { mean: &mean[..], variance: &variance[..] };
             let mut expected = vec![f32::NAN; batch.len()];

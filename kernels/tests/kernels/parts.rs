@@ -2,9 +2,10 @@
 //! side by side. Outputs are NaN before, unless they are added to.
 
 use kernels::{
-    BatchNorm, BatchNormGradients, Conv2dOptions, Convolution, Cores, Depthwise, DepthwiseTensors,
-    Epilogue, ImageNorm, ImageNormGradients, Isa, LANES, Layout, NormSets, Operands, PaddingMode,
-    PooledTensors, Precision, Start, Statistics, Store, Team, Window, Winograd,
+    Activation, BatchNorm, BatchNormGradients, Conv2dOptions, Convolution, Cores, Depthwise,
+    DepthwiseTensors, Epilogue, ImageNorm, ImageNormGradients, Isa, LANES, Layout, NormSets,
+    Operands, PaddingMode, PooledTensors, Precision, Start, Statistics, Store, Team, Window,
+    Winograd,
 };
 use proptest::prelude::*;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -172,9 +173,10 @@ proptest! {
         let values = |len: usize, salt: u32| numbers(len, seed ^ salt);
         let [x, dy, parameters] = [layout.len(), layout.len(), 2 * channels].map(|n| values(n, n as u32));
         let (gamma, beta) = parameters.split_at(channels);
-        let op = BatchNorm { layout, images, gamma, beta, epsilon: 1e-5, epilogue: Epilogue::Relu };
-        let pooled = op.pooled();
-        for pool in [false, true] {
+        let (relu, silu) = (Some(Activation::Relu), Some(Activation::Silu));
+        for (activation, pool) in [(relu, false), (silu, false), (relu, true)] {
+            let op = BatchNorm { layout, images, gamma, beta, epsilon: 1e-5, activation };
+            let pooled = op.pooled();
             same_by_teams("batch norm", &|cores| {
                 let mut found = vec![POISON; 2 * channels];
                 let (mean, variance) = found.split_at_mut(channels);
@@ -193,7 +195,9 @@ proptest! {
                 } else {
                     kernels::batch_norm(cores, &op, &x, both, &mut y);
                     let (mean, variance) = found.split_at(channels);
-                    kernels::batch_norm_backward(cores, &op, [&x, &dy], Statistics { mean, variance }, to);
+                    let mut room = vec![POISON; op.scratch() * cores.most()];
+                    let found = Statistics { mean, variance };
+                    kernels::batch_norm_backward(cores, &op, [&x, &dy], found, to, &mut room);
                     kernels::channel_sums(cores, &dy, &layout, &mut sums[..channels]);
                 }
                 [y, found, dx, sums].concat()

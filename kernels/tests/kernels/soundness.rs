@@ -3,10 +3,10 @@
 
 use crate::common::operands;
 use kernels::{
-    BatchNorm, BatchNormGradients, Convolution, Epilogue, Gemm, Im2col, Isa, LANES, Layout, Matrix,
-    MatrixMut, PooledTensors, Statistics, Store, Window, Winograd, avg_pool, batch_norm_evaluate,
-    batch_norm_pool_backward, batch_norm_pool_evaluate, channel_sums, flatten, gemm,
-    global_avg_pool, global_avg_pool_backward, implicit_gemm, implicit_gemm_pooled,
+    Activation, BatchNorm, BatchNormGradients, Convolution, Gemm, Im2col, Isa, LANES, Layout,
+    Matrix, MatrixMut, PooledTensors, Statistics, Store, Window, Winograd, avg_pool,
+    batch_norm_evaluate, batch_norm_pool_backward, batch_norm_pool_evaluate, channel_sums, flatten,
+    gemm, global_avg_pool, global_avg_pool_backward, implicit_gemm, implicit_gemm_pooled,
     linear_weight_gradient, load_images, max_pool, softmax, sum, transpose_weights, unflatten,
     unpool, weight_gradient, weight_gradient_transposed,
 };
@@ -237,9 +237,9 @@ fn run_every_kernel(isa: Isa, layout: Layout) {
     let images = layout.blocks() * LANES;
     let byte_image = vec![0; layout.channels() * layout.pixels()];
     let (one, store) = (layout.with_blocks(1), Store::Accumulate);
-    let op = |epilogue| {
+    let op = |activation| {
         let (gamma, beta) = (&channels[..], &channels[..]);
-        BatchNorm { layout, images, gamma, beta, epsilon: 1.0, epilogue }
+        BatchNorm { layout, images, gamma, beta, epsilon: 1.0, activation }
     };
     let statistics = Statistics { mean: &channels[..], variance: &channels[..] };
     let mut found = [channels.clone(), channels.clone()];
@@ -247,7 +247,7 @@ fn run_every_kernel(isa: Isa, layout: Layout) {
     let mut dx = x.clone();
     let gradients = BatchNormGradients { gamma, beta, x: &mut dx, store };
     let tensors = PooledTensors { x: &x, y: &zeros(half.len()), dy: &zeros(half.len()) };
-    let mut scratch = zeros(op(Epilogue::Relu).pool_scratch());
+    let mut scratch = zeros(op(Some(Activation::Relu)).pool_scratch());
     type Call<'a> = Box<dyn FnOnce() + 'a>;
     let kernels: [(&str, Call<'_>); 14] = [
         ("sum", Box::new(|| assert_eq!(sum(isa, &x, &layout, images), 0.0))),
@@ -277,20 +277,20 @@ fn run_every_kernel(isa: Isa, layout: Layout) {
             "batch norm",
             Box::new(|| {
                 let y = &mut x.clone();
-                batch_norm_evaluate(isa, &op(Epilogue::None), &x, statistics, y);
+                batch_norm_evaluate(isa, &op(None), &x, statistics, y);
             }),
         ),
         (
             "batch norm and pool",
             Box::new(|| {
                 let y = &mut zeros(half.len());
-                batch_norm_pool_evaluate(isa, &op(Epilogue::Relu), &x, statistics, y);
+                batch_norm_pool_evaluate(isa, &op(Some(Activation::Relu)), &x, statistics, y);
             }),
         ),
         (
             "its backward",
             Box::new(|| {
-                let op = op(Epilogue::Relu);
+                let op = op(Some(Activation::Relu));
                 batch_norm_pool_backward(isa, &op, tensors, statistics, gradients, &mut scratch);
             }),
         ),

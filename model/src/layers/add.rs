@@ -6,6 +6,7 @@ use super::definition::{Call, FewCall, Form, Operation, Readable, Shape, Work, W
 use crate::onnx_nodes::{Array, Graph, Site};
 use crate::steps::{Value, relu_if};
 use autograd::Var;
+use kernels::Activation;
 use std::ops::RangeInclusive;
 
 /// The sum of two layers or more, of one shape, from the first on.
@@ -49,24 +50,24 @@ impl Operation for Add {
         Work { steps, ..Work::default() }
     }
 
-    fn takes_relu(&self) -> bool {
-        true
+    fn takes(&self, f: Activation) -> bool {
+        f == Activation::Relu
     }
 
     fn reads_inputs(&self) -> bool {
         false
     }
 
-    fn reads_output(&self, relu: bool) -> bool {
-        relu
+    fn reads_output(&self, activated: bool) -> bool {
+        activated
     }
 
     fn forward(&self, call: Call<'_, '_>) -> Var {
-        call.tape.add_all(call.x, call.relu)
+        call.tape.add_all(call.x, call.activation.is_some())
     }
 
     fn few_images(&self, call: FewCall<'_, '_>) -> Option<Value> {
-        let (epilogue, count) = (relu_if(call.relu), call.x.len());
+        let (epilogue, count) = (relu_if(call.activation.is_some()), call.x.len());
         Some(call.steps.kernel(call.x, call.x[0].shape, move |cores, x, _, y| {
             let isa = cores.isa();
             let epilogue = |last| if last { epilogue } else { kernels::Epilogue::None };

@@ -6,8 +6,9 @@ use super::image_norm::eps;
 #[cfg(feature = "onnx")]
 use crate::onnx_nodes::{Array, Graph, Site};
 use crate::parameter::Role;
-use crate::steps::{Value, relu_if};
+use crate::steps::Value;
 use autograd::{BatchNorm, Param, Var};
+use kernels::{Activation, Epilogue};
 
 /// The ε that batch norm adds to a variance, unless it is told otherwise.
 const EPSILON: f32 = 1e-5;
@@ -118,7 +119,7 @@ impl Operation for BatchNorm2d {
         affine.into_iter().filter(|_| self.affine).chain(statistics).collect()
     }
 
-    fn takes_relu(&self) -> bool {
+    fn takes(&self, _: Activation) -> bool {
         true
     }
 
@@ -127,12 +128,15 @@ impl Operation for BatchNorm2d {
     }
 
     fn forward(&self, call: Call<'_, '_>) -> Var {
-        call.tape.batch_norm2d(call.x[0], self.norm(call.params), call.relu)
+        call.tape.batch_norm2d(call.x[0], self.norm(call.params), call.activation)
     }
 
     fn few_images(&self, call: FewCall<'_, '_>) -> Option<Value> {
         let norm = self.norm(call.params);
-        Some(call.steps.norm(&norm, call.x[0], relu_if(call.relu), call.is_last_reader))
+        let (epilogue, rest) = Epilogue::of(call.activation);
+        let y = call.steps.norm(&norm, call.x[0], epilogue, call.is_last_reader);
+        rest.into_iter().for_each(|f| call.steps.activate(y, f));
+        Some(y)
     }
 
     #[cfg(feature = "onnx")]

@@ -11,7 +11,9 @@ use crate::onnx_nodes::{Array, Graph, Site};
 use crate::parameter::Role;
 use crate::steps::{Value, relu_if};
 use autograd::Var;
-use kernels::{Conv2dOptions, Convolution, Depthwise, LANES, PaddingMode, Window, Winograd};
+use kernels::{
+    Activation, Conv2dOptions, Convolution, Depthwise, LANES, PaddingMode, Window, Winograd,
+};
 
 /// Convolution to `outputs` channels: see [`conv2d`].
 ///
@@ -274,26 +276,26 @@ impl Operation for Conv2d {
         Work { multiply_adds: convolution.multiply_adds(), steps, tables, is_along: false }
     }
 
-    fn takes_relu(&self) -> bool {
-        true
+    fn takes(&self, f: Activation) -> bool {
+        f == Activation::Relu
     }
 
-    fn reads_output(&self, relu: bool) -> bool {
-        relu
+    fn reads_output(&self, activated: bool) -> bool {
+        activated
     }
 
     fn forward(&self, call: Call<'_, '_>) -> Var {
         let bias = call.params.get(1).copied();
         let options = self.resolved().expect("checked when the network was");
-        call.tape.conv2d(call.x[0], call.params[0], bias, options, call.relu)
+        call.tape.conv2d(call.x[0], call.params[0], bias, options, call.activation.is_some())
     }
 
     fn few_images(&self, call: FewCall<'_, '_>) -> Option<Value> {
-        let FewCall { steps, params, x, relu, .. } = call;
+        let FewCall { steps, params, x, activation, .. } = call;
         let convolution = self.kernel(x[0].shape).expect("checked when the network was");
         let weights = params[0].of(steps.weights());
         let bias = params.get(1).map(|bias| bias.of(steps.weights()));
-        Some(steps.convolution(&convolution, x[0], weights, bias, relu_if(relu)))
+        Some(steps.convolution(&convolution, x[0], weights, bias, relu_if(activation.is_some())))
     }
 
     #[cfg(feature = "onnx")]

@@ -8,6 +8,7 @@ use crate::onnx_nodes::{Array, Graph, Site};
 use crate::parameter::Role;
 use crate::steps::{Steps, Value};
 use autograd::{Param, Tape, Var};
+use kernels::Activation;
 use std::ops::RangeInclusive;
 
 /// Channels, rows and columns.
@@ -64,8 +65,8 @@ pub(crate) trait Operation: Written {
         false
     }
 
-    /// Whether a ReLU after it is done in the same pass.
-    fn takes_relu(&self) -> bool {
+    /// Whether this activation after it is done in the same pass.
+    fn takes(&self, _f: Activation) -> bool {
         false
     }
 
@@ -74,8 +75,8 @@ pub(crate) trait Operation: Written {
         true
     }
 
-    /// Whether its backward pass reads what it computed, with a ReLU where one follows.
-    fn reads_output(&self, _relu: bool) -> bool {
+    /// Whether its backward pass reads what it computed, with an activation in its pass or without.
+    fn reads_output(&self, _activated: bool) -> bool {
         true
     }
 
@@ -123,8 +124,8 @@ pub(crate) struct Call<'c, 't> {
     /// The places of its parameters.
     pub params: &'c [Param],
     pub x: &'c [Var],
-    /// Whether a ReLU follows: never, unless the kind takes one.
-    pub relu: bool,
+    /// What follows in its pass: only what the kind [takes](Operation::takes).
+    pub activation: Option<Activation>,
 }
 
 /// A layer to be computed with sixteen channels to a vector.
@@ -132,7 +133,7 @@ pub(crate) struct FewCall<'c, 'w> {
     pub steps: &'c mut Steps<'w>,
     pub params: &'c [Param],
     pub x: &'c [Value],
-    pub relu: bool,
+    pub activation: Option<Activation>,
     /// Whether nothing else will read the first input, so that it may be overwritten.
     pub is_last_reader: bool,
 }

@@ -9,7 +9,7 @@ use super::fields::Fields;
 use crate::onnx_nodes::{Array, Graph, Site};
 use crate::steps::{Value, relu_if};
 use autograd::Var;
-use kernels::Convolution;
+use kernels::{Activation, Convolution};
 
 /// Linear map to `outputs` features: see [`linear`].
 #[derive(Clone, Debug, PartialEq)]
@@ -94,24 +94,29 @@ impl Operation for Linear {
         }
     }
 
-    fn takes_relu(&self) -> bool {
-        true
+    fn takes(&self, f: Activation) -> bool {
+        f == Activation::Relu
     }
 
-    fn reads_output(&self, relu: bool) -> bool {
-        relu
+    fn reads_output(&self, activated: bool) -> bool {
+        activated
     }
 
     fn forward(&self, call: Call<'_, '_>) -> Var {
-        call.tape.linear(call.x[0], call.params[0], call.params.get(1).copied(), call.relu)
+        call.tape.linear(
+            call.x[0],
+            call.params[0],
+            call.params.get(1).copied(),
+            call.activation.is_some(),
+        )
     }
 
     fn few_images(&self, call: FewCall<'_, '_>) -> Option<Value> {
-        let FewCall { steps, params, x, relu, .. } = call;
+        let FewCall { steps, params, x, activation, .. } = call;
         let convolution = Convolution::linear(x[0].shape[0], self.outputs);
         let weights = params[0].of(steps.weights());
         let bias = params.get(1).map(|bias| bias.of(steps.weights()));
-        Some(steps.convolution(&convolution, x[0], weights, bias, relu_if(relu)))
+        Some(steps.convolution(&convolution, x[0], weights, bias, relu_if(activation.is_some())))
     }
 
     #[cfg(feature = "onnx")]

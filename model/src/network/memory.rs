@@ -153,7 +153,7 @@ impl<'n> Step<'n> {
             self.rooms.take(network.floats(output));
             self.rooms.keep(self.kept(planned));
             self.reads_output[output] = match planned.pass {
-                Pass::Layer { relu } => node.operation().reads_output(relu),
+                Pass::Layer { activation } => node.operation().reads_output(activation.is_some()),
                 Pass::PooledConvolution => network.full(planned).is_some(),
                 _ => true,
             };

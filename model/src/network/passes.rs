@@ -9,8 +9,8 @@ use kernels::{Activation, Window};
 pub(crate) enum Pass {
     /// A layer that gives its input as it is.
     Same,
-    /// A layer, and the ReLU after it.
-    Layer { relu: bool },
+    /// A layer, and the activation after it where the layer takes it.
+    Layer { activation: Option<Activation> },
     /// A convolution into whose weights the batch norm after it goes: in evaluation its statistics are constants.
     /// A second input is added to it, in its room, before the activation.
     NormalisedConvolution {
@@ -60,14 +60,14 @@ impl Pass {
                         (pass, end.unwrap_or(last))
                     }
                     (_, Some(pool)) => (Pass::PooledConvolution, pool),
-                    _ => with_relu(graph, first),
+                    _ => with_activation(graph, first),
                 }
             }
             Kind::BatchNorm2d(_) => match pool {
                 Some(pool) => (Pass::PooledNorm, pool),
-                None => with_relu(graph, first),
+                None => with_activation(graph, first),
             },
-            _ => with_relu(graph, first),
+            _ => with_activation(graph, first),
         }
     }
 }
@@ -82,10 +82,11 @@ fn summed(graph: &Graph<'_>, first: usize, norm: usize) -> Option<(usize, usize)
     (matches!(node.kind, Kind::Add(_)) && other <= first).then_some((sum, other))
 }
 
-/// A layer with the ReLU after it, if there is one that it takes.
-fn with_relu(graph: &Graph<'_>, first: usize) -> (Pass, usize) {
-    let relu = rectified(graph, first).filter(|_| graph.nodes[first].operation().takes_relu());
-    (Pass::Layer { relu: relu.is_some() }, relu.unwrap_or(first))
+/// A layer with the activation after it, if there is one that it takes.
+fn with_activation(graph: &Graph<'_>, first: usize) -> (Pass, usize) {
+    let layer = graph.nodes[first].operation();
+    let (end, activation) = activated(graph, first).filter(|(_, f)| layer.takes(*f)).unzip();
+    (Pass::Layer { activation }, end.unwrap_or(first))
 }
 
 fn is_norm(node: &Node) -> bool {
