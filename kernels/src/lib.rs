@@ -99,10 +99,12 @@ pub use joins::{add_to, place_planes, plane_products, scale_planes, take_planes}
 
 // Value by value.
 mod activation;
+mod far;
 mod math;
 mod pointwise;
 mod prelu;
 pub use activation::{Activation, activate, activate_backward, activate_in_place, relu_backward};
+pub use far::streamed_floats;
 pub use math::{exp, ln};
 pub use pointwise::{
     add, add_assign, all_finite, channel_sums, clamp, dropout, flatten, lerp, mul, scale, sum,

@@ -3,6 +3,7 @@
 //! Where no [`Layout`] is given, slices may have any length and a tensor is treated as the slice it
 //! is: the unused vectors between its planes and the lanes beyond its images are computed along.
 
+use crate::far::Far;
 use crate::isa::{Isa, dispatch};
 use crate::output::{relu, relu6};
 use crate::planes::{plane_sum, planes, planes_mut, valid_lanes};
@@ -329,11 +330,21 @@ pub(crate) fn map2<S: Simd>(
     store: Store,
     f: impl Fn(S::Vector, S::Vector) -> S::Vector,
 ) {
+    let far = Far::new(y.as_ptr(), y.len());
     let ((a, a_tail), (b, b_tail), (y, y_tail)) =
         (a.as_chunks::<LANES>(), b.as_chunks::<LANES>(), y.as_chunks_mut::<LANES>());
-    for ((a, b), y) in a.iter().zip(b).zip(y) {
-        put(s, y, f(s.load(a), s.load(b)), store);
+    assert!(a.len() == y.len() && b.len() == y.len(), "vectors of one length");
+    // SAFETY: the vectors of `y`, from its beginning.
+    unsafe {
+        far.put(
+            s,
+            y,
+            store,
+            #[inline(always)]
+            |i| f(s.load(&a[i]), s.load(&b[i])),
+        );
     }
+    far.finish(s);
     if !y_tail.is_empty() {
         let v = f(s.load_partial(a_tail), s.load_partial(b_tail));
         let v = match store {

@@ -1,7 +1,7 @@
 //! GELU, exact and by tanh.
 
 use super::Function;
-use super::sigmoid::Logistic;
+use super::sigmoid::{Logistic, logistic};
 use crate::math::vector_exp;
 use crate::simd::Simd;
 
@@ -105,7 +105,7 @@ impl<S: Simd> Function<S> for GeluTanh {
         let square = s.mul(x, x);
         let w = s.mul(x, s.mul_add(square, s.splat(CUBIC[0]), s.splat(SLOPE[0])));
         let along = s.mul_add(square, s.splat(3.0 * CUBIC[0]), s.splat(SLOPE[0]));
-        let (value, slope) = Logistic::new(s, w, s.zero()).with_slope(s);
+        let [value, slope] = logistic(s, w);
         s.mul(dy, s.mul_add(s.mul(x, along), slope, value))
     }
 }

@@ -16,8 +16,6 @@ pub(super) struct Logistic<S: Simd> {
     high: S::Vector,
     low: S::Vector,
     n: S::Vector,
-    /// `σ′(x)`.
-    slope: S::Vector,
 }
 
 impl<S: Simd> Logistic<S> {
@@ -38,9 +36,8 @@ impl<S: Simd> Logistic<S> {
         let product = s.mul(high, sum);
         let left = s.sub(s.sub(upper, product), s.product_error(high, sum, product));
         let left = s.add(left, s.sub(upper_low, s.mul(high, sum_low)));
-        let slope = s.mul(s.mul(whole, inverse), inverse);
         let n = s.select(right, s.zero(), e.n);
-        Logistic { high, low: s.mul(left, inverse), n, slope }
+        Logistic { high, low: s.mul(left, inverse), n }
     }
 
     #[inline(always)]
@@ -54,12 +51,17 @@ impl<S: Simd> Logistic<S> {
         let high = s.mul(factor, self.high);
         s.scale(s.mul_add(factor, self.low, high), self.n)
     }
+}
 
-    /// `σ(x)` and `σ′(x)`.
-    #[inline(always)]
-    pub fn with_slope(&self, s: S) -> (S::Vector, S::Vector) {
-        (self.value(s), self.slope)
-    }
+/// `σ(x)` and `σ′(x)` within a few units in the last place of 1, for gradients: less than half the work of [`Logistic`].
+#[inline(always)]
+pub(super) fn logistic<S: Simd>(s: S, x: S::Vector) -> [S::Vector; 2] {
+    let right = s.gt(x, s.zero());
+    let (magnitude, _) = magnitude(s, x, s.zero());
+    let (one, e) = (s.splat(1.0), vector_exp(s, magnitude));
+    let inverse = s.div(one, s.add(one, e));
+    let left = s.mul(e, inverse);
+    [s.select(right, inverse, left), s.mul(left, inverse)]
 }
 
 /// `−|x + low|` in two parts, and not below −[`MOST`]; NaN stays NaN.
@@ -83,7 +85,8 @@ impl<S: Simd> Function<S> for Sigmoid {
 
     #[inline(always)]
     fn gradient(self, s: S, x: S::Vector, dy: S::Vector) -> S::Vector {
-        s.mul(dy, Logistic::new(s, x, s.zero()).slope)
+        let [_, slope] = logistic(s, x);
+        s.mul(dy, slope)
     }
 }
 
@@ -102,7 +105,7 @@ impl<S: Simd> Function<S> for Silu {
     fn gradient(self, s: S, x: S::Vector, dy: S::Vector) -> S::Vector {
         let x = s.max(s.splat(-MOST), x);
         let x = s.select(s.gt(x, s.splat(MOST)), s.splat(MOST), x);
-        let (value, slope) = Logistic::new(s, x, s.zero()).with_slope(s);
+        let [value, slope] = logistic(s, x);
         s.mul(dy, s.mul_add(x, slope, value))
     }
 }
@@ -133,7 +136,7 @@ impl<S: Simd> Function<S> for Tanh {
     #[inline(always)]
     fn gradient(self, s: S, x: S::Vector, dy: S::Vector) -> S::Vector {
         let (half, _) = magnitude(s, x, s.zero());
-        let slope = Logistic::new(s, s.add(half, half), s.zero()).slope;
+        let [_, slope] = logistic(s, s.add(half, half));
         s.mul(dy, s.mul(s.splat(4.0), slope))
     }
 }
@@ -195,6 +198,7 @@ impl<S: Simd> Function<S> for Softplus {
 
     #[inline(always)]
     fn gradient(self, s: S, x: S::Vector, dy: S::Vector) -> S::Vector {
-        s.mul(dy, Logistic::new(s, s.mul(x, s.splat(self.0)), s.zero()).value(s))
+        let [value, _] = logistic(s, s.mul(x, s.splat(self.0)));
+        s.mul(dy, value)
     }
 }

@@ -7,23 +7,24 @@
 //! lanes without an image are left out; then the blocks in order; then the lanes by halving. A part has
 //! some channels.
 
+mod backward;
 mod pooled;
 mod sums;
 mod through;
+pub use backward::batch_norm_backward;
 pub use pooled::{
     PooledTensors, batch_norm_pool, batch_norm_pool_backward, batch_norm_pool_evaluate,
 };
 
+use crate::far::Far;
 use crate::isa::{Isa, dispatch};
-use crate::planes::{Vector, valid_lanes};
-use crate::pointwise::put;
+use crate::planes::Vector;
 use crate::simd::Simd;
 use crate::team::{Cores, Cost, Shared};
 use crate::{Activation, Epilogue, LANES, Layout, Store, activate_in_place};
 use pooled::normalise_pool;
 use std::ops::Range;
-use sums::{channel_gradients, channel_mean, channel_variance};
-use through::{Through, backward_through};
+use sums::{channel_mean, channel_variance};
 
 /// Vectors to which an activation is applied at a time, 4 KB: they are in the first-level cache still.
 const PIECE: usize = 64;
@@ -260,64 +261,6 @@ fn evaluate(
     });
 }
 
-/// The backward of [`batch_norm`], with the mean and variance that it found. With
-/// `x̂ = (x − mean) / √(variance + epsilon)`, `n` values per channel, and `g = dy` (with an activation
-/// times its slope at the normalised values, which are computed from `x` again, to the bit):
-/// ```text
-/// dgamma += Σ g · x̂        dbeta += Σ g
-/// dx = gamma / √(variance + epsilon) · (g − Σ g / n − x̂ · Σ g · x̂ / n)
-/// ```
-/// Lanes without an image count in no sum; their `dx` is 0,
-/// or has 0 added. `scratch` is room for [`BatchNorm::scratch`] floats for each of the most parts that there may be.
-///
-/// # Panics
-/// If there is no image or more than there is room for, or a length is not that of its layout or the
-/// channels, or there is not room for one part.
-pub fn batch_norm_backward<'t>(
-    cores: impl Into<Cores<'t>>,
-    op: &BatchNorm,
-    [x, dy]: [&[f32]; 2],
-    found: Statistics<&[f32]>,
-    to: BatchNormGradients<'_>,
-    scratch: &mut [f32],
-) {
-    op.check(&[x.len(), dy.len(), to.x.len()], &[found.mean.len(), found.variance.len()]);
-    to.check(op);
-    assert!(op.images > 0, "the mean of no images");
-    match Epilogue::of(op.activation) {
-        (_, Some(f)) => {
-            let through = Through::Activation { f, dy };
-            backward_through(cores.into(), op, x, &through, found, to, scratch);
-        }
-        (_, None) => backward(cores.into(), op, [x, dy], found, to),
-    }
-}
-
-fn backward(
-    cores: Cores<'_>,
-    op: &BatchNorm,
-    [x, dy]: [&[f32]; 2],
-    Statistics { mean, variance }: Statistics<&[f32]>,
-    BatchNormGradients { gamma, beta, x: dx, store }: BatchNormGradients<'_>,
-) {
-    let [dgamma, dbeta, dx] = [gamma, beta, dx].map(Shared::new);
-    cores.each_range(op.layout.channels(), op.cost(5), |channels| {
-        dispatch!(cores.isa, s => s.vectorize(#[inline(always)] || {
-            let [x, dy] = [x, dy].map(|t| t.as_chunks().0);
-            for channel in channels {
-                let affine = Affine::new(s, op, channel, mean[channel], variance[channel]);
-                let inputs = [x, dy].map(|t| op.channel(t, channel));
-                let sums = channel_gradients(s, op, &affine, inputs);
-                // SAFETY: each channel is one part's.
-                unsafe {
-                    add_sums(dgamma, dbeta, channel, sums);
-                    input_gradient(s, op, &affine, inputs, sums, dx, store);
-                }
-            }
-        }));
-    });
-}
-
 /// The affine map of the values of one channel, and what follows it.
 struct Affine<S: Simd> {
     channel: usize,
@@ -384,46 +327,32 @@ unsafe fn normalise<S: Simd>(
         return unsafe { normalise_pool(s, op, pooled, affine, x, y) };
     }
     let (_, rest) = Epilogue::of(op.activation);
+    // An activation reads the values again.
+    let far = if rest.is_some() { Far::NEVER } else { Far::new(y.pointer(), y.len()) };
     for block in 0..op.layout.blocks() {
         let plane = op.plane(block, affine.channel);
         // SAFETY: the caller's promise.
         let to = unsafe { plane_mut(y, plane.clone()) };
         let piece = if rest.is_some() { PIECE } else { to.len().max(1) };
         for (x, y) in x[plane].chunks(piece).zip(to.chunks_mut(piece)) {
-            for (x, y) in x.iter().zip(&mut *y) {
-                let value = affine.output(s, s.sub(s.load(x), affine.mean));
-                s.store(y, affine.epilogue.apply(s, value));
+            assert_eq!(x.len(), y.len(), "pieces of one size");
+            // SAFETY: vectors of a plane, and planes are whole vectors.
+            unsafe {
+                far.put(
+                    s,
+                    y,
+                    Store::Overwrite,
+                    #[inline(always)]
+                    |i| {
+                        let value = affine.output(s, s.sub(s.load(&x[i]), affine.mean));
+                        affine.epilogue.apply(s, value)
+                    },
+                );
             }
             if let Some(f) = rest {
                 activate_in_place(isa, f, y.as_flattened_mut());
             }
         }
     }
-}
-
-/// # Safety
-/// Nothing else may use the planes of the channel in `dx` meanwhile.
-#[inline(always)]
-unsafe fn input_gradient<S: Simd>(
-    s: S,
-    op: &BatchNorm,
-    affine: &Affine<S>,
-    [x, dy]: [Channel<'_>; 2],
-    sums: [f32; 2],
-    dx: Shared<'_, f32>,
-    store: Store,
-) {
-    let [minus_dot, mean] = [s.splat(-sums[0] / op.count()), s.splat(sums[1] / op.count())];
-    for block in 0..op.layout.blocks() {
-        let valid = s.mask(valid_lanes(op.images, block));
-        let inputs = x.plane(block).iter().zip(dy.plane(block));
-        // SAFETY: the caller's promise.
-        let to = unsafe { plane_mut(dx, op.plane(block, affine.channel)) };
-        for ((x, dy), dx) in inputs.zip(to) {
-            let [deviation, g] = affine.through(s, x, dy);
-            let centred = s.sub(g, mean);
-            let along = s.mul_add(s.mul(deviation, affine.inverse), minus_dot, centred);
-            put(s, dx, s.keep(valid, s.mul(affine.slope, along)), store);
-        }
-    }
+    far.finish(s);
 }

@@ -1,10 +1,11 @@
 //! The backward pass through what follows a batch norm: the gradient before it is made in room for one channel, which
 //! stays in the caches.
 
+use super::add_sums;
+use super::backward::input_gradient;
 use super::pooled::unpool;
 use super::sums::channel_gradients;
 use super::{Affine, BatchNorm, BatchNormGradients, Channel, PIECE, Statistics};
-use super::{add_sums, input_gradient};
 use crate::isa::{Isa, dispatch};
 use crate::planes::Vector;
 use crate::simd::Simd;

@@ -38,6 +38,17 @@ impl Simd for Avx2 {
         }
     }
     #[inline(always)]
+    unsafe fn stream(self, to: &mut [f32; LANES], v: [Half; 2]) {
+        intrinsics! {
+            _mm256_stream_ps(to.as_mut_ptr(), v[0]);
+            _mm256_stream_ps(to[8..].as_mut_ptr(), v[1]);
+        }
+    }
+    #[inline(always)]
+    fn finish_streams(self) {
+        intrinsics! { _mm_sfence() }
+    }
+    #[inline(always)]
     fn load_u8(self, from: &[u8; LANES]) -> [Half; 2] {
         intrinsics! {
             let bytes = _mm_loadu_si128(from.as_ptr().cast());

@@ -42,6 +42,14 @@ impl Simd for Avx512 {
         intrinsics! { _mm512_storeu_ps(to.as_mut_ptr(), v) }
     }
     #[inline(always)]
+    unsafe fn stream(self, to: &mut [f32; LANES], v: __m512) {
+        intrinsics! { _mm512_stream_ps(to.as_mut_ptr(), v) }
+    }
+    #[inline(always)]
+    fn finish_streams(self) {
+        intrinsics! { _mm_sfence() }
+    }
+    #[inline(always)]
     fn load_u8(self, from: &[u8; LANES]) -> __m512 {
         intrinsics! { _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(from.as_ptr().cast()))) }
     }

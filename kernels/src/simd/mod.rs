@@ -46,6 +46,18 @@ pub(crate) trait Simd: Copy + Sync {
     fn splat(self, x: f32) -> Self::Vector;
     fn load(self, from: &[f32; LANES]) -> Self::Vector;
     fn store(self, to: &mut [f32; LANES], v: Self::Vector);
+    /// [`Simd::store`] past the caches, where the path can. Before another thread reads it,
+    /// [`Simd::finish_streams`].
+    ///
+    /// # Safety
+    /// `to` must begin on a cache line, 64 bytes.
+    #[inline(always)]
+    unsafe fn stream(self, to: &mut [f32; LANES], v: Self::Vector) {
+        self.store(to, v);
+    }
+    /// Orders what was streamed before all that is stored after it.
+    #[inline(always)]
+    fn finish_streams(self) {}
     /// Sixteen bytes as the numbers 0 to 255.
     fn load_u8(self, from: &[u8; LANES]) -> Self::Vector;
 
@@ -195,7 +207,8 @@ pub(crate) use token;
 macro_rules! intrinsics {
     ($($body:tt)*) => {
         // SAFETY: a token exists only where its `detect` has found every feature of the path, and
-        // loads and stores go through references to sixteen values, or a length that is asserted.
+        // loads and stores go through references to sixteen values, or a length that is asserted;
+        // those of `stream` begin on a cache line by its caller's promise.
         unsafe { $($body)* }
     };
 }

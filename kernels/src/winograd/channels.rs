@@ -11,6 +11,7 @@
 use super::transform::{input_tiles, output_row};
 use super::{ELEMENTS, Piece, Tiles, Winograd, matrix, winograd_weights};
 use crate::channels::{Chains, columns_of_tiles, drop_odd};
+use crate::far::Far;
 use crate::im2col::Tap;
 use crate::isa::{Isa, dispatch, dispatch_bf16};
 use crate::simd::{Arithmetic, Bf16, Floats, Simd};
@@ -315,13 +316,10 @@ impl ChannelWinograd {
                             let m = &m[image * strip.matrices.plane() + n * self.tiles[1]..];
                             let lines = 2 * row * width..height.min(2 * row + 2) * width;
                             let (upper, lower) = plane[lines].split_at_mut(width);
-                            output_row(
-                                s,
-                                (m, &elements, self.tiles[1]),
-                                Some(start),
-                                operands.epilogue,
-                                [upper, lower],
-                            );
+                            let m = (m, &elements, self.tiles[1]);
+                            let epilogue = (operands.epilogue, Far::NEVER);
+                            // SAFETY: never streamed.
+                            unsafe { output_row(s, m, Some(start), epilogue, [upper, lower]) };
                         }
                     }
                 }

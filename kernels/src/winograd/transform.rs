@@ -1,6 +1,7 @@
 //! The transforms of activations: additions of vectors, tile by tile.
 
 use super::{ELEMENTS, SIDE, Tiles, matrix};
+use crate::far::Far;
 use crate::planes::Vector;
 use crate::simd::Simd;
 use crate::team::Shared;
@@ -150,6 +151,9 @@ pub(super) unsafe fn output_tiles<S: Simd>(
     let [height, width] = tiles.planes.size();
     let columns = 2 * tiles.strip.columns.start..width.min(2 * tiles.strip.columns.end);
     let (elements, row) = (tiles.elements(), tiles.strip.columns.len());
+    // What is read first is in the caches.
+    let reads = matches!(operands.start, Start::Output);
+    let far = if reads { Far::NEVER } else { Far::new(y.pointer(), y.len()) };
     s.vectorize(
         #[inline(always)]
         || {
@@ -170,21 +174,26 @@ pub(super) unsafe fn output_tiles<S: Simd>(
                         unsafe { y.slice(place) }.as_chunks_mut().0
                     });
                     let m = (&m[tile..], &elements, row);
-                    output_row(s, m, start, operands.epilogue, lines);
+                    // SAFETY: `far` is of `y`.
+                    unsafe { output_row(s, m, start, (operands.epilogue, far), lines) };
                 }
             }
+            far.finish(s);
         },
     );
 }
 
 /// One row of tiles: two rows of a plane, or the last one. `elements` says how many vectors after the first element of
 /// a tile each of its elements lies.
+///
+/// # Safety
+/// `far` must be never, or of the output that the lines are of.
 #[inline(always)]
-pub(super) fn output_row<S: Simd>(
+pub(super) unsafe fn output_row<S: Simd>(
     s: S,
     (m, elements, tiles): (&[Vector], &[usize; ELEMENTS], usize),
     start: Option<S::Vector>,
-    epilogue: Epilogue,
+    (epilogue, far): (Epilogue, Far),
     [upper, lower]: [&mut [Vector]; 2],
 ) {
     assert!(elements.iter().all(|first| first + tiles <= m.len()), "elements of a row of tiles");
@@ -202,7 +211,8 @@ pub(super) fn output_row<S: Simd>(
             for (x, sum) in fold(s, half).into_iter().enumerate() {
                 if let Some(y) = line.get_mut(2 * tile + x) {
                     let value = s.add(start.unwrap_or(s.load(y)), sum);
-                    s.store(y, epilogue.apply(s, value));
+                    // SAFETY: the caller's promise; pixels are whole vectors.
+                    unsafe { far.store(s, y, epilogue.apply(s, value)) };
                 }
             }
         }

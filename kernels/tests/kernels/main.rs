@@ -8,6 +8,7 @@ mod bf16_winograd;
 mod channels;
 mod channels_bf16;
 mod common;
+mod far;
 mod fused_pooling;
 mod gemm;
 mod image_norm;
