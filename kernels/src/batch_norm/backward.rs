@@ -11,7 +11,7 @@ use crate::simd::Simd;
 use crate::team::{Cores, Shared};
 use crate::{Epilogue, Store};
 
-/// The backward of [`batch_norm`], with the mean and variance that it found. With
+/// The backward of [`batch_norm`](crate::batch_norm), with the mean and variance that it found. With
 /// `x̂ = (x − mean) / √(variance + epsilon)`, `n` values per channel, and `g = dy` (with an activation
 /// times its slope at the normalised values, which are computed from `x` again, to the bit):
 /// ```text
