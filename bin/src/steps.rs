@@ -2,7 +2,7 @@
 //!
 //! Rank 0 reads requests from a pipe and answers each with a line of JSON in another; the other ranks are told what it
 //! has read. A request is two lengths (`u64`, little-endian), a JSON object ([`Request`]) and a body: that of a batch is
-//! its labels (`u32`) and then its images (bytes or `f32`; rows of pixels, the channels of a pixel side by side).
+//! its labels (`u32`; or `several` bytes for each image, 1 for each label that it has) and then its images (bytes or `f32`; rows of pixels, the channels of a pixel side by side).
 
 use crate::cli::{Failure, end, run, usage};
 use dataset::{Dataset, Pixels, Samples};
@@ -36,7 +36,7 @@ pub struct Arguments {
 
 /// What is to be done.
 #[derive(Deserialize)]
-#[serde(tag = "do", rename_all = "kebab-case", deny_unknown_fields)]
+#[serde(tag = "do", rename_all = "kebab-case")]
 enum Request {
     /// Make the trainer of a recipe, whose data are a batch of images like those to come.
     Begin {
@@ -44,11 +44,15 @@ enum Request {
         shape: [usize; 3],
         classes: Vec<String>,
         threads: Option<usize>,
-        images: usize,
-        floats: bool,
+        #[serde(flatten)]
+        batch: Form,
     },
     /// Take a step on a batch, with this learning rate if there is one.
-    Step { images: usize, floats: bool, lr: Option<f64> },
+    Step {
+        lr: Option<f64>,
+        #[serde(flatten)]
+        batch: Form,
+    },
     /// Take other settings of the optimiser: a recipe with that section.
     Optimizer { recipe: String },
     /// Go on from the checkpoint in the body.
@@ -59,6 +63,16 @@ enum Request {
     Wait,
     /// Nothing more.
     End,
+}
+
+/// What the body of a batch is.
+#[derive(Clone, Copy, Deserialize)]
+struct Form {
+    images: usize,
+    /// Whether values of images are `f32`.
+    floats: bool,
+    /// How many labels there are to choose from, where an image may have several.
+    several: Option<usize>,
 }
 
 /// Takes the steps, as one of several ranks or alone; returns the exit code.
@@ -102,11 +116,11 @@ fn as_rank(arguments: &Arguments) -> u8 {
 fn serve(communicator: &dyn Communicator, arguments: &Arguments) -> Result<(), Failure> {
     let mut pipes = Pipes::open(communicator, arguments).map_err(run)?;
     let (request, body) = pipes.next()?;
-    let Request::Begin { recipe, shape, classes, threads, images, floats } = request else {
+    let Request::Begin { recipe, shape, classes, threads, batch } = request else {
         return Ok(());
     };
     let recipe = Recipe::parse("recipe", &recipe, &[]).map_err(usage)?;
-    let batch = Batch::of(&body, images, floats);
+    let batch = Batch::of(&body, batch);
     let data = Dataset::in_memory(shape, &classes, batch.samples(), None).map_err(run)?;
     let threads = threads.unwrap_or_else(|| threads_per_rank(communicator));
     let workers = Workers::new(Isa::from_env().map_err(usage)?, threads).map_err(usage)?;
@@ -119,9 +133,7 @@ fn serve(communicator: &dyn Communicator, arguments: &Arguments) -> Result<(), F
             Request::End => return Ok(()),
             Request::Wait => continue,
             Request::Begin { .. } => Err("training has begun".to_owned()),
-            Request::Step { images, floats, lr } => {
-                step(&mut trainer, &Batch::of(&body, images, floats), lr)
-            }
+            Request::Step { lr, batch } => step(&mut trainer, &Batch::of(&body, batch), lr),
             Request::Optimizer { recipe } => Recipe::parse("recipe", &recipe, &[])
                 .and_then(|recipe| trainer.set_optimizer(recipe.optimizer))
                 .map_or_else(said, done),
@@ -164,23 +176,30 @@ fn load(trainer: &mut Trainer<'_>, bytes: &[u8], rank: usize) -> Result<Value, S
 
 /// A batch in the body of a request.
 struct Batch<'b> {
-    labels: Vec<u32>,
+    /// The class of each image, if it has one.
+    classes: Vec<u32>,
+    matrix: Option<&'b [u8]>,
     bytes: &'b [u8],
     floats: Option<Vec<f32>>,
 }
 
 impl<'b> Batch<'b> {
-    fn of(body: &'b [u8], images: usize, floats: bool) -> Batch<'b> {
-        let (labels, bytes) = body.split_at(body.len().min(4 * images));
-        let labels = labels.as_chunks().0.iter().map(|&label| u32::from_le_bytes(label)).collect();
+    fn of(body: &'b [u8], Form { images, floats, several }: Form) -> Batch<'b> {
+        let length = several.unwrap_or(size_of::<u32>()).saturating_mul(images);
+        let (labels, bytes) = body.split_at(body.len().min(length));
+        let matrix = several.map(|_| labels);
+        let classes = labels.as_chunks().0.iter().map(|&label| u32::from_le_bytes(label)).collect();
         let value = |&value: &[u8; 4]| f32::from_le_bytes(value);
         let floats = floats.then(|| bytes.as_chunks().0.iter().map(value).collect());
-        Batch { labels, bytes, floats }
+        Batch { classes, matrix, bytes, floats }
     }
 
     fn samples(&self) -> Samples<'_> {
         let pixels = self.floats.as_deref().map_or(Pixels::Bytes(self.bytes), Pixels::Floats);
-        Samples::new(pixels, &self.labels)
+        match self.matrix {
+            Some(matrix) => Samples::multi_label(pixels, matrix),
+            None => Samples::new(pixels, &self.classes),
+        }
     }
 }
 

@@ -84,6 +84,28 @@ def test_the_bits_are_those_of_one_process(ranked: None, tmp_path: Path) -> None
     assert a_file == b_file
 
 
+def test_several_labels(ranked: None) -> None:
+    images = arrays()[0]
+    labels = (np.random.default_rng(1).random((len(images), 3)) < 0.3).astype(np.float32)
+    found = []
+    for backend in ("local", "mpi"):
+        torch.manual_seed(3)
+        module = nn.Sequential(nn.Flatten(), nn.Linear(images[0].size, 3))
+        trained = Estimator.from_torch(
+            model=module,
+            optimizer=optim.SGD(module.parameters(), lr=0.1),
+            loss=nn.BCEWithLogitsLoss(),
+            metrics=[Accuracy()],
+            backend=backend,
+        )
+        history = trained.fit((images, labels), epochs=2, batch_size=50, validation_data=(images, labels))
+        found.append((history, trained.get_model().state_dict()))
+        trained.shutdown()
+    (a_history, a), (b_history, b) = found
+    assert a_history == b_history
+    assert all(torch.equal(a[key], b[key]) for key in a)
+
+
 def test_an_error_is_told_and_the_end_is_noticed(ranked: None) -> None:
     found = estimator(backend="mpi", lr=1e30)
     with pytest.raises(Error, match="not finite"):

@@ -46,8 +46,6 @@ class Engine:
         self.network = translate(program.module, tuple(x.shape[1:]))
         pixels = scaling.to_pixels(x)
         several = losses.has_several_labels(program.loss, self.network.outputs)
-        if ranks is not None and several:
-            raise ValueError('loss: BCEWithLogitsLoss of several labels with backend="mpi": expected backend="local"')
         labels = np.zeros((len(x), self.network.outputs) if several else len(x), np.int64)
         if y is not None and program.loss is not None:
             labels = losses.checked(program.loss, self.network.outputs, y)

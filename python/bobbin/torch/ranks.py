@@ -122,8 +122,10 @@ class RankTrainer:
     def _ask(self, request: dict[str, Any], images: Any = None, labels: Any = None) -> dict[str, Any]:
         if images is None:
             return self._send(request, [])
-        about = {"images": len(images), "floats": images.dtype != np.uint8}
-        labels = _arrays.labels(labels, len(images), "labels").astype("<u4")
+        labels = _arrays.labels(labels, len(images), "labels")
+        several = labels.shape[1] if labels.ndim == 2 else None
+        labels = labels if several else labels.astype("<u4")
+        about = {"images": len(images), "floats": images.dtype != np.uint8, "several": several}
         return self._send(request | about, [labels.data, images.data])
 
     def _send(self, request: dict[str, Any], body: list[Any]) -> dict[str, Any]:
