@@ -2,7 +2,8 @@
 //!
 //! Rank 0 reads requests from a pipe and answers each with a line of JSON in another; the other ranks are told what it
 //! has read. A request is two lengths (`u64`, little-endian), a JSON object ([`Request`]) and a body: that of a batch is
-//! its labels (`u32`; or `several` bytes for each image, 1 for each label that it has) and then its images (bytes or `f32`; rows of pixels, the channels of a pixel side by side).
+//! its labels (`u32`; where an image may have several, a byte for each of them, 1 if it has it) and then its images (bytes
+//! or `f32`; rows of pixels, the channels of a pixel side by side).
 
 use crate::cli::{Failure, end, run, usage};
 use dataset::{Dataset, Pixels, Samples};
@@ -176,8 +177,9 @@ fn load(trainer: &mut Trainer<'_>, bytes: &[u8], rank: usize) -> Result<Value, S
 
 /// A batch in the body of a request.
 struct Batch<'b> {
-    /// The class of each image, if it has one.
+    /// The class of each image, unless there is a matrix.
     classes: Vec<u32>,
+    /// Which labels each image has, where it may have several.
     matrix: Option<&'b [u8]>,
     bytes: &'b [u8],
     floats: Option<Vec<f32>>,
@@ -188,7 +190,8 @@ impl<'b> Batch<'b> {
         let length = several.unwrap_or(size_of::<u32>()).saturating_mul(images);
         let (labels, bytes) = body.split_at(body.len().min(length));
         let matrix = several.map(|_| labels);
-        let classes = labels.as_chunks().0.iter().map(|&label| u32::from_le_bytes(label)).collect();
+        let words = if several.is_some() { &[] } else { labels };
+        let classes = words.as_chunks().0.iter().map(|&label| u32::from_le_bytes(label)).collect();
         let value = |&value: &[u8; 4]| f32::from_le_bytes(value);
         let floats = floats.then(|| bytes.as_chunks().0.iter().map(value).collect());
         Batch { classes, matrix, bytes, floats }
