@@ -21,12 +21,6 @@ impl Far {
         Far(len >= streamed_floats() && y.addr().is_multiple_of(LINE))
     }
 
-    /// Whether it is.
-    #[inline(always)]
-    pub fn is_streamed(self) -> bool {
-        self.0
-    }
-
     /// Replaces vectors by `value` of their numbers, or adds it to them; `value` must be `#[inline(always)]`. Before
     /// another thread reads them, [`Far::finish`].
     ///

@@ -5,7 +5,6 @@
 
 use crate::far::Far;
 use crate::isa::{Isa, dispatch};
-use crate::output::{relu, relu6};
 use crate::planes::{plane_sum, planes, planes_mut, valid_lanes};
 use crate::simd::Simd;
 use crate::team::{Cores, Cost};
@@ -17,18 +16,24 @@ use crate::{Epilogue, LANES, Layout, Store};
 /// If the lengths differ.
 pub fn add(isa: Isa, a: &[f32], b: &[f32], epilogue: Epilogue, y: &mut [f32]) {
     assert_eq!([a.len(), b.len()], [y.len(); 2], "lengths of a and b, and of y");
+    let far = Far::new(y.as_ptr(), y.len());
     dispatch!(isa, s => s.vectorize(#[inline(always)] || {
-        match epilogue {
-            Epilogue::None => {
-                map2(s, a, b, y, Store::Overwrite, #[inline(always)] |a, b| s.add(a, b))
-            }
-            Epilogue::Relu => {
-                map2(s, a, b, y, Store::Overwrite, #[inline(always)] |a, b| relu(s, s.add(a, b)))
-            }
-            Epilogue::Relu6 => {
-                map2(s, a, b, y, Store::Overwrite, #[inline(always)] |a, b| relu6(s, s.add(a, b)))
-            }
+        let ((a, a_tail), (b, b_tail), (y, y_tail)) =
+            (a.as_chunks::<LANES>(), b.as_chunks::<LANES>(), y.as_chunks_mut::<LANES>());
+        assert_eq!([a.len(), b.len()], [y.len(); 2], "vectors of one length");
+        // SAFETY: the vectors of `y`, from its beginning.
+        unsafe {
+            far.put(
+                s,
+                y,
+                Store::Overwrite,
+                #[inline(always)]
+                |i| epilogue.apply(s, s.add(s.load(&a[i]), s.load(&b[i]))),
+            );
         }
+        far.finish(s);
+        let v = s.add(s.load_partial(a_tail), s.load_partial(b_tail));
+        s.store_partial(y_tail, epilogue.apply(s, v));
     }));
 }
 
@@ -330,21 +335,11 @@ pub(crate) fn map2<S: Simd>(
     store: Store,
     f: impl Fn(S::Vector, S::Vector) -> S::Vector,
 ) {
-    let far = Far::new(y.as_ptr(), y.len());
     let ((a, a_tail), (b, b_tail), (y, y_tail)) =
         (a.as_chunks::<LANES>(), b.as_chunks::<LANES>(), y.as_chunks_mut::<LANES>());
-    assert!(a.len() == y.len() && b.len() == y.len(), "vectors of one length");
-    // SAFETY: the vectors of `y`, from its beginning.
-    unsafe {
-        far.put(
-            s,
-            y,
-            store,
-            #[inline(always)]
-            |i| f(s.load(&a[i]), s.load(&b[i])),
-        );
+    for ((a, b), y) in a.iter().zip(b).zip(y) {
+        put(s, y, f(s.load(a), s.load(b)), store);
     }
-    far.finish(s);
     if !y_tail.is_empty() {
         let v = f(s.load_partial(a_tail), s.load_partial(b_tail));
         let v = match store {

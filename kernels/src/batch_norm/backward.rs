@@ -51,6 +51,7 @@ fn backward(
     Statistics { mean, variance }: Statistics<&[f32]>,
     BatchNormGradients { gamma, beta, x: dx, store }: BatchNormGradients<'_>,
 ) {
+    let far = Far::new(dx.as_ptr(), dx.len());
     let [dgamma, dbeta, dx] = [gamma, beta, dx].map(Shared::new);
     cores.each_range(op.layout.channels(), op.cost(5), |channels| {
         dispatch!(cores.isa, s => s.vectorize(#[inline(always)] || {
@@ -62,7 +63,7 @@ fn backward(
                 // SAFETY: each channel is one part's.
                 unsafe {
                     add_sums(dgamma, dbeta, channel, sums);
-                    input_gradient(s, op, &affine, inputs, sums, dx, store);
+                    input_gradient(s, op, &affine, inputs, sums, (dx, far), store);
                 }
             }
         }));
@@ -70,7 +71,7 @@ fn backward(
 }
 
 /// # Safety
-/// Nothing else may use the planes of the channel in `dx` meanwhile.
+/// Nothing else may use the planes of the channel in `dx` meanwhile; `far` must be of `dx`.
 #[inline(always)]
 pub(super) unsafe fn input_gradient<S: Simd>(
     s: S,
@@ -78,10 +79,9 @@ pub(super) unsafe fn input_gradient<S: Simd>(
     affine: &Affine<S>,
     [x, dy]: [Channel<'_>; 2],
     sums: [f32; 2],
-    dx: Shared<'_, f32>,
+    (dx, far): (Shared<'_, f32>, Far),
     store: Store,
 ) {
-    let far = Far::new(dx.pointer(), dx.len());
     let [minus_dot, mean] = [s.splat(-sums[0] / op.count()), s.splat(sums[1] / op.count())];
     for block in 0..op.layout.blocks() {
         let valid = s.mask(valid_lanes(op.images, block));
@@ -89,7 +89,7 @@ pub(super) unsafe fn input_gradient<S: Simd>(
         // SAFETY: the caller's promise.
         let to = unsafe { plane_mut(dx, op.plane(block, affine.channel)) };
         assert_eq!([x.len(), dy.len()], [to.len(); 2], "planes of one size");
-        // SAFETY: vectors of a plane, and planes are whole vectors.
+        // SAFETY: the caller's promise; planes are whole vectors.
         unsafe {
             far.put(
                 s,

@@ -99,6 +99,14 @@ impl BatchNorm<'_> {
         rest.map_or(0, |_| self.channel_floats())
     }
 
+    /// How the output is written: an activation that is no epilogue reads it again.
+    fn far(&self, y: &[f32]) -> Far {
+        match Epilogue::of(self.activation) {
+            (_, None) => Far::new(y.as_ptr(), y.len()),
+            (_, Some(_)) => Far::NEVER,
+        }
+    }
+
     /// Floats of the planes of a channel.
     fn channel_floats(&self) -> usize {
         self.layout.blocks() * self.layout.pixels() * LANES
@@ -208,6 +216,7 @@ fn train(
     found: Statistics<&mut [f32]>,
     y: &mut [f32],
 ) {
+    let far = op.far(y);
     let [mean, variance, y] = [found.mean, found.variance, y].map(Shared::new);
     cores.each_range(op.layout.channels(), op.cost(4), |channels| {
         dispatch!(cores.isa, s => s.vectorize(#[inline(always)] || {
@@ -219,7 +228,7 @@ fn train(
                 *variance = channel_variance(s, op, x, channel, *mean);
                 let affine = Affine::new(s, op, channel, *mean, *variance);
                 // SAFETY: as above.
-                unsafe { normalise((s, cores.isa), op, pooled, &affine, x, y) };
+                unsafe { normalise((s, cores.isa), op, pooled, &affine, x, (y, far)) };
             }
         }));
     });
@@ -248,14 +257,14 @@ fn evaluate(
     Statistics { mean, variance }: Statistics<&[f32]>,
     y: &mut [f32],
 ) {
-    let y = Shared::new(y);
+    let (far, y) = (op.far(y), Shared::new(y));
     cores.each_range(op.layout.channels(), op.cost(2), |channels| {
         dispatch!(cores.isa, s => s.vectorize(#[inline(always)] || {
             let x = x.as_chunks().0;
             for channel in channels {
                 let affine = Affine::new(s, op, channel, mean[channel], variance[channel]);
                 // SAFETY: each channel is one part's.
-                unsafe { normalise((s, cores.isa), op, pooled, &affine, x, y) };
+                unsafe { normalise((s, cores.isa), op, pooled, &affine, x, (y, far)) };
             }
         }));
     });
@@ -312,7 +321,7 @@ impl<S: Simd> Affine<S> {
 /// The output of one channel, pooled or not.
 ///
 /// # Safety
-/// Nothing else may use the planes of the channel in `y` meanwhile.
+/// Nothing else may use the planes of the channel in `y` meanwhile; `far` must be of `y`.
 #[inline(always)]
 unsafe fn normalise<S: Simd>(
     (s, isa): (S, Isa),
@@ -320,15 +329,13 @@ unsafe fn normalise<S: Simd>(
     pooled: Option<&BatchNorm>,
     affine: &Affine<S>,
     x: &[Vector],
-    y: Shared<'_, f32>,
+    (y, far): (Shared<'_, f32>, Far),
 ) {
     if let Some(pooled) = pooled {
         // SAFETY: the caller's promise.
         return unsafe { normalise_pool(s, op, pooled, affine, x, y) };
     }
     let (_, rest) = Epilogue::of(op.activation);
-    // An activation reads the values again.
-    let far = if rest.is_some() { Far::NEVER } else { Far::new(y.pointer(), y.len()) };
     for block in 0..op.layout.blocks() {
         let plane = op.plane(block, affine.channel);
         // SAFETY: the caller's promise.
@@ -336,7 +343,7 @@ unsafe fn normalise<S: Simd>(
         let piece = if rest.is_some() { PIECE } else { to.len().max(1) };
         for (x, y) in x[plane].chunks(piece).zip(to.chunks_mut(piece)) {
             assert_eq!(x.len(), y.len(), "pieces of one size");
-            // SAFETY: vectors of a plane, and planes are whole vectors.
+            // SAFETY: the caller's promise; planes are whole vectors.
             unsafe {
                 far.put(
                     s,

@@ -6,6 +6,7 @@ use super::backward::input_gradient;
 use super::pooled::unpool;
 use super::sums::channel_gradients;
 use super::{Affine, BatchNorm, BatchNormGradients, Channel, PIECE, Statistics};
+use crate::far::Far;
 use crate::isa::{Isa, dispatch};
 use crate::planes::Vector;
 use crate::simd::Simd;
@@ -36,6 +37,7 @@ pub(super) fn backward_through(
     let (room, pixels) = (op.channel_floats(), op.layout.pixels());
     assert!(scratch.len() >= room, "scratch of a batch norm");
     let most = scratch.len() / room.max(1);
+    let far = Far::new(dx.as_ptr(), dx.len());
     let [dgamma, dbeta, dx, scratch] = [gamma, beta, dx, scratch].map(Shared::new);
     let channels = op.layout.channels();
     let parts = cores.parts(channels, op.cost(7)).min(most.max(1));
@@ -63,7 +65,7 @@ pub(super) fn backward_through(
                 // SAFETY: each channel is one part's.
                 unsafe {
                     add_sums(dgamma, dbeta, channel, sums);
-                    input_gradient(s, op, &affine, inputs, sums, dx, store);
+                    input_gradient(s, op, &affine, inputs, sums, (dx, far), store);
                 }
             }
         }));

@@ -23,7 +23,6 @@
 mod part;
 mod sink;
 
-use crate::far::Far;
 use crate::im2col::{Column, Im2col, Rows, Tap, View};
 use crate::isa::{Isa, dispatch, dispatch_bf16};
 use crate::simd::{Arithmetic, Floats, Simd};
@@ -32,7 +31,7 @@ use crate::tile::{with_columns, with_rows};
 use crate::{Epilogue, LANES, Precision, tile};
 use part::Part;
 pub(crate) use part::level;
-use sink::{Plain, Pooled, Sink, Streamed};
+use sink::{Plain, Pooled, Sink};
 use std::ops::Range;
 
 /// Where the chain of an output starts.
@@ -212,25 +211,9 @@ impl<'a> Product<'a> {
         (s, arithmetic): (S, A),
         y: Shared<'_, f32>,
     ) {
-        let far = Far::new(y.pointer(), y.len()).is_streamed();
-        // What is read first is in the caches.
-        if far && !matches!(self.operands.start, Start::Output) {
-            self.parts((s, arithmetic), cores, || Streamed(Plain { y: y.pointer() }));
-        } else {
-            self.parts((s, arithmetic), cores, || Plain { y: y.pointer() });
-        }
-    }
-
-    fn parts<S: Simd, A: Arithmetic<S>, K: Sink>(
-        &self,
-        path: (S, A),
-        cores: Cores<'_>,
-        sink: impl Fn() -> K + Sync,
-    ) {
-        let grid = self.grid::<S, A, K>(path, cores);
+        let grid = self.grid::<S, A, Plain>((s, arithmetic), cores);
         cores.run(grid.parts(), |part| {
-            self.run(path, sink(), &grid.part(part));
-            sink().end(path.0);
+            self.run((s, arithmetic), Plain { y: y.pointer() }, &grid.part(part));
         });
     }
 

@@ -27,9 +27,6 @@ pub(super) trait Sink: Copy {
         place: &Place<'_, N>,
         sums: &[[S::Vector; N]; M],
     );
-
-    /// After the last tile of a part.
-    fn end<S: Simd>(self, _s: S) {}
 }
 
 /// Stores every accumulator, after an optional ReLU.
@@ -107,50 +104,6 @@ impl Sink for Plain {
                 }
             }
         }
-    }
-}
-
-/// [`Plain`] past the caches: for an output that begins on a cache line, and is not read first.
-#[derive(Clone, Copy)]
-pub(super) struct Streamed(pub Plain);
-
-impl Sink for Streamed {
-    const WIDTH: Option<usize> = None;
-
-    #[inline(always)]
-    unsafe fn start<S: Simd, const M: usize, const N: usize>(
-        self,
-        s: S,
-        product: &Product<'_>,
-        place: &Place<'_, N>,
-    ) -> [[S::Vector; N]; M] {
-        // SAFETY: the caller's promise.
-        unsafe { self.0.start(s, product, place) }
-    }
-
-    #[inline(always)]
-    unsafe fn finish<S: Simd, const M: usize, const N: usize>(
-        self,
-        s: S,
-        product: &Product<'_>,
-        place: &Place<'_, N>,
-        sums: &[[S::Vector; N]; M],
-    ) {
-        // SAFETY: the caller's promise; planes and columns are whole vectors from the output's beginning.
-        unsafe {
-            let y = self.0.outputs(product, place);
-            for m in 0..M {
-                for n in 0..N {
-                    let v = product.operands.epilogue.apply(s, sums[m][n]);
-                    s.stream(&mut *y[n].add(m * product.y_plane).cast(), v);
-                }
-            }
-        }
-    }
-
-    #[inline(always)]
-    fn end<S: Simd>(self, s: S) {
-        s.finish_streams();
     }
 }
 

@@ -4,8 +4,8 @@
 use crate::common::assert_same_bits;
 use kernels::{
     BatchNorm, BatchNormGradients, Convolution, Epilogue, Isa, LANES, Layout, Operands, Start,
-    Statistics, Store, Window, Winograd, add, batch_norm, batch_norm_backward, implicit_gemm,
-    streamed_floats, winograd, winograd_weights,
+    Statistics, Store, Window, Winograd, add, batch_norm, batch_norm_backward, streamed_floats,
+    winograd, winograd_weights,
 };
 use reference::uniform;
 
@@ -61,20 +61,6 @@ fn batch_norms() {
         let (gamma, beta, store) = (&mut gamma[..], &mut beta[..], Store::Overwrite);
         let gradients = BatchNormGradients { gamma, beta, x: dx, store };
         batch_norm_backward(isa, &op, [&x, &dy], found, gradients, &mut []);
-    });
-}
-
-#[test]
-fn convolutions() {
-    let layout = large();
-    let window = Window::new([3, 3]).padding(1);
-    let layer = Convolution::new(CHANNELS, SIZE, CHANNELS, window).expect("it fits");
-    let (x, weights) = (uniform::<f32>(layout.len(), 1), uniform::<f32>(layer.weights(), 2));
-    let product = layer.forward();
-    assert_same_beside_a_line("convolution", layout.len(), |isa, y| {
-        let start = Start::Bias(&[0.1, 0.2, 0.3]);
-        let operands = Operands { weights: &weights, x: &x, start, epilogue: Epilogue::Relu };
-        implicit_gemm(isa, &product, operands, y);
     });
 }
 
