@@ -31,12 +31,14 @@ mod options;
 mod output;
 mod planes;
 mod precision;
+mod streaming;
 pub use convolution::Convolution;
 pub use geometry::{Layout, Window};
 pub use im2col::Im2col;
 pub use options::{Conv2dOptions, PaddingMode};
 pub use output::{Epilogue, Store};
 pub use precision::Precision;
+pub use streaming::streamed_floats;
 
 // SIMD paths.
 mod isa;
@@ -99,12 +101,10 @@ pub use joins::{add_to, place_planes, plane_products, scale_planes, take_planes}
 
 // Value by value.
 mod activation;
-mod far;
 mod math;
 mod pointwise;
 mod prelu;
 pub use activation::{Activation, activate, activate_backward, activate_in_place, relu_backward};
-pub use far::streamed_floats;
 pub use math::{exp, ln};
 pub use pointwise::{
     add, add_assign, all_finite, channel_sums, clamp, dropout, flatten, lerp, mul, scale, sum,

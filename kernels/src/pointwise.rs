@@ -3,10 +3,10 @@
 //! Where no [`Layout`] is given, slices may have any length and a tensor is treated as the slice it
 //! is: the unused vectors between its planes and the lanes beyond its images are computed along.
 
-use crate::far::Far;
 use crate::isa::{Isa, dispatch};
 use crate::planes::{plane_sum, planes, planes_mut, valid_lanes};
 use crate::simd::Simd;
+use crate::streaming::Streaming;
 use crate::team::{Cores, Cost};
 use crate::{Epilogue, LANES, Layout, Store};
 
@@ -16,14 +16,14 @@ use crate::{Epilogue, LANES, Layout, Store};
 /// If the lengths differ.
 pub fn add(isa: Isa, a: &[f32], b: &[f32], epilogue: Epilogue, y: &mut [f32]) {
     assert_eq!([a.len(), b.len()], [y.len(); 2], "lengths of a and b, and of y");
-    let far = Far::new(y.as_ptr(), y.len());
+    let streaming = Streaming::new(y.as_ptr(), y.len());
     dispatch!(isa, s => s.vectorize(#[inline(always)] || {
         let ((a, a_tail), (b, b_tail), (y, y_tail)) =
             (a.as_chunks::<LANES>(), b.as_chunks::<LANES>(), y.as_chunks_mut::<LANES>());
         assert_eq!([a.len(), b.len()], [y.len(); 2], "vectors of one length");
         // SAFETY: the vectors of `y`, from its beginning.
         unsafe {
-            far.put(
+            streaming.put(
                 s,
                 y,
                 Store::Overwrite,
@@ -31,7 +31,7 @@ pub fn add(isa: Isa, a: &[f32], b: &[f32], epilogue: Epilogue, y: &mut [f32]) {
                 |i| epilogue.apply(s, s.add(s.load(&a[i]), s.load(&b[i]))),
             );
         }
-        far.finish(s);
+        streaming.finish(s);
         let v = s.add(s.load_partial(a_tail), s.load_partial(b_tail));
         s.store_partial(y_tail, epilogue.apply(s, v));
     }));

@@ -4,10 +4,10 @@ use super::sums::channel_gradients;
 use super::through::{Through, backward_through};
 use super::{Affine, BatchNorm, BatchNormGradients, Channel, Statistics};
 use super::{add_sums, plane_mut};
-use crate::far::Far;
 use crate::isa::dispatch;
 use crate::planes::valid_lanes;
 use crate::simd::Simd;
+use crate::streaming::Streaming;
 use crate::team::{Cores, Shared};
 use crate::{Epilogue, Store};
 
@@ -51,7 +51,7 @@ fn backward(
     Statistics { mean, variance }: Statistics<&[f32]>,
     BatchNormGradients { gamma, beta, x: dx, store }: BatchNormGradients<'_>,
 ) {
-    let far = Far::new(dx.as_ptr(), dx.len());
+    let streaming = Streaming::new(dx.as_ptr(), dx.len());
     let [dgamma, dbeta, dx] = [gamma, beta, dx].map(Shared::new);
     cores.each_range(op.layout.channels(), op.cost(5), |channels| {
         dispatch!(cores.isa, s => s.vectorize(#[inline(always)] || {
@@ -63,7 +63,7 @@ fn backward(
                 // SAFETY: each channel is one part's.
                 unsafe {
                     add_sums(dgamma, dbeta, channel, sums);
-                    input_gradient(s, op, &affine, inputs, sums, (dx, far), store);
+                    input_gradient(s, op, &affine, inputs, sums, (dx, streaming), store);
                 }
             }
         }));
@@ -71,7 +71,7 @@ fn backward(
 }
 
 /// # Safety
-/// Nothing else may use the planes of the channel in `dx` meanwhile; `far` must be of `dx`.
+/// Nothing else may use the planes of the channel in `dx` meanwhile; `streaming` must be of `dx`.
 #[inline(always)]
 pub(super) unsafe fn input_gradient<S: Simd>(
     s: S,
@@ -79,7 +79,7 @@ pub(super) unsafe fn input_gradient<S: Simd>(
     affine: &Affine<S>,
     [x, dy]: [Channel<'_>; 2],
     sums: [f32; 2],
-    (dx, far): (Shared<'_, f32>, Far),
+    (dx, streaming): (Shared<'_, f32>, Streaming),
     store: Store,
 ) {
     let [minus_dot, mean] = [s.splat(-sums[0] / op.count()), s.splat(sums[1] / op.count())];
@@ -91,7 +91,7 @@ pub(super) unsafe fn input_gradient<S: Simd>(
         assert_eq!([x.len(), dy.len()], [to.len(); 2], "planes of one size");
         // SAFETY: the caller's promise; planes are whole vectors.
         unsafe {
-            far.put(
+            streaming.put(
                 s,
                 to,
                 store,
@@ -105,5 +105,5 @@ pub(super) unsafe fn input_gradient<S: Simd>(
             );
         }
     }
-    far.finish(s);
+    streaming.finish(s);
 }

@@ -16,10 +16,10 @@ pub use pooled::{
     PooledTensors, batch_norm_pool, batch_norm_pool_backward, batch_norm_pool_evaluate,
 };
 
-use crate::far::Far;
 use crate::isa::{Isa, dispatch};
 use crate::planes::Vector;
 use crate::simd::Simd;
+use crate::streaming::Streaming;
 use crate::team::{Cores, Cost, Shared};
 use crate::{Activation, Epilogue, LANES, Layout, Store, activate_in_place};
 use pooled::normalise_pool;
@@ -92,18 +92,18 @@ impl BatchNorm<'_> {
         assert!(self.images <= room, "{} images in room for {room}", self.images);
     }
 
-    /// Floats of room that [`batch_norm_backward`] needs for each part: one channel, if its activation is none that a
-    /// product could apply along (see [`Epilogue::of`]), else none.
+    /// Floats of room that [`batch_norm_backward`] needs for each part: one channel where the activation is not an
+    /// [`Epilogue`], else none.
     pub fn scratch(&self) -> usize {
         let (_, rest) = Epilogue::of(self.activation);
         rest.map_or(0, |_| self.channel_floats())
     }
 
-    /// How the output is written: an activation that is no epilogue reads it again.
-    fn far(&self, y: &[f32]) -> Far {
+    /// Whether the output is streamed: not where an activation that is no epilogue reads it again.
+    fn streaming(&self, y: &[f32]) -> Streaming {
         match Epilogue::of(self.activation) {
-            (_, None) => Far::new(y.as_ptr(), y.len()),
-            (_, Some(_)) => Far::NEVER,
+            (_, None) => Streaming::new(y.as_ptr(), y.len()),
+            (_, Some(_)) => Streaming::NEVER,
         }
     }
 
@@ -216,7 +216,7 @@ fn train(
     found: Statistics<&mut [f32]>,
     y: &mut [f32],
 ) {
-    let far = op.far(y);
+    let streaming = op.streaming(y);
     let [mean, variance, y] = [found.mean, found.variance, y].map(Shared::new);
     cores.each_range(op.layout.channels(), op.cost(4), |channels| {
         dispatch!(cores.isa, s => s.vectorize(#[inline(always)] || {
@@ -228,7 +228,7 @@ fn train(
                 *variance = channel_variance(s, op, x, channel, *mean);
                 let affine = Affine::new(s, op, channel, *mean, *variance);
                 // SAFETY: as above.
-                unsafe { normalise((s, cores.isa), op, pooled, &affine, x, (y, far)) };
+                unsafe { normalise((s, cores.isa), op, pooled, &affine, x, (y, streaming)) };
             }
         }));
     });
@@ -257,14 +257,14 @@ fn evaluate(
     Statistics { mean, variance }: Statistics<&[f32]>,
     y: &mut [f32],
 ) {
-    let (far, y) = (op.far(y), Shared::new(y));
+    let (streaming, y) = (op.streaming(y), Shared::new(y));
     cores.each_range(op.layout.channels(), op.cost(2), |channels| {
         dispatch!(cores.isa, s => s.vectorize(#[inline(always)] || {
             let x = x.as_chunks().0;
             for channel in channels {
                 let affine = Affine::new(s, op, channel, mean[channel], variance[channel]);
                 // SAFETY: each channel is one part's.
-                unsafe { normalise((s, cores.isa), op, pooled, &affine, x, (y, far)) };
+                unsafe { normalise((s, cores.isa), op, pooled, &affine, x, (y, streaming)) };
             }
         }));
     });
@@ -321,7 +321,7 @@ impl<S: Simd> Affine<S> {
 /// The output of one channel, pooled or not.
 ///
 /// # Safety
-/// Nothing else may use the planes of the channel in `y` meanwhile; `far` must be of `y`.
+/// Nothing else may use the planes of the channel in `y` meanwhile; `streaming` must be of `y`.
 #[inline(always)]
 unsafe fn normalise<S: Simd>(
     (s, isa): (S, Isa),
@@ -329,7 +329,7 @@ unsafe fn normalise<S: Simd>(
     pooled: Option<&BatchNorm>,
     affine: &Affine<S>,
     x: &[Vector],
-    (y, far): (Shared<'_, f32>, Far),
+    (y, streaming): (Shared<'_, f32>, Streaming),
 ) {
     if let Some(pooled) = pooled {
         // SAFETY: the caller's promise.
@@ -345,7 +345,7 @@ unsafe fn normalise<S: Simd>(
             assert_eq!(x.len(), y.len(), "pieces of one size");
             // SAFETY: the caller's promise; planes are whole vectors.
             unsafe {
-                far.put(
+                streaming.put(
                     s,
                     y,
                     Store::Overwrite,
@@ -361,5 +361,5 @@ unsafe fn normalise<S: Simd>(
             }
         }
     }
-    far.finish(s);
+    streaming.finish(s);
 }

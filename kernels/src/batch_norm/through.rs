@@ -1,15 +1,15 @@
-//! The backward pass through what follows a batch norm: the gradient before it is made in room for one channel, which
-//! stays in the caches.
+//! The backward pass where a pool, or an activation that is not an epilogue, follows the batch norm. The gradient before it
+//! is computed first, a channel at a time, in room that stays in the caches.
 
 use super::add_sums;
 use super::backward::input_gradient;
 use super::pooled::unpool;
 use super::sums::channel_gradients;
 use super::{Affine, BatchNorm, BatchNormGradients, Channel, PIECE, Statistics};
-use crate::far::Far;
 use crate::isa::{Isa, dispatch};
 use crate::planes::Vector;
 use crate::simd::Simd;
+use crate::streaming::Streaming;
 use crate::team::{Cores, Shared, share};
 use crate::{Activation, LANES, Store, activate_backward};
 
@@ -17,7 +17,7 @@ use crate::{Activation, LANES, Store, activate_backward};
 pub(super) enum Through<'a> {
     /// ReLU and a pool, with the output and the operation on the pooled planes.
     Pool { pooled: BatchNorm<'a>, y: &'a [f32], dy: &'a [f32] },
-    /// An activation that is no epilogue.
+    /// An activation that is not an epilogue.
     Activation { f: Activation, dy: &'a [f32] },
 }
 
@@ -37,7 +37,7 @@ pub(super) fn backward_through(
     let (room, pixels) = (op.channel_floats(), op.layout.pixels());
     assert!(scratch.len() >= room, "scratch of a batch norm");
     let most = scratch.len() / room.max(1);
-    let far = Far::new(dx.as_ptr(), dx.len());
+    let streaming = Streaming::new(dx.as_ptr(), dx.len());
     let [dgamma, dbeta, dx, scratch] = [gamma, beta, dx, scratch].map(Shared::new);
     let channels = op.layout.channels();
     let parts = cores.parts(channels, op.cost(7)).min(most.max(1));
@@ -57,7 +57,7 @@ pub(super) fn backward_through(
                     }
                     Through::Activation { f, dy } => {
                         let dy = op.channel(dy.as_chunks().0, channel);
-                        deactivate((s, cores.isa), *f, &affine, [x, dy], g);
+                        activation_gradient((s, cores.isa), *f, &affine, [x, dy], g);
                     }
                 }
                 let inputs = [x, Channel { vectors: g, block: pixels, pixels }];
@@ -65,7 +65,7 @@ pub(super) fn backward_through(
                 // SAFETY: each channel is one part's.
                 unsafe {
                     add_sums(dgamma, dbeta, channel, sums);
-                    input_gradient(s, op, &affine, inputs, sums, (dx, far), store);
+                    input_gradient(s, op, &affine, inputs, sums, (dx, streaming), store);
                 }
             }
         }));
@@ -74,7 +74,7 @@ pub(super) fn backward_through(
 
 /// The gradient of one channel before an activation, to `[blocks][pixels]`.
 #[inline(always)]
-fn deactivate<S: Simd>(
+fn activation_gradient<S: Simd>(
     (s, isa): (S, Isa),
     f: Activation,
     affine: &Affine<S>,

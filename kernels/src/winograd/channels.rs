@@ -11,10 +11,10 @@
 use super::transform::{input_tiles, output_row};
 use super::{ELEMENTS, Piece, Tiles, Winograd, matrix, winograd_weights};
 use crate::channels::{Chains, columns_of_tiles, drop_odd};
-use crate::far::Far;
 use crate::im2col::Tap;
 use crate::isa::{Isa, dispatch, dispatch_bf16};
 use crate::simd::{Arithmetic, Bf16, Floats, Simd};
+use crate::streaming::Streaming;
 use crate::team::Shared;
 use crate::{
     ChannelOperands, Convolution, Epilogue, LANES, Layout, Precision, channel_layout, pack_panels,
@@ -317,7 +317,7 @@ impl ChannelWinograd {
                             let lines = 2 * row * width..height.min(2 * row + 2) * width;
                             let (upper, lower) = plane[lines].split_at_mut(width);
                             let m = (m, &elements, self.tiles[1]);
-                            let epilogue = (operands.epilogue, Far::NEVER);
+                            let epilogue = (operands.epilogue, Streaming::NEVER);
                             // SAFETY: never streamed.
                             unsafe { output_row(s, m, Some(start), epilogue, [upper, lower]) };
                         }

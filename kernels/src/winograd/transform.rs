@@ -1,9 +1,9 @@
 //! The transforms of activations: additions of vectors, tile by tile.
 
 use super::{ELEMENTS, SIDE, Tiles, matrix};
-use crate::far::Far;
 use crate::planes::Vector;
 use crate::simd::Simd;
+use crate::streaming::Streaming;
 use crate::team::Shared;
 use crate::{Epilogue, LANES, Operands, Start};
 use std::ops::Range;
@@ -153,7 +153,7 @@ pub(super) unsafe fn output_tiles<S: Simd>(
     let (elements, row) = (tiles.elements(), tiles.strip.columns.len());
     // What is read first is in the caches.
     let reads = matches!(operands.start, Start::Output);
-    let far = if reads { Far::NEVER } else { Far::new(y.pointer(), y.len()) };
+    let streaming = if reads { Streaming::NEVER } else { Streaming::new(y.pointer(), y.len()) };
     s.vectorize(
         #[inline(always)]
         || {
@@ -174,11 +174,11 @@ pub(super) unsafe fn output_tiles<S: Simd>(
                         unsafe { y.slice(place) }.as_chunks_mut().0
                     });
                     let m = (&m[tile..], &elements, row);
-                    // SAFETY: `far` is of `y`.
-                    unsafe { output_row(s, m, start, (operands.epilogue, far), lines) };
+                    // SAFETY: `streaming` is of `y`.
+                    unsafe { output_row(s, m, start, (operands.epilogue, streaming), lines) };
                 }
             }
-            far.finish(s);
+            streaming.finish(s);
         },
     );
 }
@@ -187,13 +187,13 @@ pub(super) unsafe fn output_tiles<S: Simd>(
 /// a tile each of its elements lies.
 ///
 /// # Safety
-/// `far` must be never, or of the output that the lines are of.
+/// `streaming` must be never, or of the output that the lines are of.
 #[inline(always)]
 pub(super) unsafe fn output_row<S: Simd>(
     s: S,
     (m, elements, tiles): (&[Vector], &[usize; ELEMENTS], usize),
     start: Option<S::Vector>,
-    (epilogue, far): (Epilogue, Far),
+    (epilogue, streaming): (Epilogue, Streaming),
     [upper, lower]: [&mut [Vector]; 2],
 ) {
     assert!(elements.iter().all(|first| first + tiles <= m.len()), "elements of a row of tiles");
@@ -212,7 +212,7 @@ pub(super) unsafe fn output_row<S: Simd>(
                 if let Some(y) = line.get_mut(2 * tile + x) {
                     let value = s.add(start.unwrap_or(s.load(y)), sum);
                     // SAFETY: the caller's promise; pixels are whole vectors.
-                    unsafe { far.store(s, y, epilogue.apply(s, value)) };
+                    unsafe { streaming.store(s, y, epilogue.apply(s, value)) };
                 }
             }
         }

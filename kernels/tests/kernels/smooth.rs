@@ -6,7 +6,7 @@ use kernels::{Activation, Store, activate, activate_backward};
 use reference::{activation, activation_backward, uniform, widen};
 
 /// Those that are promised to 2 ulp; ReLU6 is exact.
-const ALL: [Activation; 14] = [
+pub const ALL: [Activation; 14] = [
     Activation::Relu6,
     Activation::HardSigmoid,
     Activation::HardSwish,

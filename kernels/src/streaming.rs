@@ -1,31 +1,45 @@
-//! Outputs that are too large for the caches.
+//! Non-temporal stores, for outputs that are too large for the caches.
 //!
-//! A line of memory is read before it is written, unless it is streamed past the caches. Of an output that is much larger
-//! than they are, nothing is left in them when it is read next, so streaming costs that reader nothing and saves a third
-//! of what a pass moves that reads one tensor and writes one. The bits are the same.
+//! A line of memory is read before it is written, unless it is streamed past the caches. Of an output that is larger than
+//! they are, nothing is left in them by the time it is read next: streaming costs that reader nothing, and saves a third of
+//! the traffic of a pass that reads one tensor and writes another. The bits are the same.
 
 use crate::simd::Simd;
 use crate::{LANES, Store};
 use std::sync::OnceLock;
 
-/// How an output is written: streamed if it is large, and begins on a cache line.
+/// Whether an output is streamed: if it is large, and begins on a cache line.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Far(bool);
+pub(crate) struct Streaming(bool);
 
-impl Far {
+impl Streaming {
     /// Never streamed.
-    pub const NEVER: Far = Far(false);
+    pub const NEVER: Streaming = Streaming(false);
 
     /// Of an output of so many floats.
-    pub fn new(y: *const f32, len: usize) -> Far {
-        Far(len >= streamed_floats() && y.addr().is_multiple_of(LINE))
+    pub fn new(y: *const f32, len: usize) -> Streaming {
+        Streaming(len >= streamed_floats() && y.addr().is_multiple_of(LINE))
+    }
+
+    /// Stores a vector. Before another thread reads it, [`Streaming::finish`].
+    ///
+    /// # Safety
+    /// `to` must be one of the vectors that the output is cut into from its beginning.
+    #[inline(always)]
+    pub unsafe fn store<S: Simd>(self, s: S, to: &mut [f32; LANES], v: S::Vector) {
+        if self.0 {
+            // SAFETY: the output begins on a cache line (`Streaming::new`), so its vectors do, which are as long.
+            unsafe { s.stream(to, v) }
+        } else {
+            s.store(to, v);
+        }
     }
 
     /// Replaces vectors by `value` of their numbers, or adds it to them; `value` must be `#[inline(always)]`. Before
-    /// another thread reads them, [`Far::finish`].
+    /// another thread reads them, [`Streaming::finish`].
     ///
     /// # Safety
-    /// As for [`Far::store`].
+    /// As for [`Streaming::store`].
     #[inline(always)]
     pub unsafe fn put<S: Simd>(
         self,
@@ -55,20 +69,6 @@ impl Far {
         }
     }
 
-    /// Stores a vector. Before another thread reads it, [`Far::finish`].
-    ///
-    /// # Safety
-    /// `to` must be one of the vectors that the output is cut into from its beginning.
-    #[inline(always)]
-    pub unsafe fn store<S: Simd>(self, s: S, to: &mut [f32; LANES], v: S::Vector) {
-        if self.0 {
-            // SAFETY: the output begins on a cache line (`Far::new`), so its vectors do, which are as long.
-            unsafe { s.stream(to, v) }
-        } else {
-            s.store(to, v);
-        }
-    }
-
     /// Lets other threads see what was streamed, once they are told that it is there.
     #[inline(always)]
     pub fn finish<S: Simd>(self, s: S) {
@@ -81,8 +81,8 @@ impl Far {
 /// Bytes of a cache line, and of a vector.
 const LINE: usize = size_of::<[f32; LANES]>();
 
-/// Floats from which on an output is streamed past the caches: half of the last-level cache, as a step
-/// whose tensors are smaller finds them there again.
+/// The length, in floats, from which on an output is streamed: that of half of the last-level cache. What is smaller is
+/// often there still when it is read next.
 #[must_use]
 pub fn streamed_floats() -> usize {
     static FLOATS: OnceLock<usize> = OnceLock::new();
