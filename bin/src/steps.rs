@@ -37,7 +37,7 @@ pub struct Arguments {
 
 /// What is to be done.
 #[derive(Deserialize)]
-#[serde(tag = "do", rename_all = "kebab-case")]
+#[serde(tag = "do", rename_all = "kebab-case", deny_unknown_fields)]
 enum Request {
     /// Make the trainer of a recipe, whose data are a batch of images like those to come.
     Begin {
@@ -45,15 +45,10 @@ enum Request {
         shape: [usize; 3],
         classes: Vec<String>,
         threads: Option<usize>,
-        #[serde(flatten)]
         batch: Form,
     },
     /// Take a step on a batch, with this learning rate if there is one.
-    Step {
-        lr: Option<f64>,
-        #[serde(flatten)]
-        batch: Form,
-    },
+    Step { lr: Option<f64>, batch: Form },
     /// Take other settings of the optimiser: a recipe with that section.
     Optimizer { recipe: String },
     /// Go on from the checkpoint in the body.
@@ -68,6 +63,7 @@ enum Request {
 
 /// What the body of a batch is.
 #[derive(Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Form {
     images: usize,
     /// Whether values of images are `f32`.

@@ -125,8 +125,8 @@ class RankTrainer:
         labels = _arrays.labels(labels, len(images), "labels")
         several = labels.shape[1] if labels.ndim == 2 else None
         labels = labels if several else labels.astype("<u4")
-        about = {"images": len(images), "floats": images.dtype != np.uint8, "several": several}
-        return self._send(request | about, [labels.data, images.data])
+        batch = {"images": len(images), "floats": images.dtype != np.uint8, "several": several}
+        return self._send(request | {"batch": batch}, [labels.data, images.data])
 
     def _send(self, request: dict[str, Any], body: list[Any]) -> dict[str, Any]:
         text = json.dumps(request).encode()
