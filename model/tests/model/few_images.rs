@@ -151,6 +151,9 @@ fn pieces() -> impl Strategy<Value = Vec<Layer>> {
         pools().prop_map(|pool| layers![batch_norm2d(), relu(), max(pool)]),
     ];
     let block = |layers: Vec<Layer>| layers;
+    // No convolution is there to take the batch norm.
+    let activated_norm = prop::sample::select(vec![silu(), relu6(), hardswish()])
+        .prop_map(|f| layers![max_pool2d(1), batch_norm2d(), f]);
     let activations = prop_oneof![
         Just(Kind::Activation(Activation::Relu)),
         Just(Kind::Activation(Activation::LeakyRelu(0.1))),
@@ -174,6 +177,7 @@ fn pieces() -> impl Strategy<Value = Vec<Layer>> {
         4 => (prop_oneof![conv, same.prop_map(|same| vec![same])], after)
             .prop_map(move |(conv, after)| block([conv, after].concat())),
         1 => activations.prop_map(|kind| vec![Layer::from(kind)]),
+        1 => activated_norm,
     ]
 }
 
