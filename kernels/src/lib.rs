@@ -31,6 +31,7 @@ mod options;
 mod output;
 mod planes;
 mod precision;
+mod prefetch;
 mod streaming;
 pub use convolution::Convolution;
 pub use geometry::{Layout, Window};

@@ -20,6 +20,7 @@
 //! Weights are not packed: a broadcast reads them where they lie. Nothing is blocked over t: X of a
 //! column tile stays in the second-level cache while all rows of W stream past it.
 
+mod ahead;
 mod part;
 mod sink;
 
@@ -28,7 +29,8 @@ use crate::isa::{Isa, dispatch, dispatch_bf16};
 use crate::simd::{Arithmetic, Floats, Simd};
 use crate::team::{Cores, Cost, Shared};
 use crate::tile::{with_columns, with_rows};
-use crate::{Epilogue, LANES, Precision, tile};
+use crate::{Epilogue, LANES, Precision, prefetch, tile};
+use ahead::{Ahead, Cursor};
 use part::Part;
 pub(crate) use part::level;
 use sink::{Plain, Pooled, Sink};
@@ -142,6 +144,8 @@ struct Product<'a> {
     y_plane: usize,
     /// The rows to compute; y begins with the first.
     rows: Range<usize>,
+    /// Whether x and y are larger than the second-level cache, so that their lines are asked for ahead.
+    large: bool,
     operands: Operands<'a>,
 }
 
@@ -165,7 +169,8 @@ impl<'a> Product<'a> {
         let (y_block, y_plane) = (groups * target.block_len(), target.plane() * LANES);
         let blocks = x.len() / x_block;
         let rows = 0..target.channels();
-        Product { im2col, blocks, x_block, y_block, y_plane, rows, operands }
+        let large = prefetch::worthwhile(x_block + y_block);
+        Product { im2col, blocks, x_block, y_block, y_plane, rows, large, operands }
     }
 
     /// Group after group; side by side where they are enough for the team.
@@ -245,35 +250,39 @@ impl<'a> Product<'a> {
             if columns.is_empty() {
                 continue;
             }
-            let (mut block, mut at) = (columns.start / table.len(), columns.start % table.len());
+            let mut cursor = Cursor::new(table, columns.start);
             // Loops 5 and 2, of one stride: NC = NR = N vectors.
-            for (_, n) in tile::split(columns.len(), width) {
+            for (from, n) in tile::split(columns.len(), width) {
                 with_columns!(N = n => {
-                    let next = |_| {
-                        if at == table.len() {
-                            (block, at) = (block + 1, 0);
-                        }
-                        at += 1;
-                        (block, table[at - 1])
-                    };
-                    self.rows::<S, A, K, N>(path, sink, taps, std::array::from_fn(next), part);
+                    let tile = cursor.take();
+                    let single = taps.len() == self.im2col.source.channels();
+                    let more = self.large && single && from + 2 * N <= columns.len();
+                    self.rows::<S, A, K, N>(path, sink, taps, tile, more.then_some(cursor), part);
                 });
             }
         }
     }
 
-    /// All row tiles of `N` columns.
+    /// All row tiles of `N` columns, while the inputs of the next `N` are asked for.
     fn rows<S: Simd, A: Arithmetic<S>, K: Sink, const N: usize>(
         &self,
         path: (S, A),
         sink: K,
         taps: &[Tap],
         columns: [(usize, Column); N],
+        next: Option<Cursor<'_>>,
         part: &Part,
     ) {
+        let most = tile::max_rows(A::ACCUMULATORS, N);
+        let tiles = || self.rows_of(part).len().div_ceil(most);
+        let mut ahead = next.map(|next| Ahead::<N>::new(self, next, taps, tiles()));
         // Loop 1, MR = M. Loops 4 and 3 have one step each: neither taps nor rows are blocked.
-        for (row, m) in self.row_tiles(tile::max_rows(A::ACCUMULATORS, N), part) {
+        for (row, m) in self.row_tiles(most, part) {
             let place = Place { taps, columns, row };
+            if self.large {
+                ahead.iter_mut().for_each(Ahead::request);
+                sink.prefetch(self, &place, m);
+            }
             with_rows!(M = m => self.tile::<S, A, K, M, N>(path, sink, &place));
         }
     }

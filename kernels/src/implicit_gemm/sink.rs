@@ -2,12 +2,16 @@
 
 use super::{Place, Product, Start};
 use crate::LANES;
+use crate::prefetch::prefetch;
 use crate::simd::Simd;
 
 /// Where the chains of a tile start and what becomes of their ends.
 pub(super) trait Sink: Copy {
     /// The columns that a tile must have, if the sink cares.
     const WIDTH: Option<usize>;
+
+    /// Requests the lines that `rows` rows of a tile write.
+    fn prefetch<const N: usize>(self, product: &Product<'_>, place: &Place<'_, N>, rows: usize);
 
     /// # Safety
     /// `product` has asserted the lengths behind the sink's pointers, and `place` is inside it.
@@ -61,6 +65,16 @@ impl Plain {
 
 impl Sink for Plain {
     const WIDTH: Option<usize> = None;
+
+    fn prefetch<const N: usize>(self, product: &Product<'_>, place: &Place<'_, N>, rows: usize) {
+        let first = place.row - product.rows.start;
+        for row in first..first + rows {
+            for (block, column) in place.columns {
+                let at = block * product.y_block + row * product.y_plane + column.y as usize;
+                prefetch(self.y.wrapping_add(at));
+            }
+        }
+    }
 
     #[inline(always)]
     unsafe fn start<S: Simd, const M: usize, const N: usize>(
@@ -129,6 +143,9 @@ pub(super) struct Pooled {
 
 impl Sink for Pooled {
     const WIDTH: Option<usize> = Some(4);
+
+    /// None: an output is as many lines as four of a plain product.
+    fn prefetch<const N: usize>(self, _: &Product<'_>, _: &Place<'_, N>, _: usize) {}
 
     #[inline(always)]
     unsafe fn start<S: Simd, const M: usize, const N: usize>(
