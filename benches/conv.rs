@@ -84,7 +84,7 @@ impl Works {
 
     fn im2col(&mut self, isa: Isa, convolution: Convolution) {
         let Buffers { x, dy, w, mut y, mut dx, mut dw } = Buffers::new(&convolution);
-        let mut transposed = numbers(convolution.transposed_weights());
+        let mut transposed = numbers(convolution.weights());
         let (im2col, input, weights) = (convolution.forward(), x.clone(), w.clone());
         self.push("forward", F32, move || {
             kernels::implicit_gemm(isa, &im2col, product(&weights, &input), &mut y)

@@ -1,6 +1,6 @@
 //! The shape of a convolution.
 
-use crate::{Conv2dOptions, LANES, Layout, PaddingMode, Window};
+use crate::{Conv2dOptions, Layout, PaddingMode, Window};
 
 /// A convolution: one block of its input and of its output, and what lies between them.
 ///
@@ -52,9 +52,8 @@ impl Convolution {
                 "{name} of a convolution: {layout}: more than 2³² floats"
             );
         }
-        // As `transposed_weights` has them, which are more than `weights`.
         let [inputs, outputs] = [input, output].map(|layout| layout.channels().max(1));
-        let weights = (inputs / options.groups).next_multiple_of(LANES) * outputs;
+        let weights = inputs / options.groups * outputs;
         let weights = options.window.taps().checked_mul(weights);
         assert!(
             weights.is_some_and(|weights| u32::try_from(weights).is_ok()),
@@ -116,14 +115,6 @@ impl Convolution {
     #[must_use]
     pub fn weights(&self) -> usize {
         self.output.channels() * self.taps()
-    }
-
-    /// Floats of the weights as [`transpose_weights`](crate::transpose_weights) lays them out for the
-    /// data gradient: group after group, its inputs in panels of sixteen.
-    #[must_use]
-    pub fn transposed_weights(&self) -> usize {
-        let inputs = self.input.channels() / self.options.groups;
-        inputs.next_multiple_of(LANES) * self.output.channels() * self.options.window.taps()
     }
 
     /// Multiply-adds per image of the forward product; those that would meet padding are not

@@ -55,7 +55,8 @@ pub struct Im2col {
     pub(crate) source: Layout,
     /// What the columns write (or, for the weight gradient, read as well): one block of a group.
     pub(crate) target: Layout,
-    pub(crate) rows: Rows,
+    /// Floats from a row of the weights to the next.
+    pub(crate) row: usize,
     /// Floats of the weights of a group.
     pub(crate) weights: usize,
     /// How many groups there are; each has its planes after those of the one before.
@@ -75,21 +76,6 @@ pub(crate) enum View {
     WeightGradient,
     /// That of the forward product, for a weight gradient in bfloat16: pairs are neighbouring images.
     Neighbours,
-}
-
-/// Where the rows of the weights lie.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Rows {
-    /// Each so many floats after the one before.
-    Strided(usize),
-    /// In panels of sixteen rows, so many floats each, whose first floats are neighbours.
-    Panels(usize),
-}
-
-impl Default for Rows {
-    fn default() -> Self {
-        Rows::Strided(0)
-    }
 }
 
 impl Im2col {
@@ -131,15 +117,11 @@ impl Im2col {
     /// - x: `tap.x + column.x` and fifteen floats after it lie in a block of the source;
     /// - y: `column.y` and fifteen floats after it lie in the first plane of the target, and the
     ///   other planes follow it;
-    /// - w: the weight `tap.w` of every row (where the rows are contiguous or panels) is a weight.
+    /// - w: the weight `tap.w` of every row is a weight.
     fn validated(self) -> Im2col {
         let vector = LANES;
         let target_plane = self.target.plane() * vector;
-        let last_row = self.target.channels().saturating_sub(1);
-        let last_row = match self.rows {
-            Rows::Strided(stride) => last_row * stride,
-            Rows::Panels(panel) => last_row / LANES * panel + LANES - 1,
-        };
+        let last_row = self.target.channels().saturating_sub(1) * self.row;
         for Region { taps, columns } in &self.regions {
             let (taps, columns) = (&self.taps[taps.clone()], &self.columns[columns.clone()]);
             let most = |offsets: &mut dyn Iterator<Item = u32>| offsets.max().map(|x| x as usize);
@@ -264,6 +246,7 @@ impl Convolution {
         columns: impl Fn(&Class, &Class) -> Vec<Column>,
     ) -> Im2col {
         let mut im2col = self.empty(direction);
+        let untransposed = direction == Backward && self.window().taps() == 1;
         let [rows, cols] = [0, 1].map(|axis| classes(self, direction, axis));
         for class_y in &rows {
             for class_x in &cols {
@@ -273,11 +256,8 @@ impl Convolution {
                         for &(kx, dx) in &class_x.taps {
                             let [kh, kw] = self.window().kernel;
                             let tap = (c * kh + ky) * kw + kx;
-                            let w = match (direction, im2col.rows) {
-                                (Forward, _) => tap,
-                                (Backward, Rows::Panels(_)) => tap * LANES,
-                                (Backward, Rows::Strided(_)) => tap * self.input().channels(),
-                            };
+                            // Rows side by side are the columns of weights as they are.
+                            let w = if untransposed { tap * self.input().channels() } else { tap };
                             let x = im2col.source.offset(c, [dy, dx]);
                             im2col.taps.push(Tap { x: table_offset(x), w: table_offset(w) });
                         }
@@ -298,17 +278,15 @@ impl Convolution {
             Forward => (self.input(), self.output(), View::Forward),
             Backward => (self.output(), self.input(), View::DataGradient),
         };
-        let (rows, weights) = match direction {
-            Forward => (Rows::Strided(self.taps()), self.weights()),
-            Backward if self.window().taps() == 1 => (Rows::Strided(1), self.weights()),
-            Backward => {
-                let panel = self.output().channels() * self.window().taps() * LANES;
-                (Rows::Panels(panel), self.transposed_weights())
-            }
+        let row = match direction {
+            Forward => self.taps(),
+            Backward if self.window().taps() == 1 => 1,
+            Backward => self.output().channels() * self.window().taps(),
         };
+        let weights = self.weights();
         let (groups, precision) = (1, Precision::F32);
         let (taps, columns, regions) = (vec![], vec![], vec![]);
-        Im2col { taps, columns, regions, source, target, rows, weights, groups, precision, view }
+        Im2col { taps, columns, regions, source, target, row, weights, groups, precision, view }
     }
 }
 

@@ -5,10 +5,8 @@ use crate::simd::Simd;
 use crate::team::{Cores, Cost};
 use crate::{Convolution, LANES};
 
-/// The weights `[outputs][inputs][taps]` of a convolution as its data gradient meets them: `to` is
-/// `[inputs / 16][outputs][taps][16]`, panels of sixteen inputs (rows of the product), so that a
-/// tile finds the weights of its rows in one cache line and the lines one after another. Rows beyond
-/// the last input are zero. With groups, group after group.
+/// The weights `[outputs][inputs][taps]` of a convolution as its data gradient meets them, `[inputs][outputs][taps]`: a
+/// row of the product for each input. With groups, group after group.
 ///
 /// # Panics
 /// If the lengths are not those of the convolution.
@@ -19,46 +17,44 @@ pub fn transpose_weights<'t>(
     to: &mut [f32],
 ) {
     assert_eq!(weights.len(), convolution.weights(), "weights to transpose");
-    assert_eq!(to.len(), convolution.transposed_weights(), "transposed weights");
+    assert_eq!(to.len(), convolution.weights(), "transposed weights");
     if weights.is_empty() {
         return;
     }
     let (cores, group) = (cores.into(), convolution.group());
     let of_group = weights.chunks_exact(group.weights());
-    for (weights, to) in of_group.zip(to.chunks_exact_mut(group.transposed_weights())) {
-        transpose_panels(cores, &group, weights, to);
+    for (weights, to) in of_group.zip(to.chunks_exact_mut(group.weights())) {
+        transpose_group(cores, &group, weights, to);
     }
 }
 
-/// A part has some panels.
-fn transpose_panels(cores: Cores<'_>, convolution: &Convolution, weights: &[f32], to: &mut [f32]) {
-    let (inputs, taps) = (convolution.input().channels(), convolution.window().taps());
-    let panel = convolution.output().channels() * taps * LANES;
+/// Inputs whose weights of an output are read together: what lies side by side there is a row apart here.
+pub(crate) const ROWS: usize = 16;
+
+/// A part has some rows.
+fn transpose_group(cores: Cores<'_>, group: &Convolution, weights: &[f32], to: &mut [f32]) {
+    let (inputs, taps) = (group.input().channels(), group.window().taps());
+    let row = group.output().channels() * taps;
     let cost = Cost::floats(2 * to.len());
-    cores.each_piece(to, panel, cost, |first, to| {
+    cores.each_piece(to, ROWS * row, cost, |first, to| {
         dispatch!(cores.isa, s => s.vectorize(#[inline(always)] || {
-            for (p, to) in (first / panel..).zip(to.chunks_exact_mut(panel)) {
+            for (block, to) in to.chunks_mut(ROWS * row).enumerate() {
+                let input = first / row + block * ROWS;
                 for (o, weights) in weights.chunks_exact(inputs * taps).enumerate() {
-                    let rows = &weights[p * LANES * taps..inputs.min((p + 1) * LANES) * taps];
-                    let to = &mut to.as_chunks_mut().0[o * taps..][..taps];
-                    transpose_rows(s, rows, to);
+                    let rows = to.chunks_exact_mut(row);
+                    for (to, weights) in rows.zip(weights[input * taps..].chunks_exact(taps)) {
+                        copy(s, weights, &mut to[o * taps..][..taps]);
+                    }
                 }
             }
         }));
     });
 }
 
-/// At most sixteen rows of `to.len()` floats to columns.
+/// Of so few floats that a call would take longer.
 #[inline(always)]
-fn transpose_rows<S: Simd>(s: S, rows: &[f32], to: &mut [[f32; LANES]]) {
-    let taps = to.len();
-    for (i, to) in to.chunks_mut(LANES).enumerate() {
-        let mut block = [s.zero(); LANES];
-        for (v, row) in block.iter_mut().zip(rows.chunks_exact(taps)) {
-            *v = s.load_partial(&row[i * LANES..][..to.len()]);
-        }
-        for (to, v) in to.iter_mut().zip(s.transpose(block)) {
-            s.store(to, v);
-        }
+fn copy<S: Simd>(s: S, from: &[f32], to: &mut [f32]) {
+    for (from, to) in from.chunks(LANES).zip(to.chunks_mut(LANES)) {
+        s.store_partial(to, s.load_partial(from));
     }
 }

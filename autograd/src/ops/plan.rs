@@ -209,7 +209,7 @@ impl Plan {
         let Tables { data, transposed, .. } = &mut self.tables;
         let im2col = data.get_or_insert_with(|| convolution.data_gradient());
         let weights = if convolution.window().taps() > 1 {
-            transposed.refreshed(convolution.transposed_weights(), self.weights, |to| {
+            transposed.refreshed(convolution.weights(), self.weights, |to| {
                 kernels::transpose_weights(cores, &convolution, operands.weights, to);
             })
         } else {

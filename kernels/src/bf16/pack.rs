@@ -4,6 +4,7 @@ use crate::isa::dispatch_bf16;
 use crate::planes::Vector;
 use crate::simd::{Arithmetic, Bf16, Simd};
 use crate::team::{Cores, Cost};
+use crate::transpose::ROWS;
 use crate::{Convolution, LANES, Layout};
 
 /// Activations for the product with weights: pairs of channels, `[blocks][⌈channels / 2⌉][rows][columns][16]`
@@ -132,8 +133,7 @@ fn pack_rows<S: Simd, A: Bf16<S>>((s, a): (S, A), [even, odd]: [&[f32]; 2], to: 
 }
 
 /// The weights `[outputs][inputs][taps]` of a convolution as its data gradient meets them: pairs of outputs,
-/// `[inputs / 16][⌈outputs / 2⌉][taps][16]` as in [`transpose_weights`](crate::transpose_weights), or
-/// `[⌈outputs / 2⌉][inputs]` where there is one tap.
+/// `[inputs][⌈outputs / 2⌉][taps]`, or `[⌈outputs / 2⌉][inputs]` where there is one tap.
 ///
 /// # Panics
 /// If the lengths are not those of the convolution and of
@@ -146,47 +146,36 @@ pub fn pack_weights_transposed<'t>(
 ) {
     let (inputs, taps) = (convolution.input().channels(), convolution.window().taps());
     let pairs = convolution.output().channels().div_ceil(2);
-    let (panels, panel) = match taps {
-        1 => (1, pairs * inputs),
-        _ => (inputs.div_ceil(LANES), pairs * taps * LANES),
-    };
     assert_eq!(weights.len(), convolution.weights(), "weights to pack");
-    assert_eq!(to.len(), panels * panel, "packed weights");
-    let (cores, row) = (cores.into(), (inputs * taps).max(1));
-    let cost = Cost::floats(2 * weights.len());
-    cores.each_piece(to, panel.max(1), cost, |first, to| {
+    assert_eq!(to.len(), inputs * pairs * taps, "packed weights");
+    if to.is_empty() {
+        return;
+    }
+    let (cores, cost) = (cores.into(), Cost::floats(2 * weights.len()));
+    let outputs = weights.chunks(2 * inputs * taps).map(|pair| pair.split_at(inputs * taps));
+    if taps == 1 {
+        return cores.each_piece(to, inputs, cost, |first, to| {
+            dispatch_bf16!(cores.isa, (s, a) => a.vectorize(s, #[inline(always)] || {
+                let outputs = outputs.clone().skip(first / inputs);
+                for ((even, odd), to) in outputs.zip(to.chunks_exact_mut(inputs)) {
+                    pack_rows((s, a), [even, odd], to);
+                }
+            }));
+        });
+    }
+    let row = pairs * taps;
+    cores.each_piece(to, ROWS * row, cost, |first, to| {
         dispatch_bf16!(cores.isa, (s, a) => a.vectorize(s, #[inline(always)] || {
-            for (p, to) in (first / panel.max(1)..).zip(to.chunks_exact_mut(panel.max(1))) {
-                for (pair, rows) in weights.chunks(2 * row).enumerate() {
-                    let (even, odd) = rows.split_at(row);
-                    if taps == 1 {
-                        pack_rows((s, a), [even, odd], &mut to[pair * inputs..][..inputs]);
-                        continue;
+            for (block, to) in to.chunks_mut(ROWS * row).enumerate() {
+                let input = first / row + block * ROWS;
+                for (pair, (even, odd)) in outputs.clone().enumerate() {
+                    for (i, to) in (input * taps..).step_by(taps).zip(to.chunks_exact_mut(row)) {
+                        let odd = if odd.is_empty() { odd } else { &odd[i..][..taps] };
+                        let to = &mut to[pair * taps..][..taps];
+                        pack_rows((s, a), [&even[i..][..taps], odd], to);
                     }
-                    let part = p * LANES * taps..inputs.min((p + 1) * LANES) * taps;
-                    let odd = if odd.is_empty() { odd } else { &odd[part.clone()] };
-                    let to = &mut to.as_chunks_mut().0[pair * taps..][..taps];
-                    pack_panel((s, a), [&even[part], odd], to);
                 }
             }
         }));
     });
-}
-
-/// At most sixteen rows of `to.len()` floats to columns, of two such matrices; the second may be empty, for zeros.
-#[inline(always)]
-fn pack_panel<S: Simd, A: Bf16<S>>((s, a): (S, A), matrices: [&[f32]; 2], to: &mut [Vector]) {
-    let taps = to.len();
-    for (i, to) in to.chunks_mut(LANES).enumerate() {
-        let mut columns = [[s.zero(); LANES]; 2];
-        for (columns, matrix) in columns.iter_mut().zip(matrices) {
-            for (v, row) in columns.iter_mut().zip(matrix.chunks_exact(taps)) {
-                *v = s.load_partial(&row[i * LANES..][..to.len()]);
-            }
-            *columns = s.transpose(*columns);
-        }
-        for (i, to) in to.iter_mut().enumerate() {
-            s.store(to, a.pack(s, columns[0][i], columns[1][i]));
-        }
-    }
 }

@@ -106,7 +106,7 @@ proptest! {
         prop_assert_eq!(listed(&im2col), sorted(expected));
         prop_assert!(writes_every_pixel_once(&im2col));
         prop_assert!(sums_in_order(&im2col));
-        prop_assert_eq!(im2col.rows, Rows::Strided(conv.taps()));
+        prop_assert_eq!(im2col.row, conv.taps());
         prop_assert_eq!((im2col.source, im2col.target), (conv.input(), conv.output()));
     }
 
@@ -119,7 +119,7 @@ proptest! {
         let expected = expected.flat_map(|Meeting { tap: [ky, kx], input, output, .. }| {
             (0..conv.output().channels()).map(move |o| {
                 let weight = (o * kh + ky) * kw + kx;
-                let stride = if kh * kw == 1 { conv.input().channels() } else { LANES };
+                let stride = if kh * kw == 1 { conv.input().channels() } else { 1 };
                 let (x, y) = (conv.output().offset(o, output), conv.input().offset(0, input));
                 (weight * stride, x, y)
             })
@@ -127,11 +127,8 @@ proptest! {
         prop_assert_eq!(listed(&im2col), sorted(expected));
         prop_assert!(writes_every_pixel_once(&im2col));
         prop_assert!(sums_in_order(&im2col));
-        let rows = match kh * kw {
-            1 => Rows::Strided(1),
-            taps => Rows::Panels(conv.output().channels() * taps * LANES),
-        };
-        prop_assert_eq!(im2col.rows, rows);
+        let row = if kh * kw == 1 { 1 } else { conv.output().channels() * kh * kw };
+        prop_assert_eq!(im2col.row, row);
         prop_assert_eq!((im2col.source, im2col.target), (conv.output(), conv.input()));
     }
 

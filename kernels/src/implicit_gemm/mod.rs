@@ -24,7 +24,7 @@ mod ahead;
 mod part;
 mod sink;
 
-use crate::im2col::{Column, Im2col, Rows, Tap, View};
+use crate::im2col::{Column, Im2col, Tap, View};
 use crate::isa::{Isa, dispatch, dispatch_bf16};
 use crate::simd::{Arithmetic, Floats, Simd};
 use crate::team::{Cores, Cost, Shared};
@@ -274,40 +274,18 @@ impl<'a> Product<'a> {
         part: &Part,
     ) {
         let most = tile::max_rows(A::ACCUMULATORS, N);
-        let tiles = || self.rows_of(part).len().div_ceil(most);
+        let rows = self.rows_of(part);
+        let tiles = || rows.len().div_ceil(most);
         let mut ahead = next.map(|next| Ahead::<N>::new(self, next, taps, tiles()));
         // Loop 1, MR = M. Loops 4 and 3 have one step each: neither taps nor rows are blocked.
-        for (row, m) in self.row_tiles(most, part) {
-            let place = Place { taps, columns, row };
+        for (row, m) in tile::split(rows.len(), most) {
+            let place = Place { taps, columns, row: rows.start + row };
             if self.large {
                 ahead.iter_mut().for_each(Ahead::request);
                 sink.prefetch(self, &place, m);
             }
             with_rows!(M = m => self.tile::<S, A, K, M, N>(path, sink, &place));
         }
-    }
-
-    /// First row and height of each tile of a part's rows; none reaches across panels.
-    fn row_tiles(&self, most: usize, part: &Part) -> impl Iterator<Item = (usize, usize)> {
-        let rows = self.rows_of(part);
-        let panel = match self.im2col.rows {
-            Rows::Strided(_) => rows.len(),
-            Rows::Panels(_) => LANES,
-        };
-        rows.clone().step_by(panel.max(1)).flat_map(move |first| {
-            let tiles = tile::split(panel.min(rows.end - first), most);
-            tiles.map(move |(row, m)| (first + row, m))
-        })
-    }
-
-    /// The first weight of a row, and the distance to that of the next.
-    #[inline(always)]
-    fn weights_of(&self, row: usize) -> (*const f32, usize) {
-        let (at, stride) = match self.im2col.rows {
-            Rows::Strided(stride) => (row * stride, stride),
-            Rows::Panels(panel) => (row / LANES * panel + row % LANES, 1),
-        };
-        (self.operands.weights[at..].as_ptr(), stride)
     }
 
     #[inline(always)]
@@ -333,7 +311,8 @@ impl<'a> Product<'a> {
                         let (block, column) = place.columns[n];
                         x[n] = x[n].add(block * self.x_block + column.x as usize);
                     }
-                    let (weights, stride) = self.weights_of(place.row);
+                    let stride = self.im2col.row;
+                    let weights = self.operands.weights[place.row * stride..].as_ptr();
                     let mut sums: [[S::Vector; N]; M] = sink.start(s, self, place);
                     if !matches!(self.operands.start, Start::Zero) {
                         for m in 0..M {

@@ -2,10 +2,10 @@
 
 use super::Product;
 use super::sink::Sink;
-use crate::im2col::{Region, Rows};
+use crate::im2col::Region;
 use crate::simd::{Arithmetic, Simd};
 use crate::team::{Cores, Cost, share};
-use crate::{LANES, tile};
+use crate::tile;
 use std::ops::Range;
 
 /// How many shares the columns and the rows have.
@@ -43,6 +43,9 @@ pub(crate) fn level(parts: usize, columns: usize, rows: usize) -> [usize; 2] {
     grids.min_by_key(cost).unwrap_or([1, 1])
 }
 
+/// Rows of the tiles of most products.
+const TILE: usize = 4;
+
 /// A column of a region costs its taps, and to begin and end.
 const ENDS: usize = 4;
 
@@ -65,10 +68,7 @@ impl Product<'_> {
             tiles += count.div_ceil(of_region);
             width = width.max(of_region);
         }
-        let height = match self.im2col.rows {
-            Rows::Strided(_) => tile::max_rows(A::ACCUMULATORS, width),
-            Rows::Panels(_) => LANES,
-        };
+        let height = tile::max_rows(A::ACCUMULATORS, width);
         let row_tiles = rows.div_ceil(height);
         let cost = Cost::products(work * rows);
         let parts = cores.parts(tiles * row_tiles, cost);
@@ -108,13 +108,9 @@ impl Product<'_> {
         if part.of.rows == 1 {
             return self.rows.clone();
         }
-        // Whole tiles, and whole panels.
-        let height = match self.im2col.rows {
-            Rows::Strided(_) => 4,
-            Rows::Panels(_) => LANES,
-        };
-        let tiles = share(self.rows.len().div_ceil(height), part.row, part.of.rows);
-        let bound = |tile: usize| self.rows.end.min(self.rows.start + tile * height);
+        // Whole tiles.
+        let tiles = share(self.rows.len().div_ceil(TILE), part.row, part.of.rows);
+        let bound = |tile: usize| self.rows.end.min(self.rows.start + tile * TILE);
         bound(tiles.start)..bound(tiles.end)
     }
 }

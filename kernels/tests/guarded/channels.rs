@@ -112,7 +112,7 @@ fn run_plan(
     let conv =
         Convolution::new(c.count(), c.size(), c.count(), window).expect("a window that fits");
     let most = conv.input().block_len().max(conv.output().block_len());
-    assert!(most.max(conv.transposed_weights()) <= 1 << 16, "more than is tried");
+    assert!(most.max(conv.weights()) <= 1 << 16, "more than is tried");
     let (plan, images) = (plan(&conv), c.below(4));
     let mut part = Part { panels: range(c, plan.panels()), lines: range(c, plan.lines(images)) };
     if part.lines != (0..plan.lines(images)) && !c.once_in(10) {

@@ -38,7 +38,7 @@ fn convolution(c: &mut Chance) -> Convolution {
 /// Panics where it would take too long.
 fn small(convolution: Convolution) -> Convolution {
     let most = convolution.input().block_len().max(convolution.output().block_len());
-    assert!(most.max(convolution.transposed_weights()) <= 1 << 16, "more than is tried");
+    assert!(most.max(convolution.weights()) <= 1 << 16, "more than is tried");
     convolution
 }
 
@@ -81,8 +81,7 @@ fn forward(c: &mut Chance, b: &Buffers, isa: Isa) {
 fn data_gradient(c: &mut Chance, b: &Buffers, isa: Isa) {
     let (conv, blocks) = (convolution(c), blocks(c));
     let im2col = table(c, &conv, Convolution::data_gradient);
-    let weights =
-        if conv.window().taps() == 1 { conv.weights() } else { conv.transposed_weights() };
+    let weights = if conv.window().taps() == 1 { conv.weights() } else { conv.weights() };
     let (x, y) = (of(conv.output(), blocks), of(conv.input(), blocks));
     product(c, b, isa, &im2col, [weights, x, conv.input().channels(), y]);
 }
@@ -132,7 +131,7 @@ fn linear(c: &mut Chance, b: &Buffers, isa: Isa) {
 fn transpose(c: &mut Chance, b: &Buffers, isa: Isa) {
     let conv = convolution(c);
     let from = b.floats(c, conv.weights());
-    transpose_weights(isa, &conv, from, b.floats(c, conv.transposed_weights()));
+    transpose_weights(isa, &conv, from, b.floats(c, conv.weights()));
 }
 
 /// A depthwise convolution, once in a while one in other groups.

@@ -116,7 +116,7 @@ proptest! {
         same_by_teams("data gradient", &|cores| {
             let mut weights = w.clone();
             if layer.window().taps() > 1 {
-                weights = vec![POISON; layer.transposed_weights()];
+                weights = vec![POISON; layer.weights()];
                 kernels::transpose_weights(cores, &layer, &w, &mut weights);
             }
             let mut dx = vec![POISON; layer.input().with_blocks(blocks).len()];
@@ -308,7 +308,7 @@ fn groups_by_teams(blocks: usize, layer: Convolution) -> Result<(), TestCaseErro
         let mut y = vec![POISON; lengths[1]];
         let operands = Operands { weights: &w, x: &x, start, epilogue };
         kernels::implicit_gemm(cores, &layer.forward(), operands, &mut y);
-        let mut weights = vec![POISON; layer.transposed_weights()];
+        let mut weights = vec![POISON; layer.weights()];
         kernels::transpose_weights(cores, &layer, &w, &mut weights);
         let mut dx = vec![0.25; lengths[0]];
         let operands = Operands { weights: &weights, x: &dy, start: Start::Output, epilogue };

@@ -185,7 +185,7 @@ fn outputs(isa: Isa, case: &Case, x: &[f32], dy: &[f32]) -> Vec<(&'static str, V
 
     let mut backward = weights.clone();
     if layer.window().taps() > 1 {
-        backward = vec![f32::NAN; layer.transposed_weights()];
+        backward = vec![f32::NAN; layer.weights()];
         transpose_weights(isa, layer, &weights, &mut backward);
     }
     let dy = batch.lanes(&layer.output(), dy, 0.0);
@@ -236,7 +236,7 @@ fn outputs(isa: Isa, case: &Case, x: &[f32], dy: &[f32]) -> Vec<(&'static str, V
 fn lengths_are_checked() {
     let layer = Convolution::new(3, [6, 6], 5, Window::new([3, 3])).unwrap();
     let [x, y, w, wt] =
-        [layer.input().len(), layer.output().len(), layer.weights(), layer.transposed_weights()];
+        [layer.input().len(), layer.output().len(), layer.weights(), layer.weights()];
     let pooled = layer.forward_pooled().unwrap();
     let (p, masks) = (pooled.target().len(), pooled.target().channels() * pooled.target().pixels());
     let isa = Isa::detect();

@@ -144,7 +144,7 @@ fn run_every_product(layer: &Convolution) {
     assert!(Winograd::new(layer).is_none());
     let zeros = |len: usize| vec![0.0; len];
     let (x, mut y) = (zeros(input.len()), zeros(output.len()));
-    let (w, mut wt) = (zeros(layer.weights()), zeros(layer.transposed_weights()));
+    let (w, mut wt) = (zeros(layer.weights()), zeros(layer.weights()));
     for isa in Isa::available() {
         transpose_weights(isa, layer, &w, &mut wt);
         let transposed = if layer.window().taps() == 1 { &w } else { &wt };

@@ -300,7 +300,7 @@ fn accuracy_is_that_of_im2col() {
     for isa in Isa::available() {
         let mut transformed = vec![0.0; plan.weights()];
         winograd_weights(isa, plan, weights, &mut transformed);
-        let mut transposed = vec![0.0; layer.transposed_weights()];
+        let mut transposed = vec![0.0; layer.weights()];
         transpose_weights(isa, &layer, weights, &mut transposed);
         let mut scratch = vec![0.0; plan.scratch()];
         let scratch = &mut scratch[..];
