@@ -79,9 +79,24 @@ fn x_block(im2col: &Im2col) -> usize {
     im2col.source.block_len() / numbers(im2col)
 }
 
-/// Floats of the sums that are added to at a time, 512 KB: more regions than one, and all blocks, find them in the
-/// second-level cache. With fewer the gradient of the output is turned around too often.
-const SUMS: usize = 1 << 17;
+/// Floats of a second-level cache that are used at a time, 512 KB: of sums, which more regions than one and all blocks
+/// find there, or of x. With fewer sums the gradient of the output is turned around too often.
+const CACHED: usize = 1 << 17;
+
+/// Weights and outputs whose sums, 64 KB, are added to at a time where a group of columns is few pixels, so that sums are
+/// loaded and stored as often as images are multiplied: half of them are in the first-level cache. Fewer weights were slower.
+const FEW_PIXELS: [usize; 2] = [512, 2 * LANES];
+
+/// Weights and outputs whose sums are added to at a time.
+fn at_a_time(im2col: &Im2col, blocks: usize, taps: usize) -> [usize; 2] {
+    let [few, features] = FEW_PIXELS;
+    let (source, outputs) = (&im2col.source, im2col.target.channels());
+    let channels = (few * source.channels()).div_ceil(taps.max(1));
+    if channels * source.plane() * LANES * blocks <= CACHED {
+        return [few, features];
+    }
+    [(CACHED / outputs.next_multiple_of(LANES)).max(4 * LANES), outputs]
+}
 
 /// A part has some weights of every output.
 fn run_parts(
@@ -97,20 +112,24 @@ fn run_parts(
     let products = im2col.regions.iter().map(|r| r.taps.len() * r.columns.len());
     let work = products.sum::<usize>() * blocks * width / numbers(im2col);
     let parts = cores.parts(taps.div_ceil(10), Cost::products(work));
-    let at_a_time = (SUMS / width).max(4 * LANES);
+    let [weights, features] = at_a_time(im2col, blocks, taps);
     let (scratch, dw) = (Shared::new(scratch), Shared::new(dw));
     cores.run(parts, |part| {
         let own = share(taps, part, parts);
-        for (first, len) in tile::split(own.len(), at_a_time) {
+        for (first, len) in tile::split(own.len(), weights) {
             let weights = own.start + first..own.start + first + len;
-            // SAFETY: these weights are one part's.
-            let sums = unsafe { scratch.slice(own.start * width..(own.start + len) * width) };
-            sums.fill(0.0);
-            add_regions(cores, im2col, inputs, &weights, sums);
-            dispatch!(cores.isa, s => s.vectorize(#[inline(always)] || {
-                // SAFETY: as above.
-                unsafe { add_transposed(s, sums, [outputs, taps], &weights, dw) }
-            }));
+            for first in (0..outputs).step_by(features) {
+                let features = first..outputs.min(first + features);
+                let width = features.len().next_multiple_of(LANES);
+                // SAFETY: these weights are one part's.
+                let sums = unsafe { scratch.slice(own.start * width..(own.start + len) * width) };
+                sums.fill(0.0);
+                add_regions(cores, im2col, inputs, &weights, &features, sums);
+                dispatch!(cores.isa, s => s.vectorize(#[inline(always)] || {
+                    // SAFETY: as above.
+                    unsafe { add_transposed(s, sums, [&features, &weights], taps, dw) }
+                }));
+            }
         }
     });
 }
@@ -121,10 +140,11 @@ fn add_regions(
     im2col: &Im2col,
     [x, dy]: [&[f32]; 2],
     weights: &Range<usize>,
+    features: &Range<usize>,
     sums: &mut [f32],
 ) {
     let (target, x_block, numbers) = (&im2col.target, x_block(im2col), numbers(im2col));
-    let (outputs, width) = (target.channels(), target.channels().next_multiple_of(LANES));
+    let width = features.len().next_multiple_of(LANES);
     for region in &im2col.regions {
         let taps = &im2col.taps[region.taps.clone()][taps_of(im2col, region, weights)];
         let columns = &im2col.columns[region.columns.clone()];
@@ -138,8 +158,9 @@ fn add_regions(
                 let places = columns.iter().map(|c| [c.x as usize / numbers, c.y as usize]);
                 let group = Group::new(places);
                 let stride = target.plane() * LANES;
+                let dy = &dy[features.start * stride..];
                 let (rows, dy) =
-                    ((taps.len(), &row), Operand { floats: dy, count: outputs, stride });
+                    ((taps.len(), &row), Operand { floats: dy, count: features.len(), stride });
                 match im2col.precision {
                     Precision::F32 => {
                         dispatch!(cores.isa, s => group.run((s, Floats), rows, x, dy, sums));
@@ -170,21 +191,21 @@ impl Im2col {
 unsafe fn add_transposed<S: Simd>(
     s: S,
     sums: &[f32],
-    [outputs, taps]: [usize; 2],
-    weights: &Range<usize>,
+    [outputs, weights]: [&Range<usize>; 2],
+    taps: usize,
     dw: Shared<'_, f32>,
 ) {
-    let width = outputs.next_multiple_of(LANES);
-    for first_output in (0..outputs).step_by(LANES) {
+    let width = outputs.len().next_multiple_of(LANES);
+    for first_output in outputs.clone().step_by(LANES) {
         for first in weights.clone().step_by(LANES) {
             let last = weights.end.min(first + LANES);
             let mut block = [s.zero(); LANES];
             for (t, v) in (first..last).zip(&mut block) {
-                let at = (t - weights.start) * width + first_output;
+                let at = (t - weights.start) * width + first_output - outputs.start;
                 *v = s.load_partial(&sums[at..][..LANES]);
             }
             let block = s.transpose(block);
-            for (o, sum) in (first_output..outputs).zip(block) {
+            for (o, sum) in (first_output..outputs.end).zip(block) {
                 // SAFETY: the caller's promise.
                 let part = unsafe { dw.slice(o * taps + first..o * taps + last) };
                 s.store_partial(part, s.add(s.load_partial(part), sum));
