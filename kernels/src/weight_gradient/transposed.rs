@@ -120,9 +120,9 @@ fn run_parts(
             let weights = own.start + first..own.start + first + len;
             for first in (0..outputs).step_by(features) {
                 let features = first..outputs.min(first + features);
-                let width = features.len().next_multiple_of(LANES);
-                // SAFETY: these weights are one part's.
-                let sums = unsafe { scratch.slice(own.start * width..(own.start + len) * width) };
+                let (at, room) = (own.start * width, features.len().next_multiple_of(LANES) * len);
+                // SAFETY: these weights are one part's, with room for every output.
+                let sums = unsafe { scratch.slice(at..at + room) };
                 sums.fill(0.0);
                 add_regions(cores, im2col, inputs, &weights, &features, sums);
                 dispatch!(cores.isa, s => s.vectorize(#[inline(always)] || {

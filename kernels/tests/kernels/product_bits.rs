@@ -235,8 +235,7 @@ fn outputs(isa: Isa, case: &Case, x: &[f32], dy: &[f32]) -> Vec<(&'static str, V
 #[test]
 fn lengths_are_checked() {
     let layer = Convolution::new(3, [6, 6], 5, Window::new([3, 3])).unwrap();
-    let [x, y, w, wt] =
-        [layer.input().len(), layer.output().len(), layer.weights(), layer.weights()];
+    let [x, y, w] = [layer.input().len(), layer.output().len(), layer.weights()];
     let pooled = layer.forward_pooled().unwrap();
     let (p, masks) = (pooled.target().len(), pooled.target().channels() * pooled.target().pixels());
     let isa = Isa::detect();
@@ -269,7 +268,7 @@ fn lengths_are_checked() {
     type Call<'a> = (&'static str, &'a dyn Fn());
     let refused: &[Call] = &[
         ("weights of an implicit GEMM", &|| forward(w - 1, x, Start::Zero, y)),
-        ("weights of an implicit GEMM", &|| forward(wt, x, Start::Zero, y)),
+        ("weights of an implicit GEMM", &|| forward(w + 1, x, Start::Zero, y)),
         ("input of an implicit GEMM", &|| forward(w, x + 16, Start::Zero, y)),
         ("bias of an implicit GEMM", &|| forward(w, x, Start::Bias(&[0.0; 4]), y)),
         ("output of an implicit GEMM", &|| forward(w, x, Start::Zero, y - 16)),
@@ -293,8 +292,8 @@ fn lengths_are_checked() {
         ("weights of a linear weight gradient", &|| linear(48, 64, 11)),
         ("input of a linear weight gradient", &|| linear(47, 64, 12)),
         ("output gradient of a linear weight gradient", &|| linear(96, 64, 12)),
-        ("weights to transpose", &|| transpose(w + 1, wt)),
-        ("transposed weights", &|| transpose(w, w)),
+        ("weights to transpose", &|| transpose(w + 1, w)),
+        ("transposed weights", &|| transpose(w, w + 1)),
     ];
     for (message, call) in refused {
         let panic = catch_unwind(AssertUnwindSafe(call)).expect_err(message);
@@ -309,7 +308,7 @@ fn lengths_are_checked() {
     weight(x, y, w);
     by_rank_k(2 * x, 2 * y, room, w);
     linear(96, 128, 12);
-    transpose(w, wt);
+    transpose(w, w);
     // A batch without blocks is a batch.
     forward(w, 0, Start::Zero, 0);
     weight(0, 0, w);
