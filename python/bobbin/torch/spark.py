@@ -25,7 +25,7 @@ from bobbin_spark.images import first_images
 from bobbin_spark.weights import Weights, is_model
 
 from .. import Dataset, Model, Trainer, _fields
-from . import context, spark_context
+from . import context, files, spark_context
 from .arguments import count as whole_number
 from .data import DEFAULT_BATCH
 from .engine import CHECKED, Engine, recipe_of
@@ -189,7 +189,7 @@ class SparkEstimator(bobbin_spark.Estimator, Estimator):
             self._use(Weights(file))
             self.get_model()
             return self
-        found = torch.load(file, weights_only=True) if file.suffix != ".safetensors" else _tensors(file)
+        found = torch.load(file, weights_only=True) if file.suffix != ".safetensors" else files.tensors(file)
         self._program.module.load_state_dict(found.get("state_dict", found))
         self._translated = self._model = self._run = None
         return self
@@ -334,21 +334,3 @@ def _checkpoints(trigger: Any) -> list[str]:
         return ["--set", f"events.checkpoint={{ iterations = {trigger.interval} }}"]
     found = class_name(trigger)
     raise ValueError(f"checkpoint_trigger: found {found}: expected EveryEpoch or SeveralIteration on Spark")
-
-
-def _tensors(file: Path) -> dict[str, Any]:
-    """The tensors of a safetensors file of PyTorch."""
-    content = file.read_bytes()
-    length = int.from_bytes(content[:8], "little")
-    header = json.loads(content[8 : 8 + length])
-    kinds = {"F32": np.float32, "F64": np.float64, "F16": np.float16, "I64": np.int64}
-    found = {}
-    for name, about in header.items():
-        if name == "__metadata__":
-            continue
-        if about["dtype"] not in kinds:
-            raise BobbinError(f"{file}: {name}: found numbers of {about['dtype']}: expected {', '.join(kinds)}")
-        begin, end = (8 + length + place for place in about["data_offsets"])
-        array = np.frombuffer(content[begin:end], kinds[about["dtype"]]).reshape(about["shape"])
-        found[name] = torch.from_numpy(array.copy())
-    return found
