@@ -1,38 +1,21 @@
-"""``backend="spark"``: on the slots of this machine, beside the program and PyTorch. Needs PySpark, Java, Open MPI, and the
-programs with MPI where ``BOBBIN_PROGRAMS`` says (scripts/check-python has them)."""
-
-import os
-import subprocess
-from pathlib import Path
+"""``backend="spark"``: on the slots of this machine, beside the program and PyTorch."""
 
 import numpy as np
 import pytest
+from on_spark import same_as_alone, spark  # noqa: F401, a fixture
 
 torch = pytest.importorskip("torch")
-pytest.importorskip("pyspark")
-if "BOBBIN_PROGRAMS" not in os.environ:
-    pytest.skip("BOBBIN_PROGRAMS does not say where the programs with MPI are", allow_module_level=True)
 
 import bobbin_spark  # noqa: E402
-from bobbin_spark import idx  # noqa: E402
-from pyspark.sql import SparkSession  # noqa: E402
 from torch import nn  # noqa: E402
 from torch.optim import lr_scheduler as s  # noqa: E402
 
 import bobbin  # noqa: E402
-from bobbin.torch import Accuracy, EveryEpoch, MaxEpoch, MaxScore, init_orca_context, stop_orca_context  # noqa: E402
+from bobbin.torch import Accuracy, EveryEpoch, MaxEpoch, MaxScore, init_orca_context  # noqa: E402
 from bobbin.torch.planned import Plan  # noqa: E402
 
 COUNT = 203
 NAMES = ("ant", "bee", "cat")
-
-
-@pytest.fixture(scope="module")
-def spark():
-    session = SparkSession.builder.master("local[2]").config("spark.ui.enabled", "false").getOrCreate()
-    yield session
-    stop_orca_context()
-    session.stop()
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +27,7 @@ def data():
 
 
 @pytest.fixture(scope="module")
-def frame(spark, data):
+def frame(spark, data):  # noqa: F811
     rows = [(i, int(y), NAMES[y], bytearray(x.tobytes())) for i, (x, y) in enumerate(zip(*data, strict=True))]
     return spark.createDataFrame(rows, "id int, kind int, name string, picture binary").repartition(3)
 
@@ -79,24 +62,6 @@ def test_classes_that_have_names(frame, data, tmp_path):
     found.fit(frame, epochs=1, batch_size=16, validation_data=frame, feature_cols="picture", label_cols="name")
     assert same_as_alone(found, data, NAMES, tmp_path)
     assert found.evaluate(frame, feature_cols="picture", label_cols="name")["num_samples"] == COUNT
-
-
-def same_as_alone(found, data, names, place):
-    """Whether the program makes the same file of the recipe, the initial weights and the same images."""
-    images, labels = data
-    directory = place / "data"
-    directory.mkdir()
-    for part in (idx.TRAIN, idx.TEST):
-        writer = idx.IdxWriter(directory, part, (12, 12, 1))
-        writer.write(images.tobytes(), labels.astype(np.uint8).tobytes())
-        writer.close()
-    (directory / "labels.txt").write_text("".join(f"{name}\n" for name in names))
-    (place / "recipe.toml").write_text(found.recipe)
-    train = Path(os.environ["BOBBIN_PROGRAMS"], "train")
-    command = [train, "--recipe", place / "recipe.toml", "--init", found.initial_weights(), "--data", directory]
-    subprocess.run([*map(str, command), "--out", str(place / "alone"), "--quiet"], check=True)
-    found.save(place / "net.safetensors")
-    return (place / "net.safetensors").read_bytes() == (place / "alone" / "model.safetensors").read_bytes()
 
 
 SCHEDULERS = {
@@ -196,8 +161,6 @@ def test_refused(frame, data):
         estimator(scheduler=lambda optimizer, config: s.ReduceLROnPlateau(optimizer))
     with pytest.raises(ValueError, match="changes more than rates, on Spark: expected cycle_momentum=False"):
         estimator(scheduler=lambda optimizer, config: s.OneCycleLR(optimizer, 0.1, total_steps=20)).fit(frame, **COLUMNS)
-    with pytest.raises(ValueError, match="several labels with backend=.spark."):
-        estimator(loss=nn.BCEWithLogitsLoss()).fit(frame, **COLUMNS)
     with pytest.raises(bobbin_spark.BobbinError, match="no column `pixels`"):
         estimator().fit(frame, feature_cols="pixels", label_cols="kind")
     with pytest.raises(ValueError, match="cluster_mode='mesos'"):
@@ -206,5 +169,5 @@ def test_refused(frame, data):
         init_orca_context(cluster_mode="standalone")
 
 
-def test_the_context_finds_the_session(spark):
+def test_the_context_finds_the_session(spark):  # noqa: F811
     assert init_orca_context(cluster_mode="spark-submit", num_nodes=2).applicationId == spark.sparkContext.applicationId

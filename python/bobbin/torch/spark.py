@@ -21,8 +21,8 @@ from bobbin_spark import BobbinError, Columns, Training
 from bobbin_spark.columns import exactly
 from bobbin_spark.data import idx_directory, read
 from bobbin_spark.forms import settled, with_classes
-from bobbin_spark.images import first_images
-from bobbin_spark.weights import Weights, is_model
+from bobbin_spark.images import first_images, label_bytes
+from bobbin_spark.weights import MODEL, Weights, is_model
 
 from .. import Dataset, Model, Trainer, _fields
 from . import context, files, spark_context
@@ -146,12 +146,13 @@ class SparkEstimator(bobbin_spark.Estimator, Estimator):
         engine = self._ready(frame, columns)
         columns = self._labelled(frame, columns, engine)
         self.training = replace(self.training, columns=columns)
-        found = bobbin_spark.Estimator.predict(self, frame.select(exactly(columns.image), exactly(columns.label)), "outputs")
+        labelled = frame.select(exactly(columns.image), columns.column(frame, columns.label))
+        found = bobbin_spark.Estimator.predict(self, labelled, "outputs")
         table = found.select(exactly(columns.label), "outputs").toPandas()
         if len(table) == 0:
             raise ValueError("data: found no images: expected one at least")
         outputs = np.stack(table["outputs"].to_numpy()).astype(np.float32)
-        labels = self._numbers(table[columns.label], columns)
+        labels = self._numbers(table, columns)
         if engine.network.outputs == 1:
             outputs = outputs[:, 1:]
         scores: dict[str, float] = {"num_samples": float(len(labels))}
@@ -163,7 +164,8 @@ class SparkEstimator(bobbin_spark.Estimator, Estimator):
         self, data: Any, batch_size: int | None = None, feature_cols: Any = None, output: Any = "outputs"
     ) -> Any:
         """The rows of a frame with a column ``prediction``, the number of the class, and ``outputs``, ``probabilities`` or
-        ``class_name`` (``output="names"``), as asked for."""
+        ``class_name`` (``output="names"``), as asked for. Where an image may have several labels, ``prediction`` is 0 or 1
+        for each, and ``class_name`` the names of those that are found."""
         frame, columns = self._read(data, feature_cols, None)
         if frame is None:
             raise ValueError(f"data: found {data}, a directory of IDX files: expected a data frame of Spark, or Parquet")
@@ -195,8 +197,10 @@ class SparkEstimator(bobbin_spark.Estimator, Estimator):
         return self
 
     def get_validation_summary(self, tag: str | None = None) -> NDArray[np.float64]:
-        """The same of each validation. Tags: Loss, Accuracy and Top5Accuracy."""
-        found: NDArray[np.float64] = bobbin_spark.Estimator.get_validation_summary(self, _TAGS.get(tag or "", tag))
+        """The same of each validation. Tags: Loss, Accuracy and Top5Accuracy; where an image may have several labels, Loss
+        and Top1Accuracy, the part of those of which each label is found and no other."""
+        tag = tag if self._has_several_labels() else _TAGS.get(tag or "", tag)
+        found: NDArray[np.float64] = bobbin_spark.Estimator.get_validation_summary(self, tag)
         return found
 
     @property
@@ -239,17 +243,15 @@ class SparkEstimator(bobbin_spark.Estimator, Estimator):
 
     def _translate(self, images: NDArray[np.uint8], scaling: Scaling) -> None:
         self._first = np.ascontiguousarray(images)
-        translated = Engine(self._program, (self._first, None), scaling, context.threads())
-        if has_several_labels(self._program.loss, translated.network.outputs):
-            raise ValueError('loss: BCEWithLogitsLoss of several labels with backend="spark": expected backend="local"')
-        self._translated = translated
+        self._translated = Engine(self._program, (self._first, None), scaling, context.threads())
         self._translated.trainer.model().save(self.initial_weights())
         self._use(Weights(self.initial_weights()))
 
     def _name_classes(self, engine: Engine, recipe: dict[str, Any], classes: tuple[str, ...]) -> None:
         """Has the file of initial weights name the classes: of other classes the last layer would start at random."""
         images = self._first
-        data = Dataset.from_arrays(images, np.zeros(len(images), np.int64), class_names=classes)
+        labels = np.zeros((len(images), len(classes)) if self._has_several_labels() else len(images), np.int64)
+        data = Dataset.from_arrays(images, labels, class_names=classes)
         trainer = Trainer(recipe, data, weights=engine.trainer.state_dict(), threads=context.threads())
         trainer.model().save(self.initial_weights())
 
@@ -257,15 +259,24 @@ class SparkEstimator(bobbin_spark.Estimator, Estimator):
         """The columns with a name for each class that the network has an output for."""
         if frame is None:
             return columns
+        count, several = max(engine.network.outputs, 2), self._has_several_labels()
+        numbers = tuple(map(str, range(count)))
+        columns = replace(columns, several=several, classes=columns.classes or (numbers if several else ()))
         columns = with_classes(frame, columns)
-        count = max(engine.network.outputs, 2)
         if columns.classes and len(columns.classes) != count:
             raise ValueError(f"data: found {len(columns.classes)} classes: expected {count}, as many as outputs")
-        return columns if columns.classes else replace(columns, classes=tuple(map(str, range(count))))
+        return columns if columns.classes else replace(columns, classes=numbers)
 
-    def _numbers(self, labels: Any, columns: Columns) -> NDArray[np.int64]:
+    def _has_several_labels(self) -> bool:
+        """Whether an image may have several labels, or none."""
+        return self._translated is not None and has_several_labels(self._program.loss, self._translated.network.outputs)
+
+    def _numbers(self, table: Any, columns: Columns) -> NDArray[np.int64]:
+        """The numbers of the classes; of several labels to an image rows of 0 and 1."""
+        if columns.several:
+            return np.frombuffer(label_bytes(table, columns), np.uint8).reshape(len(table), -1).astype(np.int64)
         numbers = {name: number for number, name in enumerate(columns.classes)}
-        found = [numbers.get(value, -1) if isinstance(value, str) else value for value in labels]
+        found = [numbers.get(value, -1) if isinstance(value, str) else value for value in table[columns.label]]
         array = np.asarray(found, float)
         if not ((array >= 0) & (array < len(columns.classes)) & (array % 1 == 0)).all():
             raise ValueError(f"data: found labels that are no classes: expected 0 to {len(columns.classes) - 1}, or names")
@@ -276,11 +287,13 @@ class SparkEstimator(bobbin_spark.Estimator, Estimator):
         assert self.run_directory is not None
         lines = map(json.loads, (self.run_directory / "metrics.jsonl").read_text().splitlines())
         history = []
+        # Of several labels it is not the metric Accuracy, which is of all answers.
+        top1 = "val_Top1Accuracy" if self._has_several_labels() else "val_Accuracy"
         for line in lines:
             if line["event"] == "epoch":
                 row = {"epoch": float(line["epoch"]), "train_loss": line["loss"]}
                 if line.get("validation_loss") is not None:
-                    row |= {"val_loss": line["validation_loss"], "val_Accuracy": line["top1"]}
+                    row |= {"val_loss": line["validation_loss"], top1: line["top1"]}
                 history.append(row)
         return history
 
@@ -301,7 +314,7 @@ class SparkEstimator(bobbin_spark.Estimator, Estimator):
             found = Address(self.spark.sparkContext, path).read(self._place(Path(path).name))
         else:
             found = local(path, "load")
-        file: Path = found / bobbin_spark.estimator.MODEL if found.is_dir() else found
+        file: Path = found / MODEL if found.is_dir() else found
         if not file.is_file():
             raise BobbinError(f"{file}: no such file: expected a model, a state_dict, or a run that has ended")
         return file
@@ -311,7 +324,8 @@ def _one(name: str, columns: Any) -> str | None:
     if columns is None or isinstance(columns, str):
         return columns
     if len(columns) != 1:
-        raise ValueError(f"{name}: found {list(columns)}: expected one column")
+        hint = "; several labels to an image are one column of arrays" if name == "label_cols" else ""
+        raise ValueError(f"{name}: found {list(columns)}: expected one column{hint}")
     return str(columns[0])
 
 
