@@ -1,5 +1,7 @@
 """``backend="spark"``: on the slots of this machine, beside the program and PyTorch."""
 
+import shutil
+
 import numpy as np
 import pytest
 from on_spark import same_as_alone, spark  # noqa: F401, a fixture
@@ -92,6 +94,51 @@ def test_a_second_fit_is_the_same_run_made_longer(frame, data, tmp_path, name, c
         assert "begins anew from its weights, with an optimiser without memory" in capsys.readouterr().out
 
 
+LOST = {
+    "the run": lambda runs: shutil.rmtree(runs),
+    "its checkpoints": lambda runs: shutil.rmtree(runs / "fit" / "checkpoints"),
+}
+
+
+@pytest.mark.parametrize("name", LOST)
+def test_a_second_fit_whose_checkpoints_are_gone_begins_anew_and_says_so(frame, data, tmp_path, name, capsys):
+    found = estimator(model_dir=str(tmp_path / "runs"))
+    found.fit(frame, 2, batch_size=16, **COLUMNS)
+    found.save(tmp_path / "first.safetensors")
+    LOST[name](tmp_path / "runs")
+    [row] = found.fit(frame, 1, batch_size=16, **COLUMNS)
+    told = [line for line in capsys.readouterr().out.splitlines() if line.startswith("bobbin: ")]
+    assert len(told) == 1 and "runs/fit: found no checkpoint to go on from" in told[0], told
+    assert "begins anew from its weights, with an optimiser without memory" in told[0], told
+    assert row["epoch"] == 3
+    assert same_as_alone(found, data, "012", tmp_path / "alone", init=tmp_path / "first.safetensors")
+
+
+def test_a_second_fit_does_not_go_on_with_the_run_of_another(frame, data, tmp_path, capsys):
+    """Which has been given the place of its own, since that was deleted."""
+    one, other = (estimator(model_dir=str(tmp_path / "runs"), config={"workers": 2, "seed": seed}) for seed in (1, 2))
+    one.fit(frame, 1, batch_size=16, **COLUMNS)
+    one.save(tmp_path / "first.safetensors")
+    shutil.rmtree(tmp_path / "runs")
+    other.fit(frame, 1, batch_size=16, **COLUMNS)
+    one.fit(frame, 1, batch_size=16, **COLUMNS)
+    assert "runs/fit: found another run there" in capsys.readouterr().out
+    assert same_as_alone(one, data, "012", tmp_path / "alone", init=tmp_path / "first.safetensors")
+
+
+def test_a_fit_after_one_that_has_failed_says_where_it_begins(frame, tmp_path, capsys):
+    found = estimator(model_dir=str(tmp_path / "runs"))
+    found.fit(frame, 1, batch_size=16, **COLUMNS)
+    checkpoints = tmp_path / "runs" / "fit" / "checkpoints"
+    for file in checkpoints.iterdir():
+        file.write_bytes(b"damaged")
+    with pytest.raises(bobbin_spark.BobbinError, match="no checkpoint to go on from"):
+        found.fit(frame, 1, batch_size=16, **COLUMNS)
+    [row] = found.fit(frame, 1, batch_size=16, **COLUMNS)
+    said = "bobbin: the last fit has failed; after the one before it, training begins anew from its weights"
+    assert row["epoch"] == 2 and said in capsys.readouterr().out
+
+
 def estimator_of_torch(scheduler, frequency, steps):
     """The rate of each step of a program of 13 steps an epoch."""
     optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.05, momentum=0.9)
@@ -171,3 +218,13 @@ def test_refused(frame, data):
 
 def test_the_context_finds_the_session(spark):  # noqa: F811
     assert init_orca_context(cluster_mode="spark-submit", num_nodes=2).applicationId == spark.sparkContext.applicationId
+
+
+def test_weights_outlive_session_and_run_directory(fitted, spark, tmp_path):  # noqa: F811
+    """The last test, as it ends the session."""
+    found, _ = fitted
+    found.save(tmp_path / "before.safetensors")
+    spark.stop()
+    shutil.rmtree(found.run_directory)
+    found.save(tmp_path / "after.safetensors")
+    assert (tmp_path / "after.safetensors").read_bytes() == (tmp_path / "before.safetensors").read_bytes()

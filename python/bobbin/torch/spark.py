@@ -7,6 +7,9 @@ file of initial weights, with which ``bobbin train`` alone gives the same model,
 from __future__ import annotations
 
 import json
+import shutil
+import tempfile
+import weakref
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +23,7 @@ import bobbin_spark
 from bobbin_spark import BobbinError, Columns, Training
 from bobbin_spark.columns import exactly
 from bobbin_spark.data import idx_directory, read
+from bobbin_spark.errors import NoCheckpoint
 from bobbin_spark.forms import settled, with_classes
 from bobbin_spark.images import first_images, label_bytes
 from bobbin_spark.weights import MODEL, Weights, is_model
@@ -41,10 +45,10 @@ from .program import Program
 from .spark_runs import Run
 from .triggers import EveryEpoch, MaxEpoch, Progress, SeveralIteration, Trigger
 
-_ANEW = (
-    "these are other data or settings than those of the fit before, so that training begins anew from its weights, with an "
-    "optimiser without memory"
-)
+_ANEW = "training begins anew from its weights, with an optimiser without memory"
+_OTHERS = f"these are other data or settings than those of the fit before, so that {_ANEW}"
+_GONE = f"the run of the fit before cannot go on, so that {_ANEW}"
+_FAILED = f"the last fit has failed; after the one before it, {_ANEW}"
 _TAGS = {"Accuracy": "Top1Accuracy"}
 
 
@@ -61,11 +65,16 @@ class SparkEstimator(bobbin_spark.Estimator, Estimator):
         bobbin_spark.Estimator.__init__(self, spark_context.session(), Training(workers=workers))
         self._program, self._metrics = program, measures(metrics)
         self._plan = Plan(scheduler, program.optimizer, frequency)
+        #: What another fit may go on with: the run of the last, unless that has failed.
         self._run: Run | None = None
+        self._has_failed = False
         self._backend, self._progress = "spark", Progress(0, 0, float("nan"), None, False)
         self._history = History()
         self._engine: Engine | None = None
         self._translated: Engine | None = None
+        # Not Spark's, which deletes its own when it ends.
+        self._scratch = Path(tempfile.mkdtemp(prefix="bobbin-"))
+        weakref.finalize(self, shutil.rmtree, self._scratch, True)
         if model_dir is not None:
             self.set_tensorboard(model_dir, "fit")
 
@@ -105,25 +114,50 @@ class SparkEstimator(bobbin_spark.Estimator, Estimator):
             arguments += _checkpoints(checkpoint_trigger)
             data_sets = (_same(data), _same(validation_data))
             run = Run(data_sets, columns, self._log, arguments, recipe, count, rates, self._plan.by_step)
-            longer = None if self._run is None else self._run.longer(run)
-            if longer is None and self._run is not None:
-                print(f"bobbin: {_ANEW}")
-            self._submit(data if frame is None else frame, validation_data, run if longer is None else longer, columns)
+            self._begin_or_go_on(data if frame is None else frame, validation_data, run)
         return self._told(count)
 
-    def _submit(self, data: Any, validation_data: Any, run: Run, columns: Columns) -> None:
+    def _begin_or_go_on(self, data: Any, validation_data: Any, run: Run) -> None:
+        """Trains as a run says: by making that of the fit before longer or, where that cannot be, anew."""
+        before, why = self._run, _FAILED if self._has_failed and self._history else ""
+        if before is not None:
+            longer, why = before.longer(run), _OTHERS
+            if longer is not None:
+                try:
+                    self._check_place(longer)
+                    self._submit(data, validation_data, longer)
+                    return
+                except NoCheckpoint as error:
+                    why = f"{error}; {_GONE}"
+        if why:
+            print(f"bobbin: {why}")
+        self._submit(data, validation_data, run)
+
+    def _check_place(self, run: Run) -> None:
+        """Fails if another run has taken the place of the one that is to go on. Checkpoints are looked for where its ranks
+        are."""
+        assert self.run_directory is not None, "a fit has ended there"
+        model = self.run_directory / MODEL
+        if model.is_file() and model.read_bytes() != self.model_file().read_bytes():
+            raise NoCheckpoint(f"{run.place}: found another run there")
+
+    def _submit(self, data: Any, validation_data: Any, run: Run) -> None:
         """Trains as a run says, which goes on if it has a place."""
-        file = self._place("from-torch.toml")
+        file = self._scratch / "from-torch.toml"
         file.write_text(_fields.recipe(run.recipe())[1])
         arguments = [*run.arguments, *([] if run.place is None else run.flags())]
-        self.training = replace(self.training, recipe=str(file), columns=columns, arguments=arguments, resume=run.place)
-        self._run = None
+        self.training = replace(self.training, recipe=str(file), columns=run.columns, arguments=arguments, resume=run.place)
+        self._run, self._has_failed = None, True
         try:
             bobbin_spark.Estimator.fit(self, data, None, validation_data)
         finally:
             self.training = replace(self.training, resume=None)
+        # A copy, for what becomes of the run directory is not the estimator's.
+        kept = self._scratch / "trained.safetensors"
+        shutil.copyfile(self.model_file(), kept)
+        self._use(Weights(kept))
         run.place = self.run_place
-        self._run = run
+        self._run, self._has_failed = run, False
 
     def _told(self, count: int) -> History:
         """What the epochs of the last fit have told, with the numbers that they have in all."""
@@ -185,7 +219,7 @@ class SparkEstimator(bobbin_spark.Estimator, Estimator):
         file = self._fetched(path)
         if is_model(file):
             bobbin_spark.Estimator.load(self, file)
-            self._run = None
+            self._run, self._has_failed = None, False
             model = Model.load(file)
             self._translate(np.zeros((CHECKED, *model.image_shape), np.uint8), Scaling.of(model.normalize))
             self._use(Weights(file))
@@ -194,6 +228,7 @@ class SparkEstimator(bobbin_spark.Estimator, Estimator):
         found = torch.load(file, weights_only=True) if file.suffix != ".safetensors" else files.tensors(file)
         self._program.module.load_state_dict(found.get("state_dict", found))
         self._translated = self._model = self._run = None
+        self._has_failed = False
         return self
 
     def get_validation_summary(self, tag: str | None = None) -> NDArray[np.float64]:
@@ -212,7 +247,7 @@ class SparkEstimator(bobbin_spark.Estimator, Estimator):
 
     def initial_weights(self) -> Path:
         """The file of the weights that the first ``fit`` begins with."""
-        return self._place("init.safetensors")
+        return self._scratch / "init.safetensors"
 
     def _read(self, data: Any, feature_cols: Any, label_cols: Any) -> tuple[Any, Columns]:
         """The frame, None of a directory of IDX files, and its columns."""
@@ -297,13 +332,6 @@ class SparkEstimator(bobbin_spark.Estimator, Estimator):
                 history.append(row)
         return history
 
-    def _place(self, name: str) -> Path:
-        if not hasattr(self, "_scratch"):
-            from bobbin_spark.scratch import driver_scratch
-
-            self._scratch = driver_scratch(self.spark.sparkContext)
-        return Path(self._scratch) / name
-
     def _fetched(self, path: Any) -> Path:
         """The file at a path or an address, here."""
         from bobbin_spark.hadoop import Address, is_address
@@ -311,7 +339,7 @@ class SparkEstimator(bobbin_spark.Estimator, Estimator):
 
         found: Path
         if is_address(path):
-            found = Address(self.spark.sparkContext, path).read(self._place(Path(path).name))
+            found = Address(self.spark.sparkContext, path).read(self._scratch / Path(path).name)
         else:
             found = local(path, "load")
         file: Path = found / MODEL if found.is_dir() else found
