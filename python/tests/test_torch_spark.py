@@ -114,15 +114,20 @@ def test_a_second_fit_whose_checkpoints_are_gone_begins_anew_and_says_so(frame, 
     assert same_as_alone(found, data, "012", tmp_path / "alone", init=tmp_path / "first.safetensors")
 
 
-def test_a_second_fit_does_not_go_on_with_the_run_of_another(frame, data, tmp_path, capsys):
+@pytest.mark.parametrize("at_address", [False, True])
+def test_a_second_fit_does_not_go_on_with_the_run_of_another(spark, frame, data, tmp_path, capsys, at_address):  # noqa: F811
     """Which has been given the place of its own, since that was deleted."""
-    one, other = (estimator(model_dir=str(tmp_path / "runs"), config={"workers": 2, "seed": seed}) for seed in (1, 2))
+    place = str(tmp_path / "runs")
+    if at_address:
+        spark.sparkContext._jsc.hadoopConfiguration().set("fs.viewfs.mounttable.check.link./data", tmp_path.as_uri())
+        place = "viewfs://check/data/runs"
+    one, other = (estimator(model_dir=place, config={"workers": 2, "seed": seed}) for seed in (1, 2))
     one.fit(frame, 1, batch_size=16, **COLUMNS)
     one.save(tmp_path / "first.safetensors")
     shutil.rmtree(tmp_path / "runs")
     other.fit(frame, 1, batch_size=16, **COLUMNS)
     one.fit(frame, 1, batch_size=16, **COLUMNS)
-    assert "runs/fit: found another run there" in capsys.readouterr().out
+    assert f"{place}/fit: found another run there" in capsys.readouterr().out
     assert same_as_alone(one, data, "012", tmp_path / "alone", init=tmp_path / "first.safetensors")
 
 

@@ -25,7 +25,9 @@ from bobbin_spark.columns import exactly
 from bobbin_spark.data import idx_directory, read
 from bobbin_spark.errors import NoCheckpoint
 from bobbin_spark.forms import settled, with_classes
+from bobbin_spark.hadoop import Address, is_address
 from bobbin_spark.images import first_images, label_bytes
+from bobbin_spark.paths import local
 from bobbin_spark.weights import MODEL, Weights, is_model
 
 from .. import Dataset, Model, Trainer, _fields
@@ -136,9 +138,14 @@ class SparkEstimator(bobbin_spark.Estimator, Estimator):
     def _check_place(self, run: Run) -> None:
         """Fails if another run has taken the place of the one that is to go on. Checkpoints are looked for where its ranks
         are."""
-        assert self.run_directory is not None, "a fit has ended there"
-        model = self.run_directory / MODEL
-        if model.is_file() and model.read_bytes() != self.model_file().read_bytes():
+        assert self.run_directory is not None and run.place is not None, "a fit has ended there"
+        found = self.run_directory / MODEL
+        if is_address(run.place):
+            address, found = Address(self.spark.sparkContext, run.place) / MODEL, self._scratch / "found.safetensors"
+            if not address.exists():
+                return
+            address.read(found)
+        if found.is_file() and found.read_bytes() != self.model_file().read_bytes():
             raise NoCheckpoint(f"{run.place}: found another run there")
 
     def _submit(self, data: Any, validation_data: Any, run: Run) -> None:
@@ -334,9 +341,6 @@ class SparkEstimator(bobbin_spark.Estimator, Estimator):
 
     def _fetched(self, path: Any) -> Path:
         """The file at a path or an address, here."""
-        from bobbin_spark.hadoop import Address, is_address
-        from bobbin_spark.paths import local
-
         found: Path
         if is_address(path):
             found = Address(self.spark.sparkContext, path).read(self._scratch / Path(path).name)
