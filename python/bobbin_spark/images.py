@@ -15,6 +15,9 @@ from .columns import Columns, Shape
 from .errors import BobbinError
 from .pictures import decoded, from_struct, png
 
+# A label is a byte.
+_MOST_CLASSES = 256
+
 
 def image_bytes(batch: pd.DataFrame, columns: Columns) -> tuple[bytes, Shape]:
     """The pixels of the images of a batch, one after another, and the size of one."""
@@ -137,6 +140,9 @@ def label_bytes(batch: pd.DataFrame, columns: Columns) -> bytes:
     """The labels of a batch, each a byte; or a row of noughts and ones, where an image may have several."""
     if columns.several:
         return _label_sets(batch, columns)
+    if len(columns.classes) > _MOST_CLASSES:
+        found = f"column `{columns.label}`: found labels of {len(columns.classes)} classes"
+        raise BobbinError(f"{found}, expected at most {_MOST_CLASSES} in a data frame")
     # Of Python's own values, as rows of an RDD have them, None would not compare; what is no number is missing.
     column = batch[columns.label]
     if columns.classes and any(isinstance(value, str) for value in column):
@@ -146,7 +152,7 @@ def label_bytes(batch: pd.DataFrame, columns: Columns) -> bytes:
     except TypeError:  # Of lists it says so otherwise.
         labels = pd.to_numeric(column.map(lambda value: value if np.isscalar(value) else None), errors="coerce")
     labels = labels.astype(float)
-    highest = len(columns.classes or range(256)) - 1
+    highest = len(columns.classes or range(_MOST_CLASSES)) - 1
     wrong = labels.isna() | (labels < 0) | (labels > highest) | (labels % 1 != 0)
     if wrong.any():
         row = int(np.argmax(wrong.to_numpy()))

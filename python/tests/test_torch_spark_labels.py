@@ -7,9 +7,11 @@ from on_spark import same_as_alone, spark  # noqa: F401, a fixture
 torch = pytest.importorskip("torch")
 
 import bobbin_spark  # noqa: E402
+import pandas as pd  # noqa: E402
 from bobbin_spark import idx  # noqa: E402
 from bobbin_spark.data import write_in_order  # noqa: E402
 from bobbin_spark.forms import settled, with_classes  # noqa: E402
+from bobbin_spark.images import label_bytes  # noqa: E402
 from pyspark.ml.functions import array_to_vector  # noqa: E402
 from pyspark.sql import functions as F  # noqa: E402
 from torch import nn  # noqa: E402
@@ -128,6 +130,27 @@ def test_wrong_labels_are_one_message(frame, name):
     with pytest.raises(bobbin_spark.BobbinError, match="column `tags`") as error:
         estimator().evaluate(rows, **COLUMNS)
     assert said.partition("7: ")[2] in str(error.value)
+
+
+def test_a_state_dict_does_not_say_that_an_image_may_have_several(fitted, spark, frame, tmp_path):  # noqa: F811
+    found, _ = fitted
+    torch.save(found.get_model().state_dict(), tmp_path / "net.pth")
+    (tmp_path / "net.toml").write_text(found.recipe)
+    columns = bobbin_spark.Columns(image="picture", label="tags", shape=(12, 12, 1), classes=NAMES, several=True)
+    other = bobbin_spark.Estimator(spark, bobbin_spark.Training(columns=columns))
+    other.load(tmp_path / "net.pth", model=str(tmp_path / "net.toml"))
+    one, two = (
+        {row["id"]: row["prediction"] for row in some.collect()}
+        for some in (found.predict(frame, feature_cols="picture"), other.predict(frame))
+    )
+    assert one == two and set(map(len, one.values())) == {LABELS}
+    assert other.evaluate(frame)["loss"] == pytest.approx(found.evaluate(frame, **COLUMNS)["val_loss"], abs=1e-6)
+
+
+def test_more_classes_than_a_byte_has_are_refused():
+    columns = bobbin_spark.Columns(classes=tuple(map(str, range(300))))
+    with pytest.raises(bobbin_spark.BobbinError, match="column `label`: found labels of 300 classes, expected at most 256"):
+        label_bytes(pd.DataFrame({"label": [299]}), columns)
 
 
 def test_labels_that_the_loss_is_not_for(frame):
