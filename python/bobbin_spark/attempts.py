@@ -14,9 +14,9 @@ from py4j.protocol import Py4JJavaError
 from pyspark import RDD, InheritableThread, SparkContext
 
 from . import cluster
-from .errors import BobbinError
+from .errors import BobbinError, NoCheckpoint
 from .job import Job
-from .outcome import Lost, Outcome, Refused, Trained
+from .outcome import Gone, Lost, Outcome, Refused, Trained
 from .progress import Progress
 
 _log = logging.getLogger("bobbin_spark")
@@ -49,6 +49,8 @@ def run_together(
             return outcome
         if isinstance(outcome, Refused):
             raise BobbinError(outcome.problem, outcome.code)
+        if isinstance(outcome, Gone):
+            raise NoCheckpoint(outcome.problem)
         if attempt + 1 < attempts:
             number = attempt + 1
             _log.warning("attempt %d of %d was lost, trying again: %s", number, attempts, outcome.reason)
@@ -105,7 +107,7 @@ def _outcome(stage: RDD) -> Outcome:
     except Py4JJavaError as error:
         # A task has not lived to tell: its executor is lost. Spark's stack traces say nothing more.
         return Lost(str(error.java_exception.getMessage()).partition("\nDriver stacktrace:")[0][:3000])
-    return min(outcomes, key=lambda outcome: (Trained, Refused, Lost).index(type(outcome)))
+    return min(outcomes, key=lambda outcome: (Trained, Refused, Gone, Lost).index(type(outcome)))
 
 
 def _wait_until_idle(context: SparkContext) -> None:

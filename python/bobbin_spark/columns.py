@@ -29,7 +29,7 @@ class Columns:
     """Pixels (binary or an array), pictures (PNG, JPEG, …: binary, or a struct of ``bytes`` and ``path``), Spark's
     ``image``, or a vector of ML."""
     label: str = "label"
-    """Numbers of classes, or their names."""
+    """Numbers of classes, or their names; or, of several labels to an image, arrays of 0 and 1 (also vectors of ML)."""
     id: str | None = "id"
     """What orders the rows. None, or no column ``id``: they stay in the order of the partitions."""
     shape: Shape | None = None
@@ -42,6 +42,9 @@ class Columns:
     """What is done with pictures of other proportions: pad, crop or stretch."""
     scale: float | None = None
     """What fractional numbers are multiplied by to be pixels of 0 to 255. By default 255 if none is over 1, else 1."""
+    several: bool | None = None
+    """Whether an image may have several labels, or none: a label is then an array with a number for each class, 1 if the
+    image has it. By default the type of the column says so, or the model."""
     form: Form = "pixels"
     """How images are there: settled when a frame is looked at (:func:`forms.settled`)."""
     bundle: str = ""
@@ -52,6 +55,11 @@ class Columns:
         """The column of ids, of a frame that has one or was given one (:func:`forms.in_order`)."""
         assert self.id is not None, "rows without ids are given some"
         return self.id
+
+    @property
+    def labels(self) -> int | None:
+        """How many labels there are to choose from, where an image may have several."""
+        return len(self.classes) if self.several else None
 
     def select(self, frame: DataFrame, names: list[str]) -> DataFrame:
         """These columns of a frame, vectors as arrays. Fails unless it has them, of types that fit."""
@@ -71,16 +79,17 @@ class Columns:
 
     def column(self, frame: DataFrame, name: str) -> Column:
         """A column of a frame as it is read."""
-        if name == self.image and is_vector(frame.schema[name].dataType):
+        if name in (self.image, self.label) and is_vector(frame.schema[name].dataType):
             from pyspark.ml.functions import vector_to_array
 
-            return vector_to_array(exactly(name)).alias(name)
+            # Which has no answer for null.
+            return F.when(exactly(name).isNotNull(), vector_to_array(exactly(name))).alias(name)
         return exactly(name)
 
     def _check(self, frame: DataFrame, name: str) -> None:
         kind, fits = {
             self.image: ("images: binary, an array of numbers, an `image` of Spark, or a vector", _is_image),
-            self.label: ("the number or the name of a class", _is_label),
+            self.label: ("the number or the name of a class, or an array of 0 and 1", _is_label),
             self.id: ("something to order the rows by", _has_order),
         }[name]
         fields = frame.schema.fields
@@ -118,6 +127,12 @@ def is_of_hub(kind: T.DataType) -> bool:
     return isinstance(kind, T.StructType) and "bytes" in kind.names and isinstance(kind["bytes"].dataType, T.BinaryType)
 
 
+def is_label_set(kind: T.DataType) -> bool:
+    """Whether it says of each label whether an image has it."""
+    answers = (*_WHOLE, *_NUMBERS, T.BooleanType)
+    return is_vector(kind) or (isinstance(kind, T.ArrayType) and isinstance(kind.elementType, answers))
+
+
 def is_fractional(kind: T.DataType) -> bool:
     """Whether it is an array or vector of numbers with fractions."""
     return is_vector(kind) or (isinstance(kind, T.ArrayType) and isinstance(kind.elementType, _NUMBERS))
@@ -130,7 +145,7 @@ def _is_image(kind: T.DataType) -> bool:
 
 
 def _is_label(kind: T.DataType) -> bool:
-    return isinstance(kind, (*_WHOLE, *_NUMBERS, T.StringType))
+    return isinstance(kind, (*_WHOLE, *_NUMBERS, T.StringType)) or is_label_set(kind)
 
 
 def _has_order(kind: T.DataType) -> bool:

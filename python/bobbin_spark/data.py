@@ -25,7 +25,7 @@ from . import idx
 from .bundle import Bundle
 from .columns import Columns, exactly
 from .errors import BobbinError
-from .forms import in_order, settled, with_classes
+from .forms import in_order, labelled, settled, with_classes
 from .images import check_ids, image_bytes, label_bytes, not_unique
 
 Data = str | os.PathLike[str] | DataFrame
@@ -136,9 +136,9 @@ class Source:
         if validation is not None:
             own = replace(columns, id=self._columns.id)
             frame, own = in_order(read(self._spark, validation), own)
-            write_in_order(frame, settled(frame, own), directory, idx.TEST)
+            write_in_order(frame, settled(frame, labelled(frame, own)), directory, idx.TEST)
         if columns.classes:
-            _check_classes(columns.classes)
+            _check_classes(columns)
             names = "".join(f"{name}\n" for name in columns.classes)
             (directory / "labels.txt").write_text(names)
         if columns.form in ("pictures", "struct"):
@@ -166,7 +166,7 @@ def write_in_order(frame: DataFrame, columns: Columns, directory: Path, part: st
     for row in packed.toLocalIterator(prefetchPartitions=True):
         if row.problem is not None:
             raise BobbinError(row.problem)
-        writer = writer or idx.IdxWriter(directory, part, tuple(row.shape))
+        writer = writer or idx.IdxWriter(directory, part, tuple(row.shape), columns.labels)
         if row.first == last:
             raise BobbinError(not_unique(columns, row.first))
         last = row.last
@@ -185,18 +185,19 @@ def write_partition(rows: Iterator[Row], columns: Columns, directory: Path, numb
         batch = pd.DataFrame.from_records(some, columns=names)
         last = check_ids(batch, columns, last)
         pixels, shape = image_bytes(batch, columns)
-        writer = writer or idx.IdxWriter(directory, idx.TRAIN, shape)
+        writer = writer or idx.IdxWriter(directory, idx.TRAIN, shape, columns.labels)
         writer.write(pixels, label_bytes(batch, columns))
     if writer is None:
         raise BobbinError(f"partition {number} has no rows: expected fewer workers or more rows")
     writer.close()
 
 
-def _check_classes(names: tuple[str, ...]) -> None:
+def _check_classes(columns: Columns) -> None:
+    names = columns.classes
     for number, name in enumerate(names):
         if not name.strip() or len(name.splitlines()) > 1:
             raise BobbinError(f"--classes: class {number} is {name!r}: expected a name, of one line")
-    if len(names) > 256:
+    if len(names) > 256 and not columns.several:
         raise BobbinError(f"--classes: found {len(names)} names, expected at most 256")
 
 

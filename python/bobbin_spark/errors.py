@@ -1,4 +1,4 @@
-"""The one kind of error that this package means for people."""
+"""The errors that this package means for people."""
 
 
 class BobbinError(Exception):
@@ -8,3 +8,7 @@ class BobbinError(Exception):
         super().__init__(message)
         self.code = code
         """What a program is to end with: 2 if the command or the recipe is wrong, else 1."""
+
+
+class NoCheckpoint(BobbinError):
+    """A run was to go on that has no checkpoint where its ranks are."""

@@ -18,10 +18,10 @@ from .bundle import Bundle, programs_directory
 from .columns import Columns, numbered
 from .data import Data, idx_directory, read
 from .errors import BobbinError
-from .forms import settled
+from .forms import labelled, settled
 from .hadoop import Address, is_address
 from .images import image_bytes
-from .inference import SCORES, RowWork, added_columns, measured
+from .inference import SCORES, RowWork, added_columns, fields_of, measured
 from .paths import local
 from .recipe import BUNDLED
 from .scratch import driver_scratch
@@ -79,14 +79,17 @@ class Estimator:
 
     def evaluate(self, data: Data | None = None) -> dict[str, float]:
         """``images``, ``loss``, ``top1`` and ``top5`` (parts of one) of labelled images: of a data
-        frame or Parquet where its rows are, or of a directory of IDX files (its test images) here."""
+        frame or Parquet where its rows are, or of a directory of IDX files (its test images) here.
+
+        Where an image may have several labels, ``top1`` is the part of those of which each label is found and no other,
+        and there is no ``top5``."""
         data = str(BUNDLED) if data is None else data
         weights = self._trained()
         if (directory := idx_directory(data)) is not None:
             evaluate = programs_directory() / "evaluate"
             return measured([str(evaluate), *weights.flags(weights.file)], directory, None)
         frame = read(self.spark, data)
-        columns = self._columns(frame)
+        columns = labelled(frame, self._columns(frame))
         rows = columns.select(frame, [columns.image, columns.label])
         parts = rows.mapInPandas(self._work(columns).evaluate, SCORES)
         scores = parts.toPandas()
@@ -94,33 +97,34 @@ class Estimator:
         images = int(scores["images"].sum())
         if images == 0:
             raise BobbinError("the data frame has no rows: expected images")
-        weighted = {k: float((scores[k] * scores["images"]).sum()) for k in ("loss", "top1", "top5")}
-        return {"images": images} | {name: value / images for name, value in weighted.items()}
+        names = [name for name in ("loss", "top1", "top5") if scores[name].notna().all()]
+        return {"images": images} | {name: float((scores[name] * scores["images"]).sum()) / images for name in names}
 
     def predict(self, data: DataFrame | str, output: str | Sequence[str] = ()) -> DataFrame:
         """The rows with a column ``prediction`` more: the number of the most probable class. ``output`` is what else is
         asked for: ``outputs`` and ``probabilities`` (arrays with a number for each class), ``names`` (a column
-        ``class_name``), or several of them. Each prediction is computed where the row is, when Spark asks for it; the
-        first is looked at now, so that images of another size than the model's are told at once."""
+        ``class_name``), or several of them. Where an image may have several labels, ``prediction`` is an array of 0 and 1,
+        and ``class_name`` one of the names of those that are found. Each prediction is computed where the row is, when
+        Spark asks for it; the first is looked at now, so that images of another size than the model's are told at once."""
         frame = read(self.spark, data)
         added = added_columns(output)
         columns = self._columns(frame)
-        for field in added:
-            if field.name in frame.columns:
-                raise BobbinError(f"there is a column `{field.name}` already: expected none, drop it")
+        for name in added:
+            if name in frame.columns:
+                raise BobbinError(f"there is a column `{name}` already: expected none, drop it")
         place = frame.columns.index(columns.image)
         first = columns.select(frame, [columns.image]).head(1)
-        work = self._work(columns, place, tuple(field.name for field in added))
+        work = self._work(columns, place, tuple(added))
         if first and columns.form not in ("pictures", "struct"):
             image_bytes(pd.DataFrame({columns.image: [first[0][0]]}), work.columns)
         # Of Arrow's batches, for the other columns pass through them as they are: pandas has neither the
         # dates of Spark nor nothing besides NaN.
         shown = numbered(frame)
-        schema = T.StructType([*shown.schema.fields, *added])
+        schema = T.StructType([*shown.schema.fields, *fields_of(added, bool(columns.several))])
         # A vector is read as an array, which comes last and is not handed on.
         extra = columns.column(frame, columns.image)
         found = numbered(frame.select("*", extra.alias("image"))) if work.reads_last(frame) else shown
-        return found.mapInArrow(work.predict, schema).toDF(*frame.columns, *(field.name for field in added))
+        return found.mapInArrow(work.predict, schema).toDF(*frame.columns, *added)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes the model to a safetensors file, at a path or an address that Spark's Hadoop can write."""
@@ -147,7 +151,7 @@ class Estimator:
         A ``state_dict`` of PyTorch (``.pth``, ``.pt``, safetensors) does not say what it is for: ``model`` is the preset
         or the recipe with the network (by default a preset with its names and shapes), ``normalize`` the mean and the
         deviation, each one number or one for each channel, that pixel / 255 is scaled by (by default 0 and 1, as
-        ``ToTensor`` does); shape and classes are those of ``training.columns``.
+        ``ToTensor`` does); shape, classes and whether an image may have ``several`` are those of ``training.columns``.
         """
         if is_address(path):
             place = driver_scratch(self.spark.sparkContext) / Path(path).name
@@ -219,7 +223,7 @@ class Estimator:
         weights = self._trained()
         own = self.training.columns
         columns = replace(own, shape=weights.shape or own.shape, classes=own.classes or weights.classes)
-        return settled(frame, columns)
+        return settled(frame, replace(columns, several=weights.several))
 
     def _work(self, columns: Columns, image: int = 0, added: tuple[str, ...] = ()) -> RowWork:
         """What tasks are to do with their rows, with the model sent to them."""

@@ -1,7 +1,8 @@
 """What a data frame has for images and labels, and what follows for how they are read.
 
 Settled on the driver before any row is read for good, so that all tasks do the same: the form of images, the size that
-pictures are given, the pixel values of fractions, the classes of labels that are names, and the order of the rows.
+pictures are given, the pixel values of fractions, whether an image may have several labels, the classes, and the order of
+the rows.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from pyspark.sql import types as T
 
 from . import cluster
 from .bundle import Bundle
-from .columns import ORDER, Columns, Form, exactly, is_fractional, is_of_hub, is_of_source
+from .columns import ORDER, Columns, Form, exactly, is_fractional, is_label_set, is_of_hub, is_of_source
 from .errors import BobbinError
 from .images import content_of
 from .notes import note
@@ -53,10 +54,27 @@ def in_order(frame: DataFrame, columns: Columns) -> tuple[DataFrame, Columns]:
     return frame.withColumn(ORDER, F.monotonically_increasing_id()), replace(columns, id=ORDER)
 
 
-def with_classes(frame: DataFrame, columns: Columns) -> Columns:
-    """The columns with the names of the classes, if labels are names and nobody has said them."""
+def labelled(frame: DataFrame, columns: Columns) -> Columns:
+    """The columns with whether an image may have several labels, which the frame and they must agree about."""
     columns.select(frame, [columns.label])
-    if columns.classes or not isinstance(frame.schema[columns.label].dataType, T.StringType):
+    kind = frame.schema[columns.label].dataType
+    several = is_label_set(kind)
+    if columns.several not in (None, several):
+        one = "the number or the name of a class; several labels are for binary cross-entropy with an output for each"
+        sets = "an array of 0 and 1, as an image may have several labels"
+        expected = sets if columns.several else one
+        raise BobbinError(f"column `{columns.label}`: found {kind.simpleString()}, expected {expected}")
+    return replace(columns, several=several)
+
+
+def with_classes(frame: DataFrame, columns: Columns) -> Columns:
+    """The columns with the names of the classes, if labels are names or arrays and nobody has said them."""
+    columns = labelled(frame, columns)
+    if columns.classes:
+        return columns
+    if columns.several:
+        return replace(columns, classes=_numbers_of_labels(frame, columns))
+    if not isinstance(frame.schema[columns.label].dataType, T.StringType):
         return columns
     rows = frame.select(exactly(columns.label)).distinct().limit(_MOST_CLASSES + 1).collect()
     names = sorted(row[0] for row in rows if row[0] is not None)
@@ -67,6 +85,17 @@ def with_classes(frame: DataFrame, columns: Columns) -> Columns:
     shown = ", ".join(f"{number} {name}" for number, name in enumerate(names[:20]))
     note(f"classes: {shown}" + (", …" if len(names) > 20 else ""))
     return replace(columns, classes=tuple(names))
+
+
+def _numbers_of_labels(frame: DataFrame, columns: Columns) -> tuple[str, ...]:
+    """Names of as many labels as the first row has numbers; that the others have as many is seen when they are read."""
+    labels = columns.select(frame, [columns.label])
+    first = labels.where(exactly(columns.label).isNotNull()).head(1)
+    count = len(first[0][0]) if first else 0
+    if count < 2:
+        expected = "0 and 1 for each of two labels or more: with one to choose from images are of two classes"
+        raise BobbinError(f"column `{columns.label}`: found arrays of {count} numbers, expected {expected}")
+    return tuple(map(str, range(count)))
 
 
 def _form(frame: DataFrame, columns: Columns, kind: T.DataType) -> Form:

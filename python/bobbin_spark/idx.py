@@ -18,36 +18,39 @@ def image_files(part: str) -> list[str]:
     return [f"{part}-images-idx{axes}-ubyte" for axes in (3, 4)]
 
 
-def label_file(part: str) -> str:
-    """The name of the file of labels of a part."""
-    return f"{part}-labels-idx1-ubyte"
+def label_files(part: str) -> list[str]:
+    """Names of the file of labels of a part: one for each image, or a row of noughts and ones."""
+    return [f"{part}-labels-idx{axes}-ubyte" for axes in (1, 2)]
 
 
 class IdxWriter:
-    """Writes the images and labels of one part of a data set, however many come.
+    """Writes the images and labels of one part of a data set, however many come. Where an image may have several labels,
+    ``labels`` is how many there are to choose from.
 
     The header holds the count, so it is written again at the end; the files have names that nothing
     reads until :meth:`close`.
     """
 
-    def __init__(self, directory: Path, part: str, shape: tuple[int, int, int]) -> None:
+    def __init__(self, directory: Path, part: str, shape: tuple[int, int, int], labels: int | None = None) -> None:
         height, width, channels = shape
         sizes = [height, width] if channels == 1 else [height, width, channels]
         self.count = 0
         self._length = height * width * channels
         self._images = _File(directory / image_files(part)[channels > 1], sizes)
-        self._labels = _File(directory / label_file(part), [])
+        self._label_length = labels or 1
+        self._labels = _File(directory / label_files(part)[labels is not None], [] if labels is None else [labels])
 
     def write(self, images: bytes, labels: bytes) -> None:
-        """Adds as many images as there are labels."""
-        if len(images) != len(labels) * self._length:
-            length = len(images) // max(1, len(labels))
+        """Adds as many images as there are labels, or rows of them."""
+        count = len(labels) // self._label_length
+        if len(images) != count * self._length:
+            length = len(images) // max(1, count)
             raise BobbinError(
                 f"images of {length} bytes, where others have {self._length}: expected one size"
             )
         self._images.file.write(images)
         self._labels.file.write(labels)
-        self.count += len(labels)
+        self.count += count
 
     def close(self) -> Path:
         """Gives the files their names; returns that of the images."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator
 from math import isqrt
 from typing import Any
@@ -13,6 +14,9 @@ from pyspark.sql import DataFrame, Row
 from .columns import Columns, Shape
 from .errors import BobbinError
 from .pictures import decoded, from_struct, png
+
+# A label is a byte.
+_MOST_CLASSES = 256
 
 
 def image_bytes(batch: pd.DataFrame, columns: Columns) -> tuple[bytes, Shape]:
@@ -133,7 +137,12 @@ def first_images(frame: DataFrame, columns: Columns, most: int) -> np.ndarray:
 
 
 def label_bytes(batch: pd.DataFrame, columns: Columns) -> bytes:
-    """The labels of a batch."""
+    """The labels of a batch, each a byte; or a row of noughts and ones, where an image may have several."""
+    if columns.several:
+        return _label_sets(batch, columns)
+    if len(columns.classes) > _MOST_CLASSES:
+        found = f"column `{columns.label}`: found labels of {len(columns.classes)} classes"
+        raise BobbinError(f"{found}, expected at most {_MOST_CLASSES} in a data frame")
     # Of Python's own values, as rows of an RDD have them, None would not compare; what is no number is missing.
     column = batch[columns.label]
     if columns.classes and any(isinstance(value, str) for value in column):
@@ -143,7 +152,7 @@ def label_bytes(batch: pd.DataFrame, columns: Columns) -> bytes:
     except TypeError:  # Of lists it says so otherwise.
         labels = pd.to_numeric(column.map(lambda value: value if np.isscalar(value) else None), errors="coerce")
     labels = labels.astype(float)
-    highest = len(columns.classes or range(256)) - 1
+    highest = len(columns.classes or range(_MOST_CLASSES)) - 1
     wrong = labels.isna() | (labels < 0) | (labels > highest) | (labels % 1 != 0)
     if wrong.any():
         row = int(np.argmax(wrong.to_numpy()))
@@ -153,6 +162,33 @@ def label_bytes(batch: pd.DataFrame, columns: Columns) -> bytes:
         expected = f"expected the number of a class, 0 to {highest}"
         raise BobbinError(f"{where}: found {'nothing' if is_nothing else value}, {expected}")
     return labels.to_numpy(np.uint8).tobytes()
+
+
+def _label_sets(batch: pd.DataFrame, columns: Columns) -> bytes:
+    """The rows of noughts and ones."""
+    count = len(columns.classes)
+    sets = []
+    for row, labels in enumerate(batch[columns.label]):
+        try:
+            sets.append(_label_set(labels, count))
+        except BobbinError as error:
+            where = f"column `{columns.label}`, {_row(batch, columns, row)}"
+            expected = f"expected {count} numbers, 1 for each label that the image has, else 0"
+            raise BobbinError(f"{where}: found {error}, {expected}") from None
+    return b"".join(sets)
+
+
+def _label_set(labels: object, count: int) -> bytes:
+    """Whether an image has each of so many labels; or the error that says what is found instead."""
+    if not isinstance(labels, list | np.ndarray):
+        raise BobbinError("nothing" if labels is None else _shown(labels))
+    if len(labels) != count:
+        raise BobbinError(f"{len(labels)} numbers")
+    for label, value in enumerate(labels):
+        if value not in (0, 1):  # Neither is what is missing, nor what is no number.
+            is_nothing = value is None or value != value
+            raise BobbinError(f"{'nothing' if is_nothing else _shown(value)} for label {label}")
+    return bytes(map(int, labels))
 
 
 def _named(batch: pd.DataFrame, columns: Columns) -> bytes:
@@ -173,7 +209,7 @@ def check_ids(batch: pd.DataFrame, columns: Columns, last: object) -> object:
     ids = batch[columns.ids]
     if (missing := ids.isna()).any():
         raise BobbinError(
-            f"column `{columns.id}`: a row without a value (label {batch[columns.label][missing].iloc[0]}): "
+            f"column `{columns.id}`: a row without a value (label {_shown(batch[columns.label][missing].iloc[0])}): "
             "expected ids that order the rows"
         )
     # As text, for structs and arrays cannot be hashed.
@@ -187,6 +223,11 @@ def check_ids(batch: pd.DataFrame, columns: Columns, last: object) -> object:
 def not_unique(columns: Columns, value: object) -> str:
     """What to say of an id that two rows have."""
     return f"column `{columns.id}`: {value} is there twice: expected ids that order the rows"
+
+
+def _shown(value: object) -> str:
+    """A value in a message, of which it is to be no more than a line."""
+    return textwrap.shorten(str(value), 60, placeholder=" …")
 
 
 def _row(batch: pd.DataFrame, columns: Columns, row: int) -> str:

@@ -26,22 +26,27 @@ from .weights import Weights
 PREDICTION, OUTPUTS, PROBABILITIES, NAME = "prediction", "outputs", "probabilities", "class_name"
 SCORES = "images long, loss double, top1 double, top5 double, problem string"
 # What can be asked for besides the number of the class.
-_ADDED = {
-    "classes": None,
-    "outputs": T.StructField(OUTPUTS, T.ArrayType(T.FloatType(), False)),
-    "probabilities": T.StructField(PROBABILITIES, T.ArrayType(T.DoubleType(), False)),
-    "names": T.StructField(NAME, T.StringType()),
-}
+_ADDED = {"classes": None, "outputs": OUTPUTS, "probabilities": PROBABILITIES, "names": NAME}
 
 
-def added_columns(output: str | Sequence[str]) -> list[T.StructField]:
-    """The columns of predictions that are asked for."""
+def added_columns(output: str | Sequence[str]) -> list[str]:
+    """The names of the columns of predictions that are asked for."""
     asked = [output] if isinstance(output, str) else list(output)
     for word in asked:
         if word not in _ADDED:
             raise BobbinError(f"output: found {word}, expected {', '.join(_ADDED)}, or several of them")
-    more = [field for word, field in _ADDED.items() if word in asked and field is not None]
-    return [T.StructField(PREDICTION, T.IntegerType()), *more]
+    return [PREDICTION, *(name for word, name in _ADDED.items() if word in asked and name is not None)]
+
+
+def fields_of(names: Sequence[str], several: bool) -> list[T.StructField]:
+    """The types of these columns, of images that may have several labels or have one."""
+    kinds = {
+        PREDICTION: T.ArrayType(T.IntegerType(), False) if several else T.IntegerType(),
+        OUTPUTS: T.ArrayType(T.FloatType(), False),
+        PROBABILITIES: T.ArrayType(T.DoubleType(), False),
+        NAME: T.ArrayType(T.StringType(), False) if several else T.StringType(),
+    }
+    return [T.StructField(name, kinds[name]) for name in names]
 
 
 class RowWork:
@@ -71,7 +76,8 @@ class RowWork:
             names = batch.schema.names[:-1] if self._last else batch.schema.names
             images = pd.DataFrame({self.columns.image: column.to_pandas()})
             found = self._answers(images) if len(images) else []
-            made = [_column(name, found) for name in self.added]
+            column_of = _column_of_several if self.columns.several else _column
+            made = [column_of(name, found) for name in self.added]
             yield pa.RecordBatch.from_arrays([*columns, *made], [*names, *self.added])
 
     def _answers(self, batch: pd.DataFrame) -> list[dict[str, Any]]:
@@ -81,8 +87,9 @@ class RowWork:
             writer = idx.IdxWriter(Path(scratch), idx.TEST, shape)
             writer.write(pixels, bytes(len(batch)))
             index = f"0..{len(batch) - 1}"
-            command = [*self._program("predict"), "--top", "all" if PROBABILITIES in self.added else "1", "--index", index]
-            command += ["--logits"] if OUTPUTS in self.added else []
+            every = PROBABILITIES in self.added or (self.columns.several and NAME in self.added)
+            command = [*self._program("predict"), "--top", "all" if every else "1", "--index", index]
+            command += ["--logits"] if OUTPUTS in self.added or self.columns.several else []
             return _json_lines([*command, *self._data(), "--threads", str(self.threads), str(writer.close())])
 
     def evaluate(self, batches: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
@@ -95,7 +102,7 @@ class RowWork:
                     return
                 self.weights.name_classes(directory)
                 scores = measured(self._program("evaluate"), directory, self.threads)
-                row: tuple[object, ...] = (*(scores[name] for name in names[:-1]), None)
+                row: tuple[object, ...] = (*(scores.get(name) for name in names[:-1]), None)
             except BobbinError as error:
                 row = (0, 0.0, 0.0, 0.0, str(error))
         yield pd.DataFrame([row], columns=names)
@@ -106,7 +113,7 @@ class RowWork:
         for batch in batches:
             if len(batch):
                 pixels, shape = image_bytes(batch, self.columns)
-                writer = writer or idx.IdxWriter(directory, idx.TEST, shape)
+                writer = writer or idx.IdxWriter(directory, idx.TEST, shape, self.columns.labels)
                 writer.write(pixels, label_bytes(batch, self.columns))
         if writer is not None:
             writer.close()
@@ -132,11 +139,25 @@ def _column(name: str, answers: list[dict[str, Any]]) -> pa.Array:
     return pa.array([answer["predictions"][0]["label"] for answer in answers], pa.int32())
 
 
+def _column_of_several(name: str, answers: list[dict[str, Any]]) -> pa.Array:
+    """A column of predictions, of images that may have several labels: those are found whose logit is above zero."""
+    if name == PREDICTION:
+        return pa.array([[int(logit > 0) for logit in answer["logits"]] for answer in answers], pa.list_(pa.int32()))
+    if name == NAME:
+        return pa.array([_names_found(answer) for answer in answers], pa.list_(pa.string()))
+    return _column(name, answers)
+
+
+def _names_found(answer: dict[str, Any]) -> list[str]:
+    names = {prediction["label"]: prediction["class"] for prediction in answer["predictions"]}
+    return [names[label] for label, logit in enumerate(answer["logits"]) if logit > 0]
+
+
 def measured(command: list[str], directory: Path, threads: int | None) -> dict[str, float]:
     """What ``evaluate`` finds out about the test images of a directory."""
     options = [] if threads is None else ["--threads", str(threads)]
     found = _json_lines([*command, "--data", str(directory), "--mistakes", "0", *options])[0]
-    return {name: found[name] for name in ("images", "loss", "top1", "top5")}
+    return {name: found[name] for name in ("images", "loss", "top1", "top5") if found[name] is not None}
 
 
 def _json_lines(command: list[str]) -> list[dict[str, Any]]:

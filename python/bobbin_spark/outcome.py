@@ -28,6 +28,14 @@ class Refused:
 
 
 @dataclass(frozen=True)
+class Gone:
+    """The end of a run that was to go on and has no checkpoint where its ranks are."""
+
+    problem: str
+    """The message for people."""
+
+
+@dataclass(frozen=True)
 class Lost:
     """The end of a rank, a daemon or a machine that a repetition may do without."""
 
@@ -35,4 +43,4 @@ class Lost:
     """What is known of it."""
 
 
-Outcome = Trained | Refused | Lost
+Outcome = Trained | Refused | Gone | Lost

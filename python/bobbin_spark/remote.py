@@ -5,7 +5,7 @@ from __future__ import annotations
 from pyspark import SparkContext
 
 from .bundle import Bundle
-from .errors import BobbinError
+from .errors import BobbinError, NoCheckpoint
 from .hadoop import Address
 from .scratch import driver_scratch
 
@@ -35,7 +35,7 @@ class RemoteRun:
     def resume(self) -> None:
         """Takes the run that is there."""
         if "recipe.toml" not in self._address.names():
-            raise BobbinError(f"{self._address.text}: not a run directory: expected a recipe.toml in it")
+            raise NoCheckpoint(f"{self._address.text}: not a run directory: expected a recipe.toml in it")
         self._address.read(self.copy)
 
     def take(self, names: list[str] | None, files: dict[str, bytes]) -> None:

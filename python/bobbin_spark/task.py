@@ -31,7 +31,7 @@ from .ending import Failure
 from .errors import BobbinError
 from .job import Job
 from .mpirun import Mpirun, alias, daemon_of, end_with_parent, read_end, start_child
-from .outcome import Lost, Outcome, Refused, Trained
+from .outcome import Gone, Lost, Outcome, Refused, Trained
 from .place import RunPlace
 from .rank import Rank
 from .remote import RUN
@@ -75,6 +75,9 @@ class _Task:
         if problem := _first_problem(tasks):
             return Refused(problem)
         leader, order = self.order(tasks)
+        if self.job.resume and tasks[leader]["step"] < 0:
+            expected = "expected the directory of a run, which all executors reach"
+            return Gone(f"{self.public(self.job.out)}: found no checkpoint to go on from: {expected}")
         data, number = Path(tasks[self.partition]["data"]), order.index(self.partition)
         rank = Rank(self.job, self.bundle, self.scratch, data, number)
         rank.write_start(goes_on=self.job.resume or tasks[leader]["step"] >= 0)

@@ -34,6 +34,7 @@ class Weights:
     """Of a ``state_dict``: a data set of images and classes as the network's."""
     own_shape: Shape | None = None
     own_classes: tuple[str, ...] = ()
+    own_several: bool = False
 
     @property
     def name(self) -> str:
@@ -51,6 +52,11 @@ class Weights:
         if self.own_classes:
             return self.own_classes
         return tuple(json.loads((_metadata(self.file) or {}).get("classes", "[]")))
+
+    @property
+    def several(self) -> bool:
+        """Whether an image may have several of its classes, or none."""
+        return self.own_several or (_metadata(self.file) or {}).get("outputs") == "labels"
 
     def send(self, bundle: Bundle) -> None:
         """Puts it into a bundle, with all that programs need."""
@@ -95,12 +101,13 @@ def of_state_dict(
     data = scratch / _DATA
     data.mkdir()
     height, width, channels = columns.shape
-    writer = idx.IdxWriter(data, idx.TEST, columns.shape)
-    writer.write(bytes(height * width * channels), b"\0")
+    writer = idx.IdxWriter(data, idx.TEST, columns.shape, columns.labels)
+    writer.write(bytes(height * width * channels), bytes(columns.labels or 1))
     writer.close()
     # All means, then all deviations.
     numbers = [v for part in normalize or (0.0, 1.0) for v in (part if isinstance(part, Sequence) else [part])]
-    found = Weights(file, network, ",".join(map(str, numbers)), data, columns.shape, columns.classes)
+    scaling, several = ",".join(map(str, numbers)), bool(columns.several)
+    found = Weights(file, network, scaling, data, columns.shape, columns.classes, several)
     found.name_classes(data)
     return found
 

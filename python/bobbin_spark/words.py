@@ -31,5 +31,6 @@ def _files() -> Iterator[tuple[str, str]]:
     for part, use in ((idx.TRAIN, "to train on"), (idx.TEST, "to validate on")):
         for name in idx.image_files(part):
             yield name, f"images {use}"
-        yield idx.label_file(part), f"labels {use}"
+        for name in idx.label_files(part):
+            yield name, f"labels {use}"
     yield "labels.txt", "--classes"

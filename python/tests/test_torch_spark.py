@@ -1,38 +1,23 @@
-"""``backend="spark"``: on the slots of this machine, beside the program and PyTorch. Needs PySpark, Java, Open MPI, and the
-programs with MPI where ``BOBBIN_PROGRAMS`` says (scripts/check-python has them)."""
+"""``backend="spark"``: on the slots of this machine, beside the program and PyTorch."""
 
-import os
-import subprocess
-from pathlib import Path
+import shutil
 
 import numpy as np
 import pytest
+from on_spark import same_as_alone, spark  # noqa: F401, a fixture
 
 torch = pytest.importorskip("torch")
-pytest.importorskip("pyspark")
-if "BOBBIN_PROGRAMS" not in os.environ:
-    pytest.skip("BOBBIN_PROGRAMS does not say where the programs with MPI are", allow_module_level=True)
 
 import bobbin_spark  # noqa: E402
-from bobbin_spark import idx  # noqa: E402
-from pyspark.sql import SparkSession  # noqa: E402
 from torch import nn  # noqa: E402
 from torch.optim import lr_scheduler as s  # noqa: E402
 
 import bobbin  # noqa: E402
-from bobbin.torch import Accuracy, EveryEpoch, MaxEpoch, MaxScore, init_orca_context, stop_orca_context  # noqa: E402
+from bobbin.torch import Accuracy, EveryEpoch, MaxEpoch, MaxScore, init_orca_context  # noqa: E402
 from bobbin.torch.planned import Plan  # noqa: E402
 
 COUNT = 203
 NAMES = ("ant", "bee", "cat")
-
-
-@pytest.fixture(scope="module")
-def spark():
-    session = SparkSession.builder.master("local[2]").config("spark.ui.enabled", "false").getOrCreate()
-    yield session
-    stop_orca_context()
-    session.stop()
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +29,7 @@ def data():
 
 
 @pytest.fixture(scope="module")
-def frame(spark, data):
+def frame(spark, data):  # noqa: F811
     rows = [(i, int(y), NAMES[y], bytearray(x.tobytes())) for i, (x, y) in enumerate(zip(*data, strict=True))]
     return spark.createDataFrame(rows, "id int, kind int, name string, picture binary").repartition(3)
 
@@ -81,24 +66,6 @@ def test_classes_that_have_names(frame, data, tmp_path):
     assert found.evaluate(frame, feature_cols="picture", label_cols="name")["num_samples"] == COUNT
 
 
-def same_as_alone(found, data, names, place):
-    """Whether the program makes the same file of the recipe, the initial weights and the same images."""
-    images, labels = data
-    directory = place / "data"
-    directory.mkdir()
-    for part in (idx.TRAIN, idx.TEST):
-        writer = idx.IdxWriter(directory, part, (12, 12, 1))
-        writer.write(images.tobytes(), labels.astype(np.uint8).tobytes())
-        writer.close()
-    (directory / "labels.txt").write_text("".join(f"{name}\n" for name in names))
-    (place / "recipe.toml").write_text(found.recipe)
-    train = Path(os.environ["BOBBIN_PROGRAMS"], "train")
-    command = [train, "--recipe", place / "recipe.toml", "--init", found.initial_weights(), "--data", directory]
-    subprocess.run([*map(str, command), "--out", str(place / "alone"), "--quiet"], check=True)
-    found.save(place / "net.safetensors")
-    return (place / "net.safetensors").read_bytes() == (place / "alone" / "model.safetensors").read_bytes()
-
-
 SCHEDULERS = {
     "one cycle, once a batch": (lambda o, config: s.OneCycleLR(o, 0.1, total_steps=60, cycle_momentum=False), "batch"),
     "from nought, once an epoch": (lambda o, config: s.LambdaLR(o, lambda epoch: min(epoch / 2, 1)), "epoch"),
@@ -125,6 +92,56 @@ def test_a_second_fit_is_the_same_run_made_longer(frame, data, tmp_path, name, c
         [row] = found.fit(frame.limit(100), batch_size=16, **COLUMNS)
         assert row["epoch"] == 4 and found.get_train_summary("LearningRate")[:, 1].tolist() == [pytest.approx(0.05)] * 7
         assert "begins anew from its weights, with an optimiser without memory" in capsys.readouterr().out
+
+
+LOST = {
+    "the run": lambda runs: shutil.rmtree(runs),
+    "its checkpoints": lambda runs: shutil.rmtree(runs / "fit" / "checkpoints"),
+}
+
+
+@pytest.mark.parametrize("name", LOST)
+def test_a_second_fit_whose_checkpoints_are_gone_begins_anew_and_says_so(frame, data, tmp_path, name, capsys):
+    found = estimator(model_dir=str(tmp_path / "runs"))
+    found.fit(frame, 2, batch_size=16, **COLUMNS)
+    found.save(tmp_path / "first.safetensors")
+    LOST[name](tmp_path / "runs")
+    [row] = found.fit(frame, 1, batch_size=16, **COLUMNS)
+    told = [line for line in capsys.readouterr().out.splitlines() if line.startswith("bobbin: ")]
+    assert len(told) == 1 and "runs/fit: found no checkpoint to go on from" in told[0], told
+    assert "begins anew from its weights, with an optimiser without memory" in told[0], told
+    assert row["epoch"] == 3
+    assert same_as_alone(found, data, "012", tmp_path / "alone", init=tmp_path / "first.safetensors")
+
+
+@pytest.mark.parametrize("at_address", [False, True])
+def test_a_second_fit_does_not_go_on_with_the_run_of_another(spark, frame, data, tmp_path, capsys, at_address):  # noqa: F811
+    """Which has been given the place of its own, since that was deleted."""
+    place = str(tmp_path / "runs")
+    if at_address:
+        spark.sparkContext._jsc.hadoopConfiguration().set("fs.viewfs.mounttable.check.link./data", tmp_path.as_uri())
+        place = "viewfs://check/data/runs"
+    one, other = (estimator(model_dir=place, config={"workers": 2, "seed": seed}) for seed in (1, 2))
+    one.fit(frame, 1, batch_size=16, **COLUMNS)
+    one.save(tmp_path / "first.safetensors")
+    shutil.rmtree(tmp_path / "runs")
+    other.fit(frame, 1, batch_size=16, **COLUMNS)
+    one.fit(frame, 1, batch_size=16, **COLUMNS)
+    assert f"{place}/fit: found another run there" in capsys.readouterr().out
+    assert same_as_alone(one, data, "012", tmp_path / "alone", init=tmp_path / "first.safetensors")
+
+
+def test_a_fit_after_one_that_has_failed_says_where_it_begins(frame, tmp_path, capsys):
+    found = estimator(model_dir=str(tmp_path / "runs"))
+    found.fit(frame, 1, batch_size=16, **COLUMNS)
+    checkpoints = tmp_path / "runs" / "fit" / "checkpoints"
+    for file in checkpoints.iterdir():
+        file.write_bytes(b"damaged")
+    with pytest.raises(bobbin_spark.BobbinError, match="no checkpoint to go on from"):
+        found.fit(frame, 1, batch_size=16, **COLUMNS)
+    [row] = found.fit(frame, 1, batch_size=16, **COLUMNS)
+    said = "bobbin: the last fit has failed; after the one before it, training begins anew from its weights"
+    assert row["epoch"] == 2 and said in capsys.readouterr().out
 
 
 def estimator_of_torch(scheduler, frequency, steps):
@@ -196,8 +213,6 @@ def test_refused(frame, data):
         estimator(scheduler=lambda optimizer, config: s.ReduceLROnPlateau(optimizer))
     with pytest.raises(ValueError, match="changes more than rates, on Spark: expected cycle_momentum=False"):
         estimator(scheduler=lambda optimizer, config: s.OneCycleLR(optimizer, 0.1, total_steps=20)).fit(frame, **COLUMNS)
-    with pytest.raises(ValueError, match="several labels with backend=.spark."):
-        estimator(loss=nn.BCEWithLogitsLoss()).fit(frame, **COLUMNS)
     with pytest.raises(bobbin_spark.BobbinError, match="no column `pixels`"):
         estimator().fit(frame, feature_cols="pixels", label_cols="kind")
     with pytest.raises(ValueError, match="cluster_mode='mesos'"):
@@ -206,5 +221,15 @@ def test_refused(frame, data):
         init_orca_context(cluster_mode="standalone")
 
 
-def test_the_context_finds_the_session(spark):
+def test_the_context_finds_the_session(spark):  # noqa: F811
     assert init_orca_context(cluster_mode="spark-submit", num_nodes=2).applicationId == spark.sparkContext.applicationId
+
+
+def test_weights_outlive_session_and_run_directory(fitted, spark, tmp_path):  # noqa: F811
+    """The last test, as it ends the session."""
+    found, _ = fitted
+    found.save(tmp_path / "before.safetensors")
+    spark.stop()
+    shutil.rmtree(found.run_directory)
+    found.save(tmp_path / "after.safetensors")
+    assert (tmp_path / "after.safetensors").read_bytes() == (tmp_path / "before.safetensors").read_bytes()

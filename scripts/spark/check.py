@@ -163,7 +163,7 @@ def bad_input(cluster: Cluster) -> None:
         (1, r"/file/run: cannot write the run directory: Not a dir", ["--out", f"{file}/run"]),
         (1, r"s3a://h/run: Spark has no file system for s3a://: expected --packages", ["--out", "s3a://h/run"]),
         (2, r"`optimizer.lr` is -1.0: expected", ["--set", "optimizer.lr=-1", "--out", str(none)]),
-        (1, r"none: not a run directory", ["--resume", str(none)]),
+        (1, r"none: found no checkpoint to go on from", ["--resume", str(none)]),
     ]
     for code, text, arguments in cases:
         started = time.monotonic()

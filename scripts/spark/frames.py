@@ -29,6 +29,7 @@ from bobbin_spark.words import in_words  # noqa: E402
 from cluster import executors, kill, wait_for  # noqa: E402
 from fashion import CLASSES, parquet, pixels  # noqa: E402
 from inputs import inputs  # noqa: E402
+from label_sets import label_sets  # noqa: E402
 
 COLUMNS = Columns(classes=CLASSES)
 MODEL = "model.safetensors"
@@ -47,6 +48,7 @@ def main() -> None:
         wrong_frames(spark, test)
         wrong_places(spark, home)
         inputs(spark, home)
+        label_sets(spark, home)
         an_old_run(home)
         failures(home)
     finally:

@@ -48,6 +48,24 @@ def label(chance: random.Random) -> object:
     return chance.choice(usual if chance.random() < 0.95 else odd)
 
 
+def label_set(chance: random.Random, count: int) -> object:
+    """Whether an image has each of so many labels, or something that does not say it."""
+    usual = [0, 1, 0.0, 1.0, True, np.int8(1)]
+    odd = [2, -1, 0.5, None, float("nan"), float("inf"), "1", 2**70]
+    numbers = [chance.choice(usual if chance.random() < 0.98 else odd) for _ in range(count)]
+    kinds = [
+        lambda: numbers,
+        lambda: np.array(numbers, object),
+        lambda: np.array([bool(number) for number in numbers]),
+        lambda: numbers[:-1],
+        lambda: [],
+        lambda: None,
+        lambda: "text",
+        lambda: 1,
+    ]
+    return chance.choice(kinds[:3] if chance.random() < 0.95 else kinds)()
+
+
 def identity(chance: random.Random, row: int) -> object:
     odd = [None, row - 1, "x", (1, 2), [1], {"a": 1}, float("nan"), b"id"]
     return row if chance.random() < 0.97 else chance.choice(odd)
@@ -57,14 +75,16 @@ def attempt(chance: random.Random) -> bool:
     """One batch; whether it became bytes."""
     shape = chance.choice([None, None, (2, 3, 1), (2, 2, 3), (4, 1, 4)])
     classes = chance.choice([(), (), ("a", "b", "c")])
-    columns = Columns(shape=shape, classes=classes)
+    columns = Columns(shape=shape, classes=classes, several=bool(classes) and chance.random() < 0.5)
     length = chance.choice([4, 6, 9, 12, 16, 27, 0, 5])
     rows = chance.randrange(1, 6)
     batch = pd.DataFrame(
         {
             "id": pd.Series([identity(chance, row) for row in range(rows)], dtype=object),
             "image": pd.Series([image(chance, length) for _ in range(rows)], dtype=object),
-            "label": pd.Series([label(chance) for _ in range(rows)], dtype=object),
+            "label": pd.Series(
+                [label_set(chance, len(classes)) if columns.several else label(chance) for _ in range(rows)], dtype=object
+            ),
         }
     )
     try:
@@ -75,7 +95,7 @@ def attempt(chance: random.Random) -> bool:
         assert str(error) and "\n" not in str(error), repr(str(error))
         return False
     assert channels in (1, 3, 4) and len(pixels) == rows * height * width * channels
-    assert len(labels) == rows
+    assert len(labels) == rows * (columns.labels or 1)
     return True
 
 

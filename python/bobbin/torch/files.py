@@ -1,4 +1,4 @@
-"""Files of estimators: local paths, the checkpoints of a directory, and what is noted in them."""
+"""Files of estimators: local paths, the checkpoints of a directory, what is noted in them, and weights of PyTorch."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ import json
 import os
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+import torch
 
 _CHECKPOINT = "{}-{}.safetensors"
 
@@ -46,4 +49,22 @@ def note(file: Path) -> dict[str, Any] | None:
     if "checkpoint" not in metadata or not metadata.get("note"):
         return None
     found: dict[str, Any] = json.loads(metadata["note"])
+    return found
+
+
+def tensors(file: Path) -> dict[str, Any]:
+    """The tensors of a safetensors file of PyTorch."""
+    content = file.read_bytes()
+    length = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + length])
+    kinds = {"F32": np.float32, "F64": np.float64, "F16": np.float16, "I64": np.int64}
+    found = {}
+    for name, about in header.items():
+        if name == "__metadata__":
+            continue
+        if about["dtype"] not in kinds:
+            raise ValueError(f"{file}: {name}: found numbers of {about['dtype']}: expected {', '.join(kinds)}")
+        begin, end = (8 + length + place for place in about["data_offsets"])
+        array = np.frombuffer(content[begin:end], kinds[about["dtype"]]).reshape(about["shape"])
+        found[name] = torch.from_numpy(array.copy())
     return found

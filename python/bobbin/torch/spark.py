@@ -7,6 +7,9 @@ file of initial weights, with which ``bobbin train`` alone gives the same model,
 from __future__ import annotations
 
 import json
+import shutil
+import tempfile
+import weakref
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,12 +23,15 @@ import bobbin_spark
 from bobbin_spark import BobbinError, Columns, Training
 from bobbin_spark.columns import exactly
 from bobbin_spark.data import idx_directory, read
+from bobbin_spark.errors import NoCheckpoint
 from bobbin_spark.forms import settled, with_classes
-from bobbin_spark.images import first_images
-from bobbin_spark.weights import Weights, is_model
+from bobbin_spark.hadoop import Address, is_address
+from bobbin_spark.images import first_images, label_bytes
+from bobbin_spark.paths import local
+from bobbin_spark.weights import MODEL, Weights, is_model
 
 from .. import Dataset, Model, Trainer, _fields
-from . import context, spark_context
+from . import context, files, spark_context
 from .arguments import count as whole_number
 from .data import DEFAULT_BATCH
 from .engine import CHECKED, Engine, recipe_of
@@ -41,10 +47,10 @@ from .program import Program
 from .spark_runs import Run
 from .triggers import EveryEpoch, MaxEpoch, Progress, SeveralIteration, Trigger
 
-_ANEW = (
-    "these are other data or settings than those of the fit before, so that training begins anew from its weights, with an "
-    "optimiser without memory"
-)
+_ANEW = "training begins anew from its weights, with an optimiser without memory"
+_OTHERS = f"these are other data or settings than those of the fit before, so that {_ANEW}"
+_GONE = f"the run of the fit before cannot go on, so that {_ANEW}"
+_FAILED = f"the last fit has failed; after the one before it, {_ANEW}"
 _TAGS = {"Accuracy": "Top1Accuracy"}
 
 
@@ -61,11 +67,16 @@ class SparkEstimator(bobbin_spark.Estimator, Estimator):
         bobbin_spark.Estimator.__init__(self, spark_context.session(), Training(workers=workers))
         self._program, self._metrics = program, measures(metrics)
         self._plan = Plan(scheduler, program.optimizer, frequency)
+        #: What another fit may go on with: the run of the last, unless that has failed.
         self._run: Run | None = None
+        self._has_failed = False
         self._backend, self._progress = "spark", Progress(0, 0, float("nan"), None, False)
         self._history = History()
         self._engine: Engine | None = None
         self._translated: Engine | None = None
+        # Not Spark's, which deletes its own when it ends.
+        self._scratch = Path(tempfile.mkdtemp(prefix="bobbin-"))
+        weakref.finalize(self, shutil.rmtree, self._scratch, True)
         if model_dir is not None:
             self.set_tensorboard(model_dir, "fit")
 
@@ -105,25 +116,55 @@ class SparkEstimator(bobbin_spark.Estimator, Estimator):
             arguments += _checkpoints(checkpoint_trigger)
             data_sets = (_same(data), _same(validation_data))
             run = Run(data_sets, columns, self._log, arguments, recipe, count, rates, self._plan.by_step)
-            longer = None if self._run is None else self._run.longer(run)
-            if longer is None and self._run is not None:
-                print(f"bobbin: {_ANEW}")
-            self._submit(data if frame is None else frame, validation_data, run if longer is None else longer, columns)
+            self._begin_or_go_on(data if frame is None else frame, validation_data, run)
         return self._told(count)
 
-    def _submit(self, data: Any, validation_data: Any, run: Run, columns: Columns) -> None:
+    def _begin_or_go_on(self, data: Any, validation_data: Any, run: Run) -> None:
+        """Trains as a run says: by making that of the fit before longer or, where that cannot be, anew."""
+        before, why = self._run, _FAILED if self._has_failed and self._history else ""
+        if before is not None:
+            longer, why = before.longer(run), _OTHERS
+            if longer is not None:
+                try:
+                    self._check_place(longer)
+                    self._submit(data, validation_data, longer)
+                    return
+                except NoCheckpoint as error:
+                    why = f"{error}; {_GONE}"
+        if why:
+            print(f"bobbin: {why}")
+        self._submit(data, validation_data, run)
+
+    def _check_place(self, run: Run) -> None:
+        """Fails if another run has taken the place of the one that is to go on. Checkpoints are looked for where its ranks
+        are."""
+        assert self.run_directory is not None and run.place is not None, "a fit has ended there"
+        found = self.run_directory / MODEL
+        if is_address(run.place):
+            address, found = Address(self.spark.sparkContext, run.place) / MODEL, self._scratch / "found.safetensors"
+            if not address.exists():
+                return
+            address.read(found)
+        if found.is_file() and found.read_bytes() != self.model_file().read_bytes():
+            raise NoCheckpoint(f"{run.place}: found another run there")
+
+    def _submit(self, data: Any, validation_data: Any, run: Run) -> None:
         """Trains as a run says, which goes on if it has a place."""
-        file = self._place("from-torch.toml")
+        file = self._scratch / "from-torch.toml"
         file.write_text(_fields.recipe(run.recipe())[1])
         arguments = [*run.arguments, *([] if run.place is None else run.flags())]
-        self.training = replace(self.training, recipe=str(file), columns=columns, arguments=arguments, resume=run.place)
-        self._run = None
+        self.training = replace(self.training, recipe=str(file), columns=run.columns, arguments=arguments, resume=run.place)
+        self._run, self._has_failed = None, True
         try:
             bobbin_spark.Estimator.fit(self, data, None, validation_data)
         finally:
             self.training = replace(self.training, resume=None)
+        # A copy, for what becomes of the run directory is not the estimator's.
+        kept = self._scratch / "trained.safetensors"
+        shutil.copyfile(self.model_file(), kept)
+        self._use(Weights(kept))
         run.place = self.run_place
-        self._run = run
+        self._run, self._has_failed = run, False
 
     def _told(self, count: int) -> History:
         """What the epochs of the last fit have told, with the numbers that they have in all."""
@@ -146,12 +187,13 @@ class SparkEstimator(bobbin_spark.Estimator, Estimator):
         engine = self._ready(frame, columns)
         columns = self._labelled(frame, columns, engine)
         self.training = replace(self.training, columns=columns)
-        found = bobbin_spark.Estimator.predict(self, frame.select(exactly(columns.image), exactly(columns.label)), "outputs")
+        labelled = frame.select(exactly(columns.image), columns.column(frame, columns.label))
+        found = bobbin_spark.Estimator.predict(self, labelled, "outputs")
         table = found.select(exactly(columns.label), "outputs").toPandas()
         if len(table) == 0:
             raise ValueError("data: found no images: expected one at least")
         outputs = np.stack(table["outputs"].to_numpy()).astype(np.float32)
-        labels = self._numbers(table[columns.label], columns)
+        labels = self._numbers(table, columns)
         if engine.network.outputs == 1:
             outputs = outputs[:, 1:]
         scores: dict[str, float] = {"num_samples": float(len(labels))}
@@ -163,7 +205,8 @@ class SparkEstimator(bobbin_spark.Estimator, Estimator):
         self, data: Any, batch_size: int | None = None, feature_cols: Any = None, output: Any = "outputs"
     ) -> Any:
         """The rows of a frame with a column ``prediction``, the number of the class, and ``outputs``, ``probabilities`` or
-        ``class_name`` (``output="names"``), as asked for."""
+        ``class_name`` (``output="names"``), as asked for. Where an image may have several labels, ``prediction`` is 0 or 1
+        for each, and ``class_name`` the names of those that are found."""
         frame, columns = self._read(data, feature_cols, None)
         if frame is None:
             raise ValueError(f"data: found {data}, a directory of IDX files: expected a data frame of Spark, or Parquet")
@@ -183,20 +226,23 @@ class SparkEstimator(bobbin_spark.Estimator, Estimator):
         file = self._fetched(path)
         if is_model(file):
             bobbin_spark.Estimator.load(self, file)
-            self._run = None
+            self._run, self._has_failed = None, False
             model = Model.load(file)
             self._translate(np.zeros((CHECKED, *model.image_shape), np.uint8), Scaling.of(model.normalize))
             self._use(Weights(file))
             self.get_model()
             return self
-        found = torch.load(file, weights_only=True) if file.suffix != ".safetensors" else _tensors(file)
+        found = torch.load(file, weights_only=True) if file.suffix != ".safetensors" else files.tensors(file)
         self._program.module.load_state_dict(found.get("state_dict", found))
         self._translated = self._model = self._run = None
+        self._has_failed = False
         return self
 
     def get_validation_summary(self, tag: str | None = None) -> NDArray[np.float64]:
-        """The same of each validation. Tags: Loss, Accuracy and Top5Accuracy."""
-        found: NDArray[np.float64] = bobbin_spark.Estimator.get_validation_summary(self, _TAGS.get(tag or "", tag))
+        """The same of each validation. Tags: Loss, Accuracy and Top5Accuracy; where an image may have several labels, Loss
+        and Top1Accuracy, the part of those of which each label is found and no other."""
+        tag = tag if self._has_several_labels() else _TAGS.get(tag or "", tag)
+        found: NDArray[np.float64] = bobbin_spark.Estimator.get_validation_summary(self, tag)
         return found
 
     @property
@@ -208,7 +254,7 @@ class SparkEstimator(bobbin_spark.Estimator, Estimator):
 
     def initial_weights(self) -> Path:
         """The file of the weights that the first ``fit`` begins with."""
-        return self._place("init.safetensors")
+        return self._scratch / "init.safetensors"
 
     def _read(self, data: Any, feature_cols: Any, label_cols: Any) -> tuple[Any, Columns]:
         """The frame, None of a directory of IDX files, and its columns."""
@@ -239,17 +285,15 @@ class SparkEstimator(bobbin_spark.Estimator, Estimator):
 
     def _translate(self, images: NDArray[np.uint8], scaling: Scaling) -> None:
         self._first = np.ascontiguousarray(images)
-        translated = Engine(self._program, (self._first, None), scaling, context.threads())
-        if has_several_labels(self._program.loss, translated.network.outputs):
-            raise ValueError('loss: BCEWithLogitsLoss of several labels with backend="spark": expected backend="local"')
-        self._translated = translated
+        self._translated = Engine(self._program, (self._first, None), scaling, context.threads())
         self._translated.trainer.model().save(self.initial_weights())
         self._use(Weights(self.initial_weights()))
 
     def _name_classes(self, engine: Engine, recipe: dict[str, Any], classes: tuple[str, ...]) -> None:
         """Has the file of initial weights name the classes: of other classes the last layer would start at random."""
         images = self._first
-        data = Dataset.from_arrays(images, np.zeros(len(images), np.int64), class_names=classes)
+        labels = np.zeros((len(images), len(classes)) if self._has_several_labels() else len(images), np.int64)
+        data = Dataset.from_arrays(images, labels, class_names=classes)
         trainer = Trainer(recipe, data, weights=engine.trainer.state_dict(), threads=context.threads())
         trainer.model().save(self.initial_weights())
 
@@ -257,15 +301,24 @@ class SparkEstimator(bobbin_spark.Estimator, Estimator):
         """The columns with a name for each class that the network has an output for."""
         if frame is None:
             return columns
+        count, several = max(engine.network.outputs, 2), self._has_several_labels()
+        numbers = tuple(map(str, range(count)))
+        columns = replace(columns, several=several, classes=columns.classes or (numbers if several else ()))
         columns = with_classes(frame, columns)
-        count = max(engine.network.outputs, 2)
         if columns.classes and len(columns.classes) != count:
             raise ValueError(f"data: found {len(columns.classes)} classes: expected {count}, as many as outputs")
-        return columns if columns.classes else replace(columns, classes=tuple(map(str, range(count))))
+        return columns if columns.classes else replace(columns, classes=numbers)
 
-    def _numbers(self, labels: Any, columns: Columns) -> NDArray[np.int64]:
+    def _has_several_labels(self) -> bool:
+        """Whether an image may have several labels, or none."""
+        return self._translated is not None and has_several_labels(self._program.loss, self._translated.network.outputs)
+
+    def _numbers(self, table: Any, columns: Columns) -> NDArray[np.int64]:
+        """The numbers of the classes; of several labels to an image rows of 0 and 1."""
+        if columns.several:
+            return np.frombuffer(label_bytes(table, columns), np.uint8).reshape(len(table), -1).astype(np.int64)
         numbers = {name: number for number, name in enumerate(columns.classes)}
-        found = [numbers.get(value, -1) if isinstance(value, str) else value for value in labels]
+        found = [numbers.get(value, -1) if isinstance(value, str) else value for value in table[columns.label]]
         array = np.asarray(found, float)
         if not ((array >= 0) & (array < len(columns.classes)) & (array % 1 == 0)).all():
             raise ValueError(f"data: found labels that are no classes: expected 0 to {len(columns.classes) - 1}, or names")
@@ -276,32 +329,24 @@ class SparkEstimator(bobbin_spark.Estimator, Estimator):
         assert self.run_directory is not None
         lines = map(json.loads, (self.run_directory / "metrics.jsonl").read_text().splitlines())
         history = []
+        # Of several labels it is not the metric Accuracy, which is of all answers.
+        top1 = "val_Top1Accuracy" if self._has_several_labels() else "val_Accuracy"
         for line in lines:
             if line["event"] == "epoch":
                 row = {"epoch": float(line["epoch"]), "train_loss": line["loss"]}
                 if line.get("validation_loss") is not None:
-                    row |= {"val_loss": line["validation_loss"], "val_Accuracy": line["top1"]}
+                    row |= {"val_loss": line["validation_loss"], top1: line["top1"]}
                 history.append(row)
         return history
 
-    def _place(self, name: str) -> Path:
-        if not hasattr(self, "_scratch"):
-            from bobbin_spark.scratch import driver_scratch
-
-            self._scratch = driver_scratch(self.spark.sparkContext)
-        return Path(self._scratch) / name
-
     def _fetched(self, path: Any) -> Path:
         """The file at a path or an address, here."""
-        from bobbin_spark.hadoop import Address, is_address
-        from bobbin_spark.paths import local
-
         found: Path
         if is_address(path):
-            found = Address(self.spark.sparkContext, path).read(self._place(Path(path).name))
+            found = Address(self.spark.sparkContext, path).read(self._scratch / Path(path).name)
         else:
             found = local(path, "load")
-        file: Path = found / bobbin_spark.estimator.MODEL if found.is_dir() else found
+        file: Path = found / MODEL if found.is_dir() else found
         if not file.is_file():
             raise BobbinError(f"{file}: no such file: expected a model, a state_dict, or a run that has ended")
         return file
@@ -311,7 +356,8 @@ def _one(name: str, columns: Any) -> str | None:
     if columns is None or isinstance(columns, str):
         return columns
     if len(columns) != 1:
-        raise ValueError(f"{name}: found {list(columns)}: expected one column")
+        hint = "; several labels to an image are one column of arrays" if name == "label_cols" else ""
+        raise ValueError(f"{name}: found {list(columns)}: expected one column{hint}")
     return str(columns[0])
 
 
@@ -334,21 +380,3 @@ def _checkpoints(trigger: Any) -> list[str]:
         return ["--set", f"events.checkpoint={{ iterations = {trigger.interval} }}"]
     found = class_name(trigger)
     raise ValueError(f"checkpoint_trigger: found {found}: expected EveryEpoch or SeveralIteration on Spark")
-
-
-def _tensors(file: Path) -> dict[str, Any]:
-    """The tensors of a safetensors file of PyTorch."""
-    content = file.read_bytes()
-    length = int.from_bytes(content[:8], "little")
-    header = json.loads(content[8 : 8 + length])
-    kinds = {"F32": np.float32, "F64": np.float64, "F16": np.float16, "I64": np.int64}
-    found = {}
-    for name, about in header.items():
-        if name == "__metadata__":
-            continue
-        if about["dtype"] not in kinds:
-            raise BobbinError(f"{file}: {name}: found numbers of {about['dtype']}: expected {', '.join(kinds)}")
-        begin, end = (8 + length + place for place in about["data_offsets"])
-        array = np.frombuffer(content[begin:end], kinds[about["dtype"]]).reshape(about["shape"])
-        found[name] = torch.from_numpy(array.copy())
-    return found
