@@ -107,6 +107,17 @@ def exactly(name: str) -> Column:
     return F.col("`" + name.replace("`", "``") + "`")
 
 
+def gathered(frame: DataFrame, names: list[str], to: str) -> DataFrame:
+    """The frame with a column more: an array of the numbers, or booleans, of columns that say each whether an image has a
+    label."""
+    for name in names:
+        found = [field.dataType for field in frame.schema.fields if field.name == name]
+        if len(found) != 1 or not isinstance(found[0], (*_WHOLE, *_NUMBERS, T.BooleanType)):
+            said = found[0].simpleString() if len(found) == 1 else "two such columns" if found else "no such column"
+            raise BobbinError(f"column `{name}`: found {said}, expected 0 or 1, or a boolean, as for each of several labels")
+    return frame.withColumn(to, F.array(*(exactly(name).cast("double") for name in names)))
+
+
 def numbered(frame: DataFrame) -> DataFrame:
     """The frame with numbers for names, which may be there twice or mean something to Spark."""
     return frame.toDF(*(f"c{number}" for number, _ in enumerate(frame.columns)))

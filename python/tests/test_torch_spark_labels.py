@@ -161,5 +161,28 @@ def test_labels_that_the_loss_is_not_for(frame):
     numbers = frame.withColumn("tags", F.expr("id % 5"))
     with pytest.raises(bobbin_spark.BobbinError, match="column `tags`: found int, expected an array of 0 and 1"):
         estimator().fit(frame, validation_data=numbers, **COLUMNS)
-    with pytest.raises(ValueError, match="expected one column; several labels to an image are one column of arrays"):
-        estimator().fit(frame, feature_cols="picture", label_cols=["tags", "id"])
+
+
+def test_a_column_for_each_label(fitted, frame, data, tmp_path):
+    names = [f"has `{label}`.x" for label in range(LABELS)]
+    rows = frame
+    for label, name in enumerate(names):
+        rows = rows.withColumn(name, F.col("tags")[label].cast("boolean" if label == 2 else "int"))
+    rows = rows.drop("tags")
+    found = estimator()
+    given = {"feature_cols": ["picture"], "label_cols": names}
+    history = found.fit(rows, epochs=8, batch_size=16, validation_data=rows, **given)
+    found.save(tmp_path / "columns.safetensors")
+    fitted[0].save(tmp_path / "array.safetensors")
+    assert (tmp_path / "columns.safetensors").read_bytes() == (tmp_path / "array.safetensors").read_bytes()
+    assert history[-1]["val_loss"] == fitted[1][-1]["val_loss"]
+    assert found.evaluate(rows, **given) == pytest.approx(fitted[0].evaluate(frame, **COLUMNS), abs=1e-6)
+    with pytest.raises(bobbin_spark.BobbinError, match="column `elsewhere`: found no such column, expected 0 or 1"):
+        found.evaluate(rows, feature_cols="picture", label_cols=[*names, "elsewhere"])
+    with pytest.raises(bobbin_spark.BobbinError, match="column `picture`: found binary, expected 0 or 1, or a boolean"):
+        found.evaluate(rows, feature_cols="picture", label_cols=[*names, "picture"])
+    with pytest.raises(ValueError, match="feature_cols: found .*: expected one column"):
+        found.evaluate(rows, feature_cols=["picture", "id"], label_cols=names)
+    missing = rows.withColumn(names[3], F.expr("if(id = 7, null, 1)"))
+    with pytest.raises(bobbin_spark.BobbinError, match="row with `id` 7: found nothing for label 3"):
+        estimator().fit(missing, batch_size=16, **given)

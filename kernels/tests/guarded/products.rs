@@ -81,7 +81,7 @@ fn forward(c: &mut Chance, b: &Buffers, isa: Isa) {
 fn data_gradient(c: &mut Chance, b: &Buffers, isa: Isa) {
     let (conv, blocks) = (convolution(c), blocks(c));
     let im2col = table(c, &conv, Convolution::data_gradient);
-    let weights = if conv.window().taps() == 1 { conv.weights() } else { conv.weights() };
+    let weights = conv.weights();
     let (x, y) = (of(conv.output(), blocks), of(conv.input(), blocks));
     product(c, b, isa, &im2col, [weights, x, conv.input().channels(), y]);
 }

@@ -21,7 +21,7 @@ from torch import nn
 
 import bobbin_spark
 from bobbin_spark import BobbinError, Columns, Training
-from bobbin_spark.columns import exactly
+from bobbin_spark.columns import exactly, gathered
 from bobbin_spark.data import idx_directory, read
 from bobbin_spark.errors import NoCheckpoint
 from bobbin_spark.forms import settled, with_classes
@@ -51,6 +51,8 @@ _ANEW = "training begins anew from its weights, with an optimiser without memory
 _OTHERS = f"these are other data or settings than those of the fit before, so that {_ANEW}"
 _GONE = f"the run of the fit before cannot go on, so that {_ANEW}"
 _FAILED = f"the last fit has failed; after the one before it, {_ANEW}"
+# The column of several that `label_cols` names.
+_LABELS = "labels of an image"
 _TAGS = {"Accuracy": "Top1Accuracy"}
 
 
@@ -115,6 +117,8 @@ class SparkEstimator(bobbin_spark.Estimator, Estimator):
             arguments = ["--validation", "none"] if validation_data is None else []
             arguments += _checkpoints(checkpoint_trigger)
             data_sets = (_same(data), _same(validation_data))
+            if validation_data is not None:
+                validation_data = self._gathered(validation_data, label_cols)
             run = Run(data_sets, columns, self._log, arguments, recipe, count, rates, self._plan.by_step)
             self._begin_or_go_on(data if frame is None else frame, validation_data, run)
         return self._told(count)
@@ -259,7 +263,9 @@ class SparkEstimator(bobbin_spark.Estimator, Estimator):
     def _read(self, data: Any, feature_cols: Any, label_cols: Any) -> tuple[Any, Columns]:
         """The frame, None of a directory of IDX files, and its columns."""
         config = self._program.config
-        names = {"image": _one("feature_cols", feature_cols), "label": _one("label_cols", label_cols)}
+        label_cols = _several(label_cols)
+        label = label_cols if label_cols is None or isinstance(label_cols, str) else _LABELS
+        names = {"image": _one("feature_cols", feature_cols), "label": label}
         given = {"id": config.get("id", "id"), "shape": config.get("shape"), "classes": tuple(config.get("classes", ()))}
         columns = Columns(**{k: v for k, v in names.items() if v is not None}, **given)
         if idx_directory(data) is not None:
@@ -270,7 +276,12 @@ class SparkEstimator(bobbin_spark.Estimator, Estimator):
                 f"data: found {found}: expected a data frame of Spark, Parquet or a directory of IDX files; "
                 'backend="local" takes data of this process'
             )
-        return read(self.spark, data), columns
+        return self._gathered(read(self.spark, data), label_cols), columns
+
+    def _gathered(self, data: Any, label_cols: Any) -> Any:
+        """The data, with one column for several of labels."""
+        names = _several(label_cols)
+        return gathered(read(self.spark, data), names, _LABELS) if isinstance(names, list) else data
 
     def _ready(self, frame: Any, columns: Columns) -> Engine:
         """The program in Bobbin, and its weights in a file: for images as those of the frame."""
@@ -353,12 +364,17 @@ class SparkEstimator(bobbin_spark.Estimator, Estimator):
 
 
 def _one(name: str, columns: Any) -> str | None:
+    columns = _several(columns)
+    if isinstance(columns, list):
+        raise ValueError(f"{name}: found {columns}: expected one column")
+    return columns
+
+
+def _several(columns: Any) -> str | list[str] | None:
+    """One column, or a list of more or none."""
     if columns is None or isinstance(columns, str):
         return columns
-    if len(columns) != 1:
-        hint = "; several labels to an image are one column of arrays" if name == "label_cols" else ""
-        raise ValueError(f"{name}: found {list(columns)}: expected one column{hint}")
-    return str(columns[0])
+    return str(columns[0]) if len(columns) == 1 else [str(column) for column in columns]
 
 
 def _same(data: Any) -> Any:
