@@ -256,7 +256,7 @@ impl Convolution {
                         for &(kx, dx) in &class_x.taps {
                             let [kh, kw] = self.window().kernel;
                             let tap = (c * kh + ky) * kw + kx;
-                            // Rows side by side are the columns of weights as they are.
+                            // With one tap weights are not transposed: a row of the product is a column of theirs.
                             let w = if untransposed { tap * self.input().channels() } else { tap };
                             let x = im2col.source.offset(c, [dy, dx]);
                             im2col.taps.push(Tap { x: table_offset(x), w: table_offset(w) });

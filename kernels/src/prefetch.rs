@@ -3,18 +3,16 @@
 //! A tile of a product reads or writes a few neighbouring lines of each of many planes. The processor foresees lines that
 //! follow each other, not the step from plane to plane, and waits for memory unless it is told. The bits are the same.
 
-use std::mem::size_of;
-
-/// Operands of a product together, in floats, from which on they are prefetched: more than a second-level cache holds.
-/// Of smaller ones most lines are there, and to ask for them costs more than is saved.
+/// Floats of a block of x and one of y, above which their lines are asked for: more than a second-level cache holds. Of
+/// smaller ones most lines are there, and to ask for them costs more than is saved.
 const LARGE: usize = (1 << 20) / size_of::<f32>();
 
-/// Whether lines of operands of so many floats are worth a request.
+/// Whether lines of blocks of so many floats are worth a request.
 pub(crate) fn worthwhile(floats: usize) -> bool {
     floats > LARGE
 }
 
-/// Requests the line of an address, which need not be one, into the first-level cache.
+/// Requests the line of an address, which need not be valid, into the first-level cache.
 #[inline(always)]
 pub(crate) fn prefetch(at: *const f32) {
     #[cfg(target_arch = "x86_64")]

@@ -28,7 +28,7 @@ pub fn transpose_weights<'t>(
     }
 }
 
-/// Inputs whose weights of an output are read together: what lies side by side there is a row apart here.
+/// Rows of the result that are written together: their weights are neighbours in those of each output.
 pub(crate) const ROWS: usize = 16;
 
 /// A part has some rows.
@@ -51,7 +51,7 @@ fn transpose_group(cores: Cores<'_>, group: &Convolution, weights: &[f32], to: &
     });
 }
 
-/// Of so few floats that a call would take longer.
+/// Copies so few floats that a call of `memcpy` would take longer.
 #[inline(always)]
 fn copy<S: Simd>(s: S, from: &[f32], to: &mut [f32]) {
     for (from, to) in from.chunks(LANES).zip(to.chunks_mut(LANES)) {

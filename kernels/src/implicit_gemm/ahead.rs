@@ -40,7 +40,7 @@ pub(super) struct Ahead<'a, const N: usize> {
 }
 
 impl<'a, const N: usize> Ahead<'a, N> {
-    /// Of the columns from one on, which meet these taps, in so many shares.
+    /// Of the columns from one on, which meet these taps, in so many shares, one at least.
     pub fn new(
         product: &Product<'_>,
         mut columns: Cursor<'_>,

@@ -85,8 +85,7 @@ pub fn implicit_gemm<'t>(
     product.groups(cores.into(), Shared::new(y));
 }
 
-/// [`implicit_gemm`] of some rows of Y alone, whole sixteens from the first on, by the calling thread;
-/// `y` is the planes of those rows of one block.
+/// [`implicit_gemm`] of some rows of Y alone, by the calling thread; `y` is the planes of those rows of one block.
 pub(crate) fn implicit_gemm_rows(
     isa: Isa,
     im2col: &Im2col,
@@ -96,7 +95,7 @@ pub(crate) fn implicit_gemm_rows(
 ) {
     let product = Product { rows: rows.clone(), ..Product::new(im2col, operands) };
     im2col.expect("an implicit GEMM", &[View::Forward, View::DataGradient]);
-    assert!(rows.start.is_multiple_of(LANES) && rows.end <= im2col.target.channels(), "rows");
+    assert!(rows.start <= rows.end && rows.end <= im2col.target.channels(), "rows");
     assert_eq!(im2col.groups, 1, "groups of a part of a block");
     assert!(product.blocks == 1 && !matches!(operands.start, Start::Bias(_)), "a part of a block");
     assert_eq!(y.len(), rows.len() * product.y_plane, "some rows of an implicit GEMM");
@@ -144,7 +143,7 @@ struct Product<'a> {
     y_plane: usize,
     /// The rows to compute; y begins with the first.
     rows: Range<usize>,
-    /// Whether x and y are larger than the second-level cache, so that their lines are asked for ahead.
+    /// Whether a block of x and one of y do not fit the second-level cache, so that their lines are asked for ahead.
     large: bool,
     operands: Operands<'a>,
 }
@@ -154,6 +153,16 @@ struct Place<'a, const N: usize> {
     taps: &'a [Tap],
     columns: [(usize, Column); N],
     row: usize,
+}
+
+impl<const N: usize> Place<'_, N> {
+    /// Where the output of the first row is in column `n`, in floats from the first of y.
+    #[inline(always)]
+    fn output(&self, product: &Product<'_>, n: usize) -> usize {
+        let (block, column) = self.columns[n];
+        let row = self.row - product.rows.start;
+        block * product.y_block + row * product.y_plane + column.y as usize
+    }
 }
 
 impl<'a> Product<'a> {
@@ -240,7 +249,10 @@ impl<'a> Product<'a> {
     }
 
     fn run<S: Simd, A: Arithmetic<S>, K: Sink>(&self, path: (S, A), sink: K, part: &Part) {
-        let mut before = 0;
+        let (rows, mut before) = (self.rows_of(part), 0);
+        if rows.is_empty() {
+            return;
+        }
         for region in &self.im2col.regions {
             let taps = &self.im2col.taps[region.taps.clone()];
             let table = &self.im2col.columns[region.columns.clone()];
@@ -251,13 +263,16 @@ impl<'a> Product<'a> {
                 continue;
             }
             let mut cursor = Cursor::new(table, columns.start);
+            // More taps than one to a plane read neighbouring lines, which the processor foresees.
+            let steps_over_planes = self.large && taps.len() == self.im2col.source.channels();
             // Loops 5 and 2, of one stride: NC = NR = N vectors.
             for (from, n) in tile::split(columns.len(), width) {
                 with_columns!(N = n => {
                     let tile = cursor.take();
-                    let single = taps.len() == self.im2col.source.channels();
-                    let more = self.large && single && from + 2 * N <= columns.len();
-                    self.rows::<S, A, K, N>(path, sink, taps, tile, more.then_some(cursor), part);
+                    // The last tile may be narrower, and is not asked for then.
+                    let next = steps_over_planes && from + 2 * N <= columns.len();
+                    let next = next.then_some(cursor);
+                    self.rows::<S, A, K, N>(path, sink, taps, tile, next, rows.clone());
                 });
             }
         }
@@ -271,12 +286,11 @@ impl<'a> Product<'a> {
         taps: &[Tap],
         columns: [(usize, Column); N],
         next: Option<Cursor<'_>>,
-        part: &Part,
+        rows: Range<usize>,
     ) {
         let most = tile::max_rows(A::ACCUMULATORS, N);
-        let rows = self.rows_of(part);
-        let tiles = || rows.len().div_ceil(most);
-        let mut ahead = next.map(|next| Ahead::<N>::new(self, next, taps, tiles()));
+        let mut ahead =
+            next.map(|next| Ahead::<N>::new(self, next, taps, rows.len().div_ceil(most)));
         // Loop 1, MR = M. Loops 4 and 3 have one step each: neither taps nor rows are blocked.
         for (row, m) in tile::split(rows.len(), most) {
             let place = Place { taps, columns, row: rows.start + row };

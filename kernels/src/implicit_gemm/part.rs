@@ -43,7 +43,7 @@ pub(crate) fn level(parts: usize, columns: usize, rows: usize) -> [usize; 2] {
     grids.min_by_key(cost).unwrap_or([1, 1])
 }
 
-/// Rows of the tiles of most products.
+/// Rows of most tiles.
 const TILE: usize = 4;
 
 /// A column of a region costs its taps, and to begin and end.
@@ -69,7 +69,8 @@ impl Product<'_> {
             width = width.max(of_region);
         }
         let height = tile::max_rows(A::ACCUMULATORS, width);
-        let row_tiles = rows.div_ceil(height);
+        // As `rows_of` cuts them, so that no share is empty.
+        let row_tiles = rows.div_ceil(height.max(TILE));
         let cost = Cost::products(work * rows);
         let parts = cores.parts(tiles * row_tiles, cost);
         let [columns, rows] = level(parts, tiles, row_tiles);
@@ -108,7 +109,7 @@ impl Product<'_> {
         if part.of.rows == 1 {
             return self.rows.clone();
         }
-        // Whole tiles.
+        // In fours, the height of most tiles.
         let tiles = share(self.rows.len().div_ceil(TILE), part.row, part.of.rows);
         let bound = |tile: usize| self.rows.end.min(self.rows.start + tile * TILE);
         bound(tiles.start)..bound(tiles.end)

@@ -52,12 +52,8 @@ impl Plain {
     ) -> [*mut f32; N] {
         let mut y = [self.y; N];
         for n in 0..N {
-            let (block, column) = place.columns[n];
-            let at = block * product.y_block
-                + (place.row - product.rows.start) * product.y_plane
-                + column.y as usize;
             // SAFETY: the caller's promise.
-            y[n] = unsafe { y[n].add(at) };
+            y[n] = unsafe { y[n].add(place.output(product, n)) };
         }
         y
     }
@@ -67,11 +63,10 @@ impl Sink for Plain {
     const WIDTH: Option<usize> = None;
 
     fn prefetch<const N: usize>(self, product: &Product<'_>, place: &Place<'_, N>, rows: usize) {
-        let first = place.row - product.rows.start;
-        for row in first..first + rows {
-            for (block, column) in place.columns {
-                let at = block * product.y_block + row * product.y_plane + column.y as usize;
-                prefetch(self.y.wrapping_add(at));
+        for n in 0..N {
+            let first = self.y.wrapping_add(place.output(product, n));
+            for row in 0..rows {
+                prefetch(first.wrapping_add(row * product.y_plane));
             }
         }
     }
@@ -144,7 +139,7 @@ pub(super) struct Pooled {
 impl Sink for Pooled {
     const WIDTH: Option<usize> = Some(4);
 
-    /// None: an output is as many lines as four of a plain product.
+    /// None: four columns make one line of the output, so that there are few.
     fn prefetch<const N: usize>(self, _: &Product<'_>, _: &Place<'_, N>, _: usize) {}
 
     #[inline(always)]

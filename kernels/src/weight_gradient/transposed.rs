@@ -79,21 +79,21 @@ fn x_block(im2col: &Im2col) -> usize {
     im2col.source.block_len() / numbers(im2col)
 }
 
-/// Floats of a second-level cache that are used at a time, 512 KB: of sums, which more regions than one and all blocks
-/// find there, or of x. With fewer sums the gradient of the output is turned around too often.
+/// Floats of a second-level cache that sums, or inputs, may take: 512 KB.
 const CACHED: usize = 1 << 17;
 
-/// Weights and outputs whose sums, 64 KB, are added to at a time where a group of columns is few pixels, so that sums are
-/// loaded and stored as often as images are multiplied: half of them are in the first-level cache. Fewer weights were slower.
-const FEW_PIXELS: [usize; 2] = [512, 2 * LANES];
+/// Weights and outputs whose sums are added to at a time, where their inputs fit the second-level cache: 64 KB, of which half
+/// are in the first-level cache. On small planes sums are loaded and stored for every sixteen products, and there is not
+/// much x to read again for other outputs. With fewer weights dy is turned around too often.
+const SMALL: [usize; 2] = [512, 2 * LANES];
 
-/// Weights and outputs whose sums are added to at a time.
+/// Weights and outputs whose sums are added to at a time: otherwise all outputs of as many weights as fit the second-level
+/// cache, where more regions than one, and all blocks, find them.
 fn at_a_time(im2col: &Im2col, blocks: usize, taps: usize) -> [usize; 2] {
-    let [few, features] = FEW_PIXELS;
     let (source, outputs) = (&im2col.source, im2col.target.channels());
-    let channels = (few * source.channels()).div_ceil(taps.max(1));
-    if channels * source.plane() * LANES * blocks <= CACHED {
-        return [few, features];
+    let channels = (SMALL[0].min(taps) * source.channels()).div_ceil(taps);
+    if channels * source.plane() * LANES * blocks / numbers(im2col) <= CACHED {
+        return SMALL;
     }
     [(CACHED / outputs.next_multiple_of(LANES)).max(4 * LANES), outputs]
 }
@@ -112,14 +112,14 @@ fn run_parts(
     let products = im2col.regions.iter().map(|r| r.taps.len() * r.columns.len());
     let work = products.sum::<usize>() * blocks * width / numbers(im2col);
     let parts = cores.parts(taps.div_ceil(10), Cost::products(work));
-    let [weights, features] = at_a_time(im2col, blocks, taps);
+    let [most_weights, most_outputs] = at_a_time(im2col, blocks, taps);
     let (scratch, dw) = (Shared::new(scratch), Shared::new(dw));
     cores.run(parts, |part| {
         let own = share(taps, part, parts);
-        for (first, len) in tile::split(own.len(), weights) {
+        for (first, len) in tile::split(own.len(), most_weights) {
             let weights = own.start + first..own.start + first + len;
-            for first in (0..outputs).step_by(features) {
-                let features = first..outputs.min(first + features);
+            for first in (0..outputs).step_by(most_outputs) {
+                let features = first..outputs.min(first + most_outputs);
                 let (at, room) = (own.start * width, features.len().next_multiple_of(LANES) * len);
                 // SAFETY: these weights are one part's, with room for every output.
                 let sums = unsafe { scratch.slice(at..at + room) };

@@ -21,6 +21,7 @@ mod pointwise;
 mod pool;
 mod prelu;
 mod product_bits;
+mod product_parts;
 mod products;
 mod smooth;
 mod softmax;

@@ -55,7 +55,7 @@ fn numbers(len: usize, seed: u32) -> Vec<f32> {
 }
 
 /// `f` alone and by teams: the same bits, and where there is work enough more parts than one.
-fn same_by_teams(name: &str, f: &dyn Fn(Cores<'_>) -> Vec<f32>) -> Result<(), TestCaseError> {
+pub fn same_by_teams(name: &str, f: &dyn Fn(Cores<'_>) -> Vec<f32>) -> Result<(), TestCaseError> {
     for isa in Isa::available() {
         let whole = f(isa.into());
         for (size, threads) in [(1, false), (2, true), (3, false), (7, true), (16, false)] {
@@ -88,14 +88,14 @@ fn layers() -> impl Strategy<Value = (usize, Convolution)> {
 }
 
 /// Tensors of zeros in the unused vectors and lanes would hide nothing: all floats are random.
-fn tensors((blocks, layer): &(usize, Convolution), seed: u32) -> [Vec<f32>; 3] {
+pub fn tensors((blocks, layer): &(usize, Convolution), seed: u32) -> [Vec<f32>; 3] {
     let x = numbers(layer.input().with_blocks(*blocks).len(), seed);
     let dy = numbers(layer.output().with_blocks(*blocks).len(), seed ^ 77);
     [x, dy, numbers(layer.weights(), seed ^ 99)]
 }
 
 /// What a product writes is a part of its output: the unused vectors stay what they were.
-const POISON: f32 = f32::NAN;
+pub const POISON: f32 = f32::NAN;
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(12))]
