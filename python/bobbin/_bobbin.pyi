@@ -50,8 +50,14 @@ class Dataset:
     def bundled() -> Dataset:
         """The Fashion-MNIST of the source tree."""
 
-    def arrays(self, part: Literal["train", "test"] = "train") -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint32]]:
-        """Copies of the images of a part, (n, rows, columns, channels), and of their labels."""
+    def arrays(
+        self, part: Literal["train", "test"] = "train"
+    ) -> tuple[npt.NDArray[np.uint8] | npt.NDArray[np.float32], npt.NDArray[np.uint32] | npt.NDArray[np.uint8]]:
+        """Copies of the images of a part, (n, rows, columns, channels), and of their labels.
+
+        Images are ``uint8``, or ``float32`` where some of the data set are no whole 255ths, 1 for white. Labels are numbers
+        of classes, or rows of noughts and ones, (n, classes), where an image may have several.
+        """
 
     @property
     def class_names(self) -> list[str]: ...

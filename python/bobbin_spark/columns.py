@@ -16,6 +16,7 @@ Shape = tuple[int, int, int]
 Form = Literal["pixels", "pictures", "struct", "numbers"]
 _WHOLE = (T.ByteType, T.ShortType, T.IntegerType, T.LongType)
 _NUMBERS = (T.FloatType, T.DoubleType)
+_ANSWERS = (*_WHOLE, *_NUMBERS, T.BooleanType)
 _OF_SOURCE = {"height", "width", "nChannels", "data"}
 ORDER = "bobbin-order"
 """The column that takes the place of an id where there is none."""
@@ -63,9 +64,7 @@ class Columns:
 
     def select(self, frame: DataFrame, names: list[str]) -> DataFrame:
         """These columns of a frame, vectors as arrays. Fails unless it has them, of types that fit."""
-        if not isinstance(frame, DataFrame):
-            kind = f"{type(frame).__module__}.{type(frame).__name__}"
-            raise BobbinError(f"the data are a {kind}: expected a data frame of Spark, or a path")
+        check_frame(frame)
         if len({self.image, self.label, self.id}) < 3:
             raise BobbinError(
                 f"columns of images `{self.image}`, labels `{self.label}` and ids `{self.id}`: expected "
@@ -102,6 +101,13 @@ class Columns:
             raise BobbinError(f"column `{name}`: found {found[0].simpleString()}, expected {kind}")
 
 
+def check_frame(frame: object) -> None:
+    """Fails unless it is a data frame of Spark."""
+    if not isinstance(frame, DataFrame):
+        kind = f"{type(frame).__module__}.{type(frame).__name__}"
+        raise BobbinError(f"the data are a {kind}: expected a data frame of Spark, or a path")
+
+
 def exactly(name: str) -> Column:
     """The column of this name, whatever is in the name."""
     return F.col("`" + name.replace("`", "``") + "`")
@@ -110,11 +116,12 @@ def exactly(name: str) -> Column:
 def gathered(frame: DataFrame, names: list[str], to: str) -> DataFrame:
     """The frame with a column more: an array of the numbers, or booleans, of columns that say each whether an image has a
     label."""
+    check_frame(frame)
     for name in names:
         found = [field.dataType for field in frame.schema.fields if field.name == name]
-        if len(found) != 1 or not isinstance(found[0], (*_WHOLE, *_NUMBERS, T.BooleanType)):
+        if len(found) != 1 or not isinstance(found[0], _ANSWERS):
             said = found[0].simpleString() if len(found) == 1 else "two such columns" if found else "no such column"
-            raise BobbinError(f"column `{name}`: found {said}, expected 0 or 1, or a boolean, as for each of several labels")
+            raise BobbinError(f"label_cols: column `{name}`: found {said}, expected numbers 0 and 1, or booleans")
     return frame.withColumn(to, F.array(*(exactly(name).cast("double") for name in names)))
 
 
@@ -140,8 +147,7 @@ def is_of_hub(kind: T.DataType) -> bool:
 
 def is_label_set(kind: T.DataType) -> bool:
     """Whether it says of each label whether an image has it."""
-    answers = (*_WHOLE, *_NUMBERS, T.BooleanType)
-    return is_vector(kind) or (isinstance(kind, T.ArrayType) and isinstance(kind.elementType, answers))
+    return is_vector(kind) or (isinstance(kind, T.ArrayType) and isinstance(kind.elementType, _ANSWERS))
 
 
 def is_fractional(kind: T.DataType) -> bool:

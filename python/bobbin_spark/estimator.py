@@ -126,12 +126,12 @@ class Estimator:
         found = numbered(frame.select("*", extra.alias("image"))) if work.reads_last(frame) else shown
         return found.mapInArrow(work.predict, schema).toDF(*frame.columns, *added)
 
-    def save(self, path: str | os.PathLike[str]) -> None:
+    def save(self, model_path: str | os.PathLike[str]) -> None:
         """Writes the model to a safetensors file, at a path or an address that Spark's Hadoop can write."""
-        if is_address(path):
-            Address(self.spark.sparkContext, path).write(self._trained().file)
+        if is_address(model_path):
+            Address(self.spark.sparkContext, model_path).write(self._trained().file)
             return
-        path = local(path, "path")
+        path = local(model_path, "model_path")
         part = path.with_name(path.name + ".part")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -91,10 +91,15 @@ def _numbers_of_labels(frame: DataFrame, columns: Columns) -> tuple[str, ...]:
     """Names of as many labels as the first row has numbers; that the others have as many is seen when they are read."""
     labels = columns.select(frame, [columns.label])
     first = labels.where(exactly(columns.label).isNotNull()).head(1)
-    count = len(first[0][0]) if first else 0
+    if not first and frame.isEmpty():
+        raise BobbinError("the data frame has no rows: expected images")
+    if not first:
+        raise BobbinError(f"column `{columns.label}`: found nothing in any row, expected arrays of 0 and 1")
+    count = len(first[0][0])
     if count < 2:
-        expected = "0 and 1 for each of two labels or more: with one to choose from images are of two classes"
-        raise BobbinError(f"column `{columns.label}`: found arrays of {count} numbers, expected {expected}")
+        numbers = "number" if count == 1 else "numbers"
+        expected = "2 or more; a label alone is two classes, 0 and 1"
+        raise BobbinError(f"column `{columns.label}`: found an array of {count} {numbers}, expected {expected}")
     return tuple(map(str, range(count)))
 
 

@@ -173,7 +173,7 @@ def _label_sets(batch: pd.DataFrame, columns: Columns) -> bytes:
             sets.append(_label_set(labels, count))
         except BobbinError as error:
             where = f"column `{columns.label}`, {_row(batch, columns, row)}"
-            expected = f"expected {count} numbers, 1 for each label that the image has, else 0"
+            expected = f"expected {count} numbers: 1 where the image has the label, else 0"
             raise BobbinError(f"{where}: found {error}, {expected}") from None
     return b"".join(sets)
 

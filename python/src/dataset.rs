@@ -3,13 +3,13 @@
 use crate::arrays::Labelled;
 use crate::error::{guarded, of_data, wrong};
 use dataset::Source;
-use numpy::{IntoPyArray, PyArray1, PyArray4, PyArrayMethods};
+use numpy::{IntoPyArray, PyArrayMethods};
 use pyo3::prelude::*;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 /// Images and labels.
-type Arrays<'py> = (Bound<'py, PyArray4<u8>>, Bound<'py, PyArray1<u32>>);
+type Arrays<'py> = (Bound<'py, PyAny>, Bound<'py, PyAny>);
 
 /// Training images, test images if there are any, their labels, and the names of the classes.
 #[pyclass(frozen, module = "bobbin")]
@@ -74,7 +74,8 @@ impl Dataset {
         py.detach(|| guarded(open))
     }
 
-    /// Copies of the images of a part, (n, rows, columns, channels), and their labels.
+    /// Copies of the images of a part, (n, rows, columns, channels), as bytes or floats, and their labels: numbers, or a row
+    /// of noughts and ones for each image.
     #[pyo3(signature = (part="train"))]
     fn arrays<'py>(&self, py: Python<'py>, part: &str) -> PyResult<Arrays<'py>> {
         let split = match part {
@@ -86,10 +87,22 @@ impl Dataset {
         };
         let split = split.map_err(|error| of_data(&error))?;
         let [channels, rows, columns] = self.0.image_shape();
-        let images =
-            py.detach(|| (0..split.len()).flat_map(|i| split.image(i)).collect::<Vec<_>>());
-        let images = images.into_pyarray(py).reshape([split.len(), rows, columns, channels])?;
-        Ok((images, split.labels().to_vec().into_pyarray(py)))
+        let shape = [split.len(), rows, columns, channels];
+        let images = if split.value_len() == 1 {
+            let bytes =
+                py.detach(|| (0..split.len()).flat_map(|i| split.image(i)).collect::<Vec<_>>());
+            bytes.into_pyarray(py).reshape(shape)?.into_any()
+        } else {
+            py.detach(|| floats(split)).into_pyarray(py).reshape(shape)?.into_any()
+        };
+        let labels = if split.is_multi_label() {
+            let sets = (0..split.len()).filter_map(|i| split.label_set(i));
+            let sets = sets.collect::<Vec<_>>().concat();
+            sets.into_pyarray(py).reshape([split.len(), self.0.classes()])?.into_any()
+        } else {
+            split.labels().to_vec().into_pyarray(py).into_any()
+        };
+        Ok((images, labels))
     }
 
     #[getter]
@@ -121,6 +134,17 @@ impl Dataset {
             self.0.classes()
         )
     }
+}
+
+/// The images of a part that holds floats, of which 1 is white.
+fn floats(split: &dataset::Split) -> Vec<f32> {
+    let mut image = vec![0; split.image_len()];
+    let mut values = Vec::with_capacity(split.len() * image.len() / 4);
+    for i in 0..split.len() {
+        split.copy_image(i, &mut image);
+        values.extend(image.as_chunks().0.iter().map(|&value| f32::from_le_bytes(value) / 255.0));
+    }
+    values
 }
 
 /// A data set in files.

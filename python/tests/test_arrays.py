@@ -121,3 +121,15 @@ def test_what_is_no_data_set_is_refused(arguments: dict, words: str) -> None:
     with pytest.raises(ValueError) as refused:
         Dataset.from_arrays(**given)
     assert words in str(refused.value)
+
+
+def test_floats_and_label_sets_come_back() -> None:
+    images, _ = arrays(30)
+    sets = np.random.default_rng(3).integers(0, 2, (30, 4)).astype(np.uint8)
+    floats = images / np.float32(255) * np.float32(3) - np.float32(1)
+    found, labels = Dataset.from_arrays(floats, sets).arrays()
+    assert found.dtype == np.float32 and np.abs(found.transpose(0, 3, 1, 2) - floats).max() < 1e-6
+    assert labels.dtype == np.uint8 and (labels == sets).all()
+    found, labels = Dataset.from_arrays(images, sets[:, 0]).arrays()
+    assert found.dtype == np.uint8 and (found.transpose(0, 3, 1, 2) == images).all()
+    assert labels.dtype == np.uint32 and (labels == sets[:, 0]).all()

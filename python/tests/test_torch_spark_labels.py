@@ -110,7 +110,7 @@ def test_labels_of_every_form_are_the_same_file(frame, data, tmp_path, form):
 
 WRONG = {
     "another number": ("if(id = 7, array(1, 0, 1, 0), tags)", "row with `id` 7: found 4 numbers, expected 5 numbers"),
-    "another value": ("transform(tags, v -> if(id = 7, 2, v))", "row with `id` 7: found 2 for label 0, expected 5 numbers, 1"),
+    "another value": ("transform(tags, v -> if(id = 7, 2, v))", "row with `id` 7: found 2 for label 0, expected 5 numbers: 1"),
     "a half": ("transform(tags, v -> if(id = 7, 0.5D, v))", "row with `id` 7: found 0.5 for label 0"),
     "null": ("if(id = 7, null, tags)", "row with `id` 7: found nothing, expected 5 numbers"),
     "null within": ("transform(tags, (v, i) -> if(id = 7 and i = 2, null, v))", "row with `id` 7: found nothing for label 2"),
@@ -163,7 +163,7 @@ def test_labels_that_the_loss_is_not_for(frame):
         estimator().fit(frame, validation_data=numbers, **COLUMNS)
 
 
-def test_a_column_for_each_label(fitted, frame, data, tmp_path):
+def test_a_column_for_each_label(fitted, frame, tmp_path, capsys):
     names = [f"has `{label}`.x" for label in range(LABELS)]
     rows = frame
     for label, name in enumerate(names):
@@ -176,13 +176,24 @@ def test_a_column_for_each_label(fitted, frame, data, tmp_path):
     fitted[0].save(tmp_path / "array.safetensors")
     assert (tmp_path / "columns.safetensors").read_bytes() == (tmp_path / "array.safetensors").read_bytes()
     assert history[-1]["val_loss"] == fitted[1][-1]["val_loss"]
+    # The same images with other labels are other data.
+    found.fit(rows, epochs=1, batch_size=16, feature_cols="picture", label_cols=names[::-1])
+    assert "other data or settings" in capsys.readouterr().out
+    found = estimator()
+    found.load(tmp_path / "columns.safetensors")
     assert found.evaluate(rows, **given) == pytest.approx(fitted[0].evaluate(frame, **COLUMNS), abs=1e-6)
-    with pytest.raises(bobbin_spark.BobbinError, match="column `elsewhere`: found no such column, expected 0 or 1"):
+    with pytest.raises(bobbin_spark.BobbinError, match="label_cols: column `elsewhere`: found no such column, expected numbers 0 and 1"):
         found.evaluate(rows, feature_cols="picture", label_cols=[*names, "elsewhere"])
-    with pytest.raises(bobbin_spark.BobbinError, match="column `picture`: found binary, expected 0 or 1, or a boolean"):
+    with pytest.raises(bobbin_spark.BobbinError, match="label_cols: column `picture`: found binary, expected numbers 0 and 1, or boo"):
         found.evaluate(rows, feature_cols="picture", label_cols=[*names, "picture"])
     with pytest.raises(ValueError, match="feature_cols: found .*: expected one column"):
         found.evaluate(rows, feature_cols=["picture", "id"], label_cols=names)
+    with pytest.raises(ValueError, match=r"label_cols: found \[\]: expected one column at least"):
+        found.evaluate(rows, feature_cols="picture", label_cols=[])
+    with pytest.raises(bobbin_spark.BobbinError, match="expected a data frame of Spark, or a path"):
+        found.fit(rows, validation_data=rows.toPandas(), **given)
+    with pytest.raises(bobbin_spark.BobbinError, match="column `label_cols`: found one in the data: expected none"):
+        found.evaluate(rows.withColumn("label_cols", F.lit(1)), **given)
     missing = rows.withColumn(names[3], F.expr("if(id = 7, null, 1)"))
     with pytest.raises(bobbin_spark.BobbinError, match="row with `id` 7: found nothing for label 3"):
         estimator().fit(missing, batch_size=16, **given)

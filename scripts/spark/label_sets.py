@@ -129,7 +129,7 @@ def wrong_labels(spark: SparkSession, frame: DataFrame, training: Training) -> N
         ("row with `id` 3: found nothing, expected 4 numbers", lambda: Estimator(spark, training).fit(vectors)),
         ("row with `id` 3: found nothing for label 1", fit("transform(label, (v, i) -> if(id = 3 and i = 1, null, v))")),
         ("numbers, expected 3 numbers", fit("label", ("a", "b", "c"))),
-        ("`label`: found arrays of 1 numbers, expected 0 and 1", fit("slice(label, 1, 1)")),
+        ("`label`: found an array of 1 number, expected 2 or more", fit("slice(label, 1, 1)")),
         ("`label`: found array<string>, expected", fit("transform(label, v -> string(v))")),
     ]
     for words, call in cases:

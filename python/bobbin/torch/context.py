@@ -30,6 +30,7 @@ def init_orca_context(
     from . import spark_context
 
     modes = ("local", *spark_context.MODES)
+    cluster_mode = {"yarn": "yarn-client", "k8s": "k8s-client"}.get(str(cluster_mode).lower(), str(cluster_mode).lower())
     if cluster_mode not in modes:
         raise ValueError(f"init_orca_context: found cluster_mode={cluster_mode!r}: expected one of {', '.join(modes)}")
     if not isinstance(num_nodes, int) or num_nodes < 1:

@@ -159,7 +159,7 @@ def _arrays(data: Any, columns: tuple[Any, Any], labelled: bool) -> TensorDatase
     """Arrays or columns of them as a data set."""
     kind = type(data)
     if kind.__module__.startswith(("pyspark.", "bigdl.")):
-        raise ValueError(f"data: found {kind.__name__}: expected data of this process; for Spark see deploy/spark")
+        raise ValueError(f"data: found {kind.__name__}: expected data of this process, or backend='spark'")
     if hasattr(data, "columns") and hasattr(data, "to_numpy"):
         x, y = (_column(data, column, which) for column, which in zip(columns, ("feature", "label"), strict=True))
     elif isinstance(data, dict):

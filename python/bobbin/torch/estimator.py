@@ -22,7 +22,7 @@ from .engine import Engine
 from .history import History
 from .losses import checked, has_several_labels, loss_of
 from .metrics import measures
-from .network import Network, put_weights, translate
+from .network import Network, put_weights, translate, weights_of
 from .optimizers import rate
 from .pixels import Scaling
 from .position import Position
@@ -103,18 +103,17 @@ class Estimator(Reported):
         data: Any,
         epochs: int | Trigger = 1,
         batch_size: int | None = None,
-        validation_data: Any = None,
-        checkpoint_trigger: Trigger | None = None,
         feature_cols: Any = None,
         label_cols: Any = None,
+        validation_data: Any = None,
+        checkpoint_trigger: Trigger | None = None,
     ) -> History:
         """Trains for so many epochs more, or until a trigger is due; returns what was found in each.
 
         Data are a ``DataLoader``, whose batches are trained on as they come; a function ``data(config, batch_size)``
         that makes one; or a data set, arrays ``(x, y)`` or ``{"x": x, "y": y}``, a list of such dicts, a pandas
         ``DataFrame`` with ``feature_cols`` and ``label_cols``, or a directory of IDX files, which are shuffled by PyTorch.
-        Each epoch ends with a validation, if there are data for it. After Ctrl-C another ``fit`` goes on from the last
-        step. In a notebook it shows how far it has come.
+        Each epoch ends with a validation, if there are data for it. After Ctrl-C another ``fit`` goes on from the last step.
         """
         if self._program.optimizer is None or self._program.loss is None:
             raise ValueError("fit: the estimator has no optimizer or no loss: expected both in from_torch")
@@ -283,39 +282,43 @@ class Estimator(Reported):
             self._engine.fill(self._program.module)
         return self._program.module
 
-    def save(self, path: str | os.PathLike[str]) -> str:
+    def save(self, model_path: str | os.PathLike[str]) -> str:
         """Writes the network, its weights and the optimiser's memory to a file that all programs of Bobbin read."""
         now = self._progress
         note: dict[str, Any] = {"epoch": now.epoch, "iteration": now.iteration, "scheduler": self._scheduler.state()}
         if self._position is not None:
             note["position"] = self._position.state()
-        self._running().trainer.save_checkpoint(files.local(path, "save"), json.dumps(note))
-        return str(path)
+        self._running().trainer.save_checkpoint(files.local(model_path, "save"), json.dumps(note))
+        return str(model_path)
 
-    def load(self, path: str | os.PathLike[str]) -> None:
-        """Takes the weights of a file: of what ``save`` has written, of a run directory, or of another of Bobbin's models.
+    def load(self, model_path: str | os.PathLike[str]) -> None:
+        """Takes the weights of what ``save`` has written, a run directory, another model of Bobbin, or a ``state_dict``.
 
         With what ``save`` has written training goes on from there, to the same bits: with the optimiser's memory, the
-        scheduler's place, and the numbers of epochs and steps. Images of bytes are from then on scaled as the file says.
+        scheduler's place, and the numbers of epochs and steps. Images of bytes are from then on scaled as a model says.
         After the first ``fit`` it must be as the images of that.
         """
-        file = files.of_model(files.local(path, "load"))
+        file = files.of_model(files.local(model_path, "load"))
+        state = files.state_dict(file)
+        if state is not None:
+            files.put_state(self._program.module, state, file)
+            self._loaded = None
+            if self._engine is not None:
+                self._engine.trainer.load_state_dict(weights_of(self._program.module, self._engine.network))
+            return
         found = Model.load(file)
         weights, scaling = found.state_dict(), Scaling.of(found.normalize)
         if self._engine is not None:
             own = self._engine.scaling
             if not scaling.is_that_of(own):
-                problem = f"found images normalised by mean={scaling.mean}, std={scaling.std}"
-                was = f"as training began: mean={own.mean}, std={own.std}"
-                raise ValueError(f"{path}: {problem}: expected them {was}; or load it into a new Estimator")
+                problem = f"{model_path}: found images normalised by mean={scaling.mean}, std={scaling.std}"
+                was = f"as training began: mean={own.mean}, std={own.std}; or load it into a new Estimator"
+                raise ValueError(f"{problem}: expected them {was}")
             self._take(self._engine, file, weights)
             self._note(files.note(file))
             return
         network = translate(self._program.module, found.image_shape)
-        missing = sorted(set(network.names) ^ set(weights))
-        if missing:
-            problem = f"`{missing[0]}` is not in both the file and the module"
-            raise ValueError(f"{path}: {problem}: expected the same network")
+        files.check_names(network.names, weights, file)
         put_weights(self._program.module, network, weights)
         self._loaded = (file, scaling)
         self._note(files.note(file))
@@ -356,8 +359,8 @@ class Estimator(Reported):
         """Has gradients left as they are, from the next step on."""
         self._program.clipping = {}
 
-    def shutdown(self) -> None:
-        """Ends the ranks, if there are any."""
+    def shutdown(self, force: bool = False) -> None:
+        """Ends the ranks, if there are any; none is so busy that ``force`` would be needed."""
         if self._engine is not None and hasattr(self._engine.trainer, "close"):
             self._engine.trainer.close()
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -43,13 +45,55 @@ def find_checkpoint(directory: Path, version: int | None, prefix: str) -> Path:
 
 def note(file: Path) -> dict[str, Any] | None:
     """What an estimator has noted in a file; nothing of files that hold no optimiser's memory, or of others' making."""
-    with file.open("rb") as opened:
-        header = json.loads(opened.read(int.from_bytes(opened.read(8), "little")))
-    metadata = header.get("__metadata__", {})
+    metadata = _metadata(file) or {}
     if "checkpoint" not in metadata or not metadata.get("note"):
         return None
     found: dict[str, Any] = json.loads(metadata["note"])
     return found
+
+
+def _metadata(file: Path) -> dict[str, Any] | None:
+    """The metadata of a safetensors file; nothing of a file that is none."""
+    try:
+        with file.open("rb") as opened:
+            length = int.from_bytes(opened.read(8), "little")
+            header = json.loads(opened.read(length)) if length < file.stat().st_size else None
+    except (OSError, ValueError):
+        return None
+    return header.get("__metadata__", {}) if isinstance(header, dict) else None
+
+
+def state_dict(file: Path) -> dict[str, Any] | None:
+    """The tensors of a file of ``torch.save``, or of safetensors that is none of Bobbin's; nothing of another file."""
+    if file.suffix in (".pt", ".pth"):
+        try:
+            found = torch.load(file, weights_only=True)
+        except (RuntimeError, pickle.UnpicklingError, EOFError) as error:
+            raise ValueError(f"{file}: found no file of torch.save: {str(error).splitlines()[0]}") from None
+        found = found.get("state_dict", found) if isinstance(found, dict) else None
+        if not isinstance(found, dict):
+            raise ValueError(f"{file}: found no state_dict: expected a dict of tensors")
+        return found
+    metadata = _metadata(file)
+    return None if metadata is None or "input" in metadata else tensors(file)
+
+
+def check_names(own: Iterable[str], found: Iterable[str], file: Path) -> None:
+    """Raises ``ValueError`` unless a file has what a module has."""
+    missing = sorted(set(own) ^ set(found))
+    if missing:
+        raise ValueError(f"{file}: `{missing[0]}` is not in both the file and the module: expected the same network")
+
+
+def put_state(module: torch.nn.Module, state: dict[str, Any], file: Path) -> None:
+    """Writes a ``state_dict`` into the module. Raises ``ValueError``, with nothing written, unless it is of that network."""
+    own = module.state_dict()
+    check_names(own, state, file)
+    for name, tensor in own.items():
+        found, expected = tuple(state[name].shape), tuple(tensor.shape)
+        if found != expected:
+            raise ValueError(f"{file}: `{name}`: found shape {found}: expected {expected}, that of the module")
+    module.load_state_dict(state)
 
 
 def tensors(file: Path) -> dict[str, Any]:

@@ -37,8 +37,8 @@ class Reported:
         return self._train.rows(tag)
 
     def get_validation_summary(self, tag: str) -> NDArray[np.float64]:
-        """The same of each validation. Tags: Loss, and the names of the metrics."""
-        return self._validation.rows(tag)
+        """The same of each validation. Tags: Loss, and the names of the metrics; of Accuracy also BigDL's, Top1Accuracy."""
+        return self._validation.rows("Accuracy" if tag == "Top1Accuracy" else tag)
 
     def __repr__(self) -> str:
         return "Estimator(" + ", ".join(f"{name}={value}" for name, value in self._described().items()) + ")"

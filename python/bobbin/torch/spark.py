@@ -21,7 +21,7 @@ from torch import nn
 
 import bobbin_spark
 from bobbin_spark import BobbinError, Columns, Training
-from bobbin_spark.columns import exactly, gathered
+from bobbin_spark.columns import exactly
 from bobbin_spark.data import idx_directory, read
 from bobbin_spark.errors import NoCheckpoint
 from bobbin_spark.forms import settled, with_classes
@@ -44,6 +44,7 @@ from .network import put_weights
 from .pixels import Scaling
 from .planned import Plan
 from .program import Program
+from .spark_labels import label_column, one_column, several, with_labels
 from .spark_runs import Run
 from .triggers import EveryEpoch, MaxEpoch, Progress, SeveralIteration, Trigger
 
@@ -51,8 +52,6 @@ _ANEW = "training begins anew from its weights, with an optimiser without memory
 _OTHERS = f"these are other data or settings than those of the fit before, so that {_ANEW}"
 _GONE = f"the run of the fit before cannot go on, so that {_ANEW}"
 _FAILED = f"the last fit has failed; after the one before it, {_ANEW}"
-# The column of several that `label_cols` names.
-_LABELS = "labels of an image"
 _TAGS = {"Accuracy": "Top1Accuracy"}
 
 
@@ -87,10 +86,10 @@ class SparkEstimator(bobbin_spark.Estimator, Estimator):
         data: Any,
         epochs: int | Trigger = 1,
         batch_size: int | None = None,
-        validation_data: Any = None,
-        checkpoint_trigger: Trigger | None = None,
         feature_cols: Any = None,
         label_cols: Any = None,
+        validation_data: Any = None,
+        checkpoint_trigger: Trigger | None = None,
     ) -> list[dict[str, float]]:
         """Trains on a data frame of Spark, Parquet, or a directory of IDX files; returns what was found in each epoch.
 
@@ -116,16 +115,17 @@ class SparkEstimator(bobbin_spark.Estimator, Estimator):
             recipe["data"].pop("validation", None)
             arguments = ["--validation", "none"] if validation_data is None else []
             arguments += _checkpoints(checkpoint_trigger)
-            data_sets = (_same(data), _same(validation_data))
-            if validation_data is not None:
-                validation_data = self._gathered(validation_data, label_cols)
+            data_sets = (_same(data), _same(validation_data), several(label_cols))
+            if isinstance(several(label_cols), list) and validation_data is not None:
+                validation_data = with_labels(read(self.spark, validation_data), label_cols)
             run = Run(data_sets, columns, self._log, arguments, recipe, count, rates, self._plan.by_step)
             self._begin_or_go_on(data if frame is None else frame, validation_data, run)
         return self._told(count)
 
     def _begin_or_go_on(self, data: Any, validation_data: Any, run: Run) -> None:
         """Trains as a run says: by making that of the fit before longer or, where that cannot be, anew."""
-        before, why = self._run, _FAILED if self._has_failed and self._history else ""
+        before = self._run
+        why = _FAILED if self._has_failed and self._history else ""
         if before is not None:
             longer, why = before.longer(run), _OTHERS
             if longer is not None:
@@ -210,7 +210,7 @@ class SparkEstimator(bobbin_spark.Estimator, Estimator):
     ) -> Any:
         """The rows of a frame with a column ``prediction``, the number of the class, and ``outputs``, ``probabilities`` or
         ``class_name`` (``output="names"``), as asked for. Where an image may have several labels, ``prediction`` is 0 or 1
-        for each, and ``class_name`` the names of those that are found."""
+        for each, and ``class_name`` an array of the names of the labels found."""
         frame, columns = self._read(data, feature_cols, None)
         if frame is None:
             raise ValueError(f"data: found {data}, a directory of IDX files: expected a data frame of Spark, or Parquet")
@@ -224,10 +224,10 @@ class SparkEstimator(bobbin_spark.Estimator, Estimator):
             put_weights(self._program.module, self._translated.network, Model.load(self._model.file).state_dict())
         return self._program.module
 
-    def load(self, path: Any) -> Any:
+    def load(self, model_path: Any) -> Any:
         """Takes the weights of what ``save`` has written, of a run directory, or a ``state_dict`` of PyTorch, at a path or
         an address."""
-        file = self._fetched(path)
+        file = self._fetched(model_path)
         if is_model(file):
             bobbin_spark.Estimator.load(self, file)
             self._run, self._has_failed = None, False
@@ -236,11 +236,20 @@ class SparkEstimator(bobbin_spark.Estimator, Estimator):
             self._use(Weights(file))
             self.get_model()
             return self
-        found = torch.load(file, weights_only=True) if file.suffix != ".safetensors" else files.tensors(file)
-        self._program.module.load_state_dict(found.get("state_dict", found))
+        state = files.state_dict(file)
+        if state is None:
+            raise ValueError(f"{file}: found no model and no state_dict: expected .safetensors, .pt or .pth")
+        files.put_state(self._program.module, state, file)
         self._translated = self._model = self._run = None
         self._has_failed = False
         return self
+
+    def load_orca_checkpoint(self, path: Any, version: int | None = None, prefix: str | None = None) -> None:
+        """Not offered: a run's checkpoints are on its executors."""
+        raise ValueError(
+            'load_orca_checkpoint: found backend="spark": expected load(path) of what save has written or of a run, or '
+            "another fit, which goes on from the checkpoints"
+        )
 
     def get_validation_summary(self, tag: str | None = None) -> NDArray[np.float64]:
         """The same of each validation. Tags: Loss, Accuracy and Top5Accuracy; where an image may have several labels, Loss
@@ -263,9 +272,7 @@ class SparkEstimator(bobbin_spark.Estimator, Estimator):
     def _read(self, data: Any, feature_cols: Any, label_cols: Any) -> tuple[Any, Columns]:
         """The frame, None of a directory of IDX files, and its columns."""
         config = self._program.config
-        label_cols = _several(label_cols)
-        label = label_cols if label_cols is None or isinstance(label_cols, str) else _LABELS
-        names = {"image": _one("feature_cols", feature_cols), "label": label}
+        names = {"image": one_column("feature_cols", feature_cols), "label": label_column(label_cols)}
         given = {"id": config.get("id", "id"), "shape": config.get("shape"), "classes": tuple(config.get("classes", ()))}
         columns = Columns(**{k: v for k, v in names.items() if v is not None}, **given)
         if idx_directory(data) is not None:
@@ -276,12 +283,7 @@ class SparkEstimator(bobbin_spark.Estimator, Estimator):
                 f"data: found {found}: expected a data frame of Spark, Parquet or a directory of IDX files; "
                 'backend="local" takes data of this process'
             )
-        return self._gathered(read(self.spark, data), label_cols), columns
-
-    def _gathered(self, data: Any, label_cols: Any) -> Any:
-        """The data, with one column for several of labels."""
-        names = _several(label_cols)
-        return gathered(read(self.spark, data), names, _LABELS) if isinstance(names, list) else data
+        return with_labels(read(self.spark, data), label_cols), columns
 
     def _ready(self, frame: Any, columns: Columns) -> Engine:
         """The program in Bobbin, and its weights in a file: for images as those of the frame."""
@@ -361,20 +363,6 @@ class SparkEstimator(bobbin_spark.Estimator, Estimator):
         if not file.is_file():
             raise BobbinError(f"{file}: no such file: expected a model, a state_dict, or a run that has ended")
         return file
-
-
-def _one(name: str, columns: Any) -> str | None:
-    columns = _several(columns)
-    if isinstance(columns, list):
-        raise ValueError(f"{name}: found {columns}: expected one column")
-    return columns
-
-
-def _several(columns: Any) -> str | list[str] | None:
-    """One column, or a list of more or none."""
-    if columns is None or isinstance(columns, str):
-        return columns
-    return str(columns[0]) if len(columns) == 1 else [str(column) for column in columns]
 
 
 def _same(data: Any) -> Any:

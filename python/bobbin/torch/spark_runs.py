@@ -15,8 +15,8 @@ _LONGEST = 100_000
 class Run:
     """What a fit trains, and for how long."""
 
-    #: What is equal of the same images to train on and to validate on.
-    data: tuple[Any, Any]
+    #: What is equal of the same images to train on and to validate on, and of the columns of their labels.
+    data: tuple[Any, Any, Any]
     columns: Any
     #: Where it is recorded for TensorBoard, if that has been said.
     log: str | None
