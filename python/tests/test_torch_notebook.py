@@ -37,6 +37,7 @@ def is_the_published_run(notebook: nbformat.NotebookNode) -> None:
     [apart] = re.findall(r"losses of the first 20 steps: at most (\S+) apart", text)
     assert float(apart) <= 1e-5, text
     assert len(re.findall(r"[\d,]+ images/s", text)) == 5, text
+    assert re.findall(r"batches of +(\d+): PyTorch [\d.]+ s, Bobbin [\d.]+ s, [\d.]+ times", text) == ["32", "64", "256"]
     assert pictures(notebook) == 4
 
 
