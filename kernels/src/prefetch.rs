@@ -12,28 +12,27 @@ pub(crate) fn worthwhile(floats: usize) -> bool {
     floats > LARGE
 }
 
-/// Requests the line of an address, which need not be valid, into the first-level cache.
-#[inline(always)]
-pub(crate) fn prefetch(at: *const f32) {
-    #[cfg(target_arch = "x86_64")]
-    {
-        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        // SAFETY: a request has no effect but on the caches, whatever the address.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) }
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = at;
+/// The cache that a line is asked into.
+#[derive(Clone, Copy)]
+pub(crate) enum Cache {
+    First,
+    Second,
 }
 
-/// The same into the second-level cache.
+/// Requests the line of an address, which need not be valid.
 #[inline(always)]
-pub(crate) fn prefetch_second(at: *const f32) {
+pub(crate) fn prefetch(at: *const f32, cache: Cache) {
     #[cfg(target_arch = "x86_64")]
     {
-        use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
-        // SAFETY: as in `prefetch`.
-        unsafe { _mm_prefetch::<_MM_HINT_T1>(at.cast()) }
+        use std::arch::x86_64::{_MM_HINT_T0, _MM_HINT_T1, _mm_prefetch};
+        // SAFETY: a request has no effect but on the caches, whatever the address.
+        unsafe {
+            match cache {
+                Cache::First => _mm_prefetch::<_MM_HINT_T0>(at.cast()),
+                Cache::Second => _mm_prefetch::<_MM_HINT_T1>(at.cast()),
+            }
+        }
     }
     #[cfg(not(target_arch = "x86_64"))]
-    let _ = at;
+    let _ = (at, cache);
 }

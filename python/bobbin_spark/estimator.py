@@ -104,7 +104,7 @@ class Estimator:
         """The rows with a column ``prediction`` more: the number of the most probable class. ``output`` is what else is
         asked for: ``outputs`` and ``probabilities`` (arrays with a number for each class), ``names`` (a column
         ``class_name``), or several of them. Where an image may have several labels, ``prediction`` is an array of 0 and 1,
-        and ``class_name`` one of the names of those that are found. Each prediction is computed where the row is, when
+        and ``class_name`` an array of the names of those found. Each prediction is computed where the row is, when
         Spark asks for it; the first is looked at now, so that images of another size than the model's are told at once."""
         frame = read(self.spark, data)
         added = added_columns(output)

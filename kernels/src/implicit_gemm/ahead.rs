@@ -2,7 +2,7 @@
 
 use super::Product;
 use crate::im2col::{Column, Tap};
-use crate::prefetch::prefetch_second;
+use crate::prefetch::{Cache, prefetch};
 use std::array;
 use std::slice::Chunks;
 
@@ -59,7 +59,7 @@ impl<'a, const N: usize> Ahead<'a, N> {
     pub fn request(&mut self) {
         for tap in self.shares.next().unwrap_or_default() {
             for input in self.inputs {
-                prefetch_second(input.wrapping_add(tap.x as usize));
+                prefetch(input.wrapping_add(tap.x as usize), Cache::Second);
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use super::{Place, Product, Start};
 use crate::LANES;
-use crate::prefetch::prefetch;
+use crate::prefetch::{Cache, prefetch};
 use crate::simd::Simd;
 
 /// Where the chains of a tile start and what becomes of their ends.
@@ -66,7 +66,7 @@ impl Sink for Plain {
         for n in 0..N {
             let first = self.y.wrapping_add(place.output(product, n));
             for row in 0..rows {
-                prefetch(first.wrapping_add(row * product.y_plane));
+                prefetch(first.wrapping_add(row * product.y_plane), Cache::First);
             }
         }
     }
